@@ -1,0 +1,53 @@
+// The numbers that define a decoder of the Llama family, read from GGUF metadata (key names:
+// docs/formats.md). Plain data.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace orthorank {
+
+enum class Arch { llama, qwen2, qwen3 };
+
+// How RoPE pairs the elements of a head: neighbours (llama) or halves (qwen).
+enum class RopeType { norm, neox };
+
+struct LayerShape {
+    int n_head = 0;
+    int n_head_kv = 0;
+    int n_ff = 0;
+};
+
+struct Hparams {
+    Arch arch = Arch::llama;
+    std::string name;  // general.name, may be empty
+    int n_layers = 0;
+    int n_embd = 0;
+    int n_vocab = 0;
+    int n_ctx_train = 0;
+    int head_dim_k = 0;  // width of a query or key head
+    int head_dim_v = 0;
+    std::vector<LayerShape> layers;  // one per layer
+    int n_expert = 0;                // 0: no mixture of experts
+    int n_expert_used = 0;
+    float rms_eps = 0;
+    // rotary position embedding
+    RopeType rope_type = RopeType::norm;
+    int n_rot = 0;
+    float rope_freq_base = 10000.0f;
+    float rope_freq_scale = 1.0f;
+    float rope_attn_factor = 1.0f;
+    float rope_ext_factor = 0.0f;  // YaRN; 0: off
+    float rope_beta_fast = 32.0f;
+    float rope_beta_slow = 1.0f;
+    int rope_n_ctx_orig = 0;
+
+    int n_embd_q(int il) const { return head_dim_k * layers[il].n_head; }
+    int n_embd_k(int il) const { return head_dim_k * layers[il].n_head_kv; }
+    int n_embd_v(int il) const { return head_dim_v * layers[il].n_head_kv; }
+};
+
+const char *arch_name(Arch arch);
+
+}  // namespace orthorank

@@ -1,0 +1,65 @@
+// A GGUF file becomes an immutable Model: hyper-parameters, weights in backend buffers, vocabulary.
+// Loading asks for every tensor by name and expected shape and reports what is wrong in one line.
+// A Model is const after loading and may be shared by any number of engines and threads.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "model/hparams.h"
+#include "model/weights.h"
+
+typedef struct ggml_backend_device *ggml_backend_dev_t;
+
+namespace orthorank {
+
+class Vocab;
+
+struct ModelOptions {
+    // A device's name as `orthorank info` lists it, such as "CPU" or "CUDA0". Empty: the first GPU,
+    // or the CPU. An unknown name throws Error{device} with the known ones.
+    std::string device;
+    bool use_mmap = true;  // false: read the weights into memory
+    bool repack = true;    // false: never convert weights to the device's own layouts (repacked)
+};
+
+// What `info` prints of one tensor type or buffer.
+struct TensorTypeCount {
+    std::string type;  // ggml's name, such as "q4_1"
+    int n_tensors = 0;
+    int64_t bytes = 0;
+};
+
+class Model {
+   public:
+    // Throws Error{file}, Error{format} or Error{device}.
+    static std::unique_ptr<Model> load(const std::string &path, const ModelOptions &options = {});
+    ~Model();
+    Model(const Model &) = delete;
+    Model &operator=(const Model &) = delete;
+
+    const std::string &path() const;
+    const Hparams &hparams() const;
+    const Weights &weights() const;
+    const Vocab &vocab() const;
+    // The device that computes, then further ones in order of preference; the last is a CPU.
+    const std::vector<ggml_backend_dev_t> &devices() const;
+    // The file's general.file_type as ggml names it, such as "Q4_1", or the most common type.
+    const std::string &file_type() const;
+    const std::vector<TensorTypeCount> &tensor_types() const;
+    int64_t n_params() const;
+    // Bytes of weights held, by buffer type name ("CPU_Mapped", "CPU_REPACK", ...).
+    std::vector<std::pair<std::string, int64_t>> buffer_bytes() const;
+    // 16 hex digits: a hash of the hyper-parameters, the vocabulary and the F32 norm tensors, equal
+    // for all quantisations of one model.
+    const std::string &fingerprint() const;
+
+   private:
+    Model();
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace orthorank

@@ -1,0 +1,59 @@
+// A plan: what happens in each layer of a model (dense, skip, select), and where that knowledge
+// came from. Plans are data: read from JSON (docs/formats.md), compared, printed, never changed by
+// running them. Reading validates everything a file can get wrong and throws Error{format} with
+// what was found and what was expected.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "select/policy.h"
+
+namespace orthorank {
+
+enum class Action {
+    dense,   // the ordinary layer
+    skip,    // the layer is removed, K and V included
+    select,  // the layer is computed for a fraction of the rows
+};
+
+struct LayerPlan {
+    Action action = Action::dense;
+    double ratio = 1.0;  // fraction of rows computed; Action::select only
+    Policy policy;       // Action::select only
+
+    bool operator==(const LayerPlan &) const = default;
+};
+
+struct Plan {
+    std::string name;         // for printing: the file's name, or what made it
+    std::string model_name;   // informative
+    std::string fingerprint;  // of the model it was made for; empty: any with these layers
+    std::vector<LayerPlan> layers;  // one per layer of the model
+
+    // Where it came from: kept and written back as it is (method, calibration, date, losses).
+    nlohmann::ordered_json provenance;
+
+    bool is_dense() const;
+    int n_layers() const { return static_cast<int>(layers.size()); }
+    // Indices of the layers with this action, ascending.
+    std::vector<int> layers_with(Action action) const;
+    // sum over layers of (1 - ratio), skip counted as ratio 0, over n_layers (specification 5).
+    double effective_sparsity() const;
+};
+
+// The plan in which every layer is dense.
+Plan dense_plan(int n_layers);
+
+// Throws Error{format}; `name` is used in messages.
+Plan plan_from_json(const nlohmann::ordered_json &json, const std::string &name);
+nlohmann::ordered_json plan_to_json(const Plan &plan);
+
+// Reads a plan file. Throws Error{file} or Error{format}, naming the file.
+Plan read_plan(const std::string &path);
+// Writes to a temporary name and renames.
+void write_plan(const Plan &plan, const std::string &path);
+
+}  // namespace orthorank

@@ -136,7 +136,7 @@ ggml_tensor *BlockBuilder::attend_piece(int il, ggml_tensor *q, const Piece &pie
     rows = ggml_permute(ctx_, rows, 0, 2, 1, 3);  // [head_dim_k, n_rows, n_head]
     const float scale = 1.0f / std::sqrt(static_cast<float>(hparams_.head_dim_k));
     ggml_tensor *o = ggml_flash_attn_ext(ctx_, rows, k, v, mask, scale, 0.0f, 0.0f);
-    ggml_flash_attn_ext_set_prec(o, GGML_PREC_F32);
+    ggml_prec_set_acc(o, GGML_PREC_F32);
     return ggml_reshape_2d(ctx_, o, hparams_.head_dim_v * shape.n_head, piece.n_rows);
 }
 
@@ -157,7 +157,7 @@ ggml_tensor *BlockBuilder::attend_batched(int il, ggml_tensor *q, const RowSet &
     const float scale = 1.0f / std::sqrt(static_cast<float>(hparams_.head_dim_k));
     ggml_tensor *o =
         ggml_flash_attn_ext(ctx_, by_slot, k, v, inputs.masks.front(), scale, 0.0f, 0.0f);
-    ggml_flash_attn_ext_set_prec(o, GGML_PREC_F32);
+    ggml_prec_set_acc(o, GGML_PREC_F32);
     o = ggml_reshape_2d(ctx_, o, n_embd_o, rows.n_slots);
     return ggml_get_rows(ctx_, o, inputs.slot_of_row);  // [n_embd_o, n_rows]
 }
@@ -230,7 +230,7 @@ ggml_tensor *BlockBuilder::attention_received(int il, ggml_tensor *a, const Piec
                                 piece.slot, 1, piece.n_kv);
     const float scale = 1.0f / std::sqrt(static_cast<float>(hparams_.head_dim_k));
     ggml_tensor *scores = ggml_mul_mat(ctx_, k, q);  // [n_kv, n_rows, n_head]
-    ggml_mul_mat_set_prec(scores, GGML_PREC_F32);
+    ggml_prec_set_acc(scores, GGML_PREC_F32);
     ggml_tensor *probs = ggml_soft_max_ext(ctx_, scores, mask, scale, 0.0f);
     ggml_tensor *columns = ggml_cont(ctx_, ggml_permute(ctx_, probs, 1, 0, 2, 3));
     return ggml_sum_rows(ctx_, columns);  // [1, n_kv, n_head]

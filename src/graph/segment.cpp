@@ -1,5 +1,7 @@
 #include "graph/segment.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace orthorank {

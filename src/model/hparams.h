@@ -1,5 +1,6 @@
 // The numbers that define a decoder of the Llama family, read from GGUF metadata (key names:
-// docs/formats.md). Plain data.
+// docs/formats.md). Plain data. The rope numbers are as ggml_rope_ext takes them: YaRN's attention
+// factor is already resolved.
 #pragma once
 
 #include <cstdint>
@@ -49,5 +50,11 @@ struct Hparams {
 };
 
 const char *arch_name(Arch arch);
+
+class GgufFile;
+
+// Reads and checks them: what this returns cannot divide by zero, overflow or ask for an absurd
+// allocation. Defaults are llama.cpp's. Throws Error{format} naming key, found and expected.
+Hparams read_hparams(const GgufFile &file);
 
 }  // namespace orthorank

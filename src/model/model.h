@@ -33,7 +33,7 @@ struct TensorTypeCount {
 };
 
 class Model {
-   public:
+ public:
     // Throws Error{file}, Error{format} or Error{device}.
     static std::unique_ptr<Model> load(const std::string &path, const ModelOptions &options = {});
     ~Model();
@@ -56,7 +56,7 @@ class Model {
     // for all quantisations of one model.
     const std::string &fingerprint() const;
 
-   private:
+ private:
     Model();
     struct Impl;
     std::unique_ptr<Impl> impl_;

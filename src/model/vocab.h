@@ -16,7 +16,7 @@ struct ChatMessage {
 };
 
 class Vocab {
-   public:
+ public:
     // Throws Error{format} when the file has no vocabulary that libllama reads.
     static std::unique_ptr<Vocab> load(const std::string &gguf_path);
     ~Vocab();
@@ -39,7 +39,7 @@ class Vocab {
     // when the model has no template that libllama knows.
     std::string apply_chat_template(std::span<const ChatMessage> messages) const;
 
-   private:
+ private:
     Vocab();
     struct Impl;
     std::unique_ptr<Impl> impl_;

@@ -37,7 +37,7 @@ struct LayerWeights {
 struct Weights {
     ggml_tensor *token_embd = nullptr;   // [n_embd, n_vocab], for get_rows
     ggml_tensor *output_norm = nullptr;  // [n_embd]
-    ggml_tensor *output = nullptr;       // [n_embd, n_vocab], for mul_mat (tied: the embedding's data)
+    ggml_tensor *output = nullptr;  // [n_embd, n_vocab], for mul_mat (tied: the embedding's data)
     std::vector<LayerWeights> layers;
 };
 

@@ -1,0 +1,127 @@
+#include "model/devices.h"
+
+#include <ggml-cpp.h>
+#include <ggml.h>
+
+#include <algorithm>
+#include <cctype>
+
+#include "base/error.h"
+#include "model/ggml_log.h"
+
+namespace orthorank {
+
+namespace {
+
+// Rows in the imagined batch that a device is asked about, as in libllama.
+constexpr int64_t k_n_rows_asked = 512;
+
+bool same_name(const std::string &a, const std::string &b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](unsigned char x, unsigned char y) {
+        return std::tolower(x) == std::tolower(y);
+    });
+}
+
+ggml_backend_dev_t find_device(const std::string &name) {
+    std::string known;
+    for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
+        ggml_backend_dev_t device = ggml_backend_dev_get(i);
+        if (same_name(name, ggml_backend_dev_name(device))) {
+            return device;
+        }
+        known += (known.empty() ? "" : ", ") + std::string(ggml_backend_dev_name(device));
+    }
+    fail(ErrorKind::device, "there is no device '{}' (known: {})", name, known);
+}
+
+// The buffer types that `device` offers for weights, best first.
+std::vector<ggml_backend_buffer_type_t> buffer_types(ggml_backend_dev_t device, bool repack) {
+    std::vector<ggml_backend_buffer_type_t> types;
+    if (repack && ggml_backend_dev_type(device) == GGML_BACKEND_DEVICE_TYPE_CPU) {
+        const auto extra_types =
+            reinterpret_cast<ggml_backend_dev_get_extra_bufts_t>(ggml_backend_reg_get_proc_address(
+                ggml_backend_dev_backend_reg(device), "ggml_backend_dev_get_extra_bufts"));
+        ggml_backend_buffer_type_t *extra = extra_types ? extra_types(device) : nullptr;
+        for (; extra != nullptr && *extra != nullptr; extra++) {
+            types.push_back(*extra);
+        }
+    }
+    types.push_back(ggml_backend_dev_buffer_type(device));
+    return types;
+}
+
+// The operation that will read the weight, on an imagined batch.
+ggml_tensor *imagined_op(ggml_context *ctx, ggml_tensor *weight, WeightUse use, int n_expert_used) {
+    const int64_t n = k_n_rows_asked;
+    switch (use) {
+        case WeightUse::rows:
+            return ggml_get_rows(ctx, weight, ggml_new_tensor_1d(ctx, GGML_TYPE_I32, n));
+        case WeightUse::matrix:
+            return ggml_mul_mat(ctx, weight,
+                                ggml_new_tensor_2d(ctx, GGML_TYPE_F32, weight->ne[0], n));
+        case WeightUse::experts: {
+            ggml_tensor *rows =
+                ggml_new_tensor_3d(ctx, GGML_TYPE_F32, weight->ne[0], n_expert_used, n);
+            ggml_tensor *ids = ggml_new_tensor_2d(ctx, GGML_TYPE_I32, n_expert_used, n);
+            return ggml_mul_mat_id(ctx, weight, rows, ids);
+        }
+        case WeightUse::vector:
+            break;
+    }
+    ggml_tensor *rows = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, weight->ne[0], n);
+    return ggml_mul(ctx, rows, weight);
+}
+
+bool supports(ggml_backend_dev_t device, ggml_backend_buffer_type_t type, const TensorInfo &tensor,
+              WeightUse use, int n_expert_used) {
+    const ggml_context_ptr ctx{ggml_init({ggml_tensor_overhead() * 8, nullptr, true})};
+    CHECK(ctx != nullptr);
+    const ggml_type element =
+        use == WeightUse::vector ? GGML_TYPE_F32 : static_cast<ggml_type>(tensor.type);
+    ggml_tensor *weight = ggml_new_tensor(ctx.get(), element, 4, tensor.ne.data());
+    // The device looks at the buffer's type only.
+    const ggml_backend_buffer_ptr buffer{ggml_backend_buft_alloc_buffer(type, 0)};
+    weight->buffer = buffer.get();
+    return ggml_backend_dev_supports_op(device, imagined_op(ctx.get(), weight, use, n_expert_used));
+}
+
+}  // namespace
+
+std::vector<ggml_backend_dev_t> choose_devices(const std::string &name) {
+    capture_ggml_log();
+    if (ggml_backend_dev_count() == 0) {
+        ggml_backend_load_all();  // a ggml built with back ends as loadable modules
+    }
+    ggml_backend_dev_t cpu = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
+    if (cpu == nullptr) {
+        fail(ErrorKind::device, "ggml offers no CPU device: its installation is incomplete");
+    }
+    ggml_backend_dev_t first = nullptr;
+    if (!name.empty()) {
+        first = find_device(name);
+    } else {
+        first = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_GPU);
+        first = first ? first : ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_IGPU);
+        first = first ? first : cpu;
+    }
+    if (first == cpu) {
+        return {cpu};
+    }
+    return {first, cpu};
+}
+
+ggml_backend_buffer_type_t choose_buffer_type(const std::vector<ggml_backend_dev_t> &devices,
+                                              const TensorInfo &tensor, WeightUse use, bool repack,
+                                              int n_expert_used) {
+    for (ggml_backend_dev_t device : devices) {
+        for (ggml_backend_buffer_type_t type : buffer_types(device, repack)) {
+            if (supports(device, type, tensor, use, n_expert_used)) {
+                return type;
+            }
+        }
+    }
+    fail(ErrorKind::format, "tensor {}: no device computes with type {}", tensor.name,
+         ggml_type_name(static_cast<ggml_type>(tensor.type)));
+}
+
+}  // namespace orthorank

@@ -1,0 +1,27 @@
+// Which tensors a model consists of: every one asked for by name and expected shape, and the place
+// in Weights where it goes. Throws Error{format} for what is missing or does not fit.
+#pragma once
+
+#include <vector>
+
+#include "model/devices.h"
+#include "model/gguf_file.h"
+#include "model/hparams.h"
+#include "model/weights.h"
+
+namespace orthorank {
+
+struct WeightRequest {
+    ggml_tensor **slot = nullptr;  // where the loaded tensor's pointer goes
+    const TensorInfo *info = nullptr;
+    WeightUse use = WeightUse::matrix;
+    bool is_norm = false;  // part of the model's fingerprint
+    bool is_tied = false;  // the output head that is the embedding again
+};
+
+// Fills weights.layers with empty layers and lists what goes where. `file` and `weights` must stay
+// where they are as long as the requests are used.
+std::vector<WeightRequest> list_weights(const GgufFile &file, const Hparams &hparams,
+                                        Weights &weights);
+
+}  // namespace orthorank

@@ -1,0 +1,171 @@
+#include "model/weight_store.h"
+
+#include <ggml-alloc.h>
+#include <ggml.h>
+
+#include <cstring>
+
+#include "base/error.h"
+#include "model/ggml_log.h"
+
+namespace orthorank {
+
+namespace {
+
+// ggml's kernels want tensors aligned so; GGUF files are, unless they say otherwise.
+constexpr int64_t k_alignment = 32;
+
+bool is_converted(const WeightRequest &request) {
+    return request.use == WeightUse::vector && request.info->type != GGML_TYPE_F32;
+}
+
+}  // namespace
+
+struct WeightStore::Group {
+    struct Item {
+        ggml_tensor *tensor;
+        const WeightRequest *request;
+    };
+    ggml_backend_buffer_type_t type = nullptr;
+    bool is_mapped = false;
+    // The buffer is freed before the context that holds its tensors.
+    ggml_context_ptr ctx;
+    ggml_backend_buffer_ptr buffer;
+    std::vector<Item> items;
+};
+
+std::vector<float> read_as_f32(const FileBytes &file, const TensorInfo &info) {
+    std::vector<std::byte> scratch;
+    const std::span<const std::byte> bytes = file.bytes(info.offset, info.n_bytes, scratch);
+    const int64_t n = info.ne[0] * info.ne[1] * info.ne[2] * info.ne[3];
+    std::vector<float> values(static_cast<size_t>(n));
+    if (info.type == GGML_TYPE_F32) {
+        std::memcpy(values.data(), bytes.data(), bytes.size());
+    } else {
+        ggml_get_type_traits(static_cast<ggml_type>(info.type))
+            ->to_float(bytes.data(), values.data(), n);
+    }
+    return values;
+}
+
+WeightStore::~WeightStore() = default;
+
+WeightStore::WeightStore(const std::string &path, bool use_mmap, bool repack,
+                         std::vector<ggml_backend_dev_t> devices, int n_expert_used,
+                         const std::vector<WeightRequest> &requests)
+    : path_(path),
+      devices_(std::move(devices)),
+      file_(std::make_unique<FileBytes>(path, use_mmap)) {
+    place(requests, repack, n_expert_used);
+    for (const std::unique_ptr<Group> &group : groups_) {
+        group->is_mapped ? map_group(*group) : upload_group(*group);
+        ggml_backend_buffer_set_usage(group->buffer.get(), GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
+        int64_t n_bytes = 0;
+        for (const Group::Item &item : group->items) {
+            n_bytes += static_cast<int64_t>(ggml_nbytes(item.tensor));
+        }
+        n_bytes_.emplace_back(ggml_backend_buffer_name(group->buffer.get()), n_bytes);
+    }
+}
+
+WeightStore::Group &WeightStore::group_for(ggml_backend_buffer_type_t type, bool is_mapped,
+                                           size_t max_tensors) {
+    for (const std::unique_ptr<Group> &group : groups_) {
+        if (group->type == type && group->is_mapped == is_mapped) {
+            return *group;
+        }
+    }
+    auto group = std::make_unique<Group>();
+    group->type = type;
+    group->is_mapped = is_mapped;
+    group->ctx.reset(ggml_init({ggml_tensor_overhead() * max_tensors, nullptr, true}));
+    CHECK(group->ctx != nullptr);
+    groups_.push_back(std::move(group));
+    return *groups_.back();
+}
+
+// Weights stay where the file is mapped when the CPU reads them as they are.
+bool WeightStore::can_stay_mapped(const WeightRequest &request,
+                                  ggml_backend_buffer_type_t type) const {
+    ggml_backend_dev_t cpu = devices_.back();
+    ggml_backend_dev_props props{};
+    ggml_backend_dev_get_props(cpu, &props);
+    return file_->is_mapped() && type == ggml_backend_dev_buffer_type(cpu) &&
+           props.caps.buffer_from_host_ptr && !is_converted(request) &&
+           request.info->offset % k_alignment == 0;
+}
+
+// Chooses a buffer type for each weight and makes its tensor there, without memory yet.
+void WeightStore::place(const std::vector<WeightRequest> &requests, bool repack,
+                        int n_expert_used) {
+    ggml_backend_buffer_type_t embedding_type = nullptr;
+    ggml_tensor *embedding = nullptr;
+    for (const WeightRequest &request : requests) {
+        const TensorInfo &info = *request.info;
+        ggml_backend_buffer_type_t type =
+            choose_buffer_type(devices_, info, request.use, repack, n_expert_used);
+        if (request.is_tied && type == embedding_type) {
+            *request.slot = embedding;
+            continue;
+        }
+        Group &group = group_for(type, can_stay_mapped(request, type), requests.size());
+        const ggml_type element =
+            request.use == WeightUse::vector ? GGML_TYPE_F32 : static_cast<ggml_type>(info.type);
+        ggml_tensor *tensor = ggml_new_tensor(group.ctx.get(), element, 4, info.ne.data());
+        ggml_set_name(tensor, request.is_tied ? "output.weight" : info.name.c_str());
+        group.items.push_back({tensor, &request});
+        *request.slot = tensor;
+        if (request.use == WeightUse::rows) {
+            embedding_type = type;
+            embedding = tensor;
+        }
+    }
+}
+
+void WeightStore::map_group(Group &group) {
+    size_t max_bytes = 0;
+    for (const Group::Item &item : group.items) {
+        max_bytes = std::max(max_bytes, ggml_nbytes(item.tensor));
+    }
+    group.buffer.reset(ggml_backend_dev_buffer_from_host_ptr(
+        devices_.back(), file_->map(), static_cast<size_t>(file_->size()), max_bytes));
+    if (group.buffer == nullptr) {
+        fail(ErrorKind::device, "{}: the device cannot use the mapped file; load without mapping",
+             path_);
+    }
+    for (const Group::Item &item : group.items) {
+        const ggml_status status = ggml_backend_tensor_alloc(
+            group.buffer.get(), item.tensor, file_->map() + item.request->info->offset);
+        CHECK(status == GGML_STATUS_SUCCESS);
+    }
+}
+
+void WeightStore::upload_group(Group &group) {
+    clear_ggml_error();
+    group.buffer.reset(ggml_backend_alloc_ctx_tensors_from_buft(group.ctx.get(), group.type));
+    if (group.buffer == nullptr) {
+        int64_t n_bytes = 0;
+        for (const Group::Item &item : group.items) {
+            n_bytes += static_cast<int64_t>(ggml_nbytes(item.tensor));
+        }
+        fail(ErrorKind::limit, "{}: cannot get {} MiB for weights in {}: {}", path_,
+             n_bytes / (1024 * 1024), ggml_backend_buft_name(group.type),
+             ggml_error_or("not enough memory"));
+    }
+    std::vector<std::byte> scratch;
+    for (const Group::Item &item : group.items) {
+        const TensorInfo &info = *item.request->info;
+        if (is_converted(*item.request)) {
+            const std::vector<float> values = read_as_f32(*file_, info);
+            ggml_backend_tensor_set(item.tensor, values.data(), 0, ggml_nbytes(item.tensor));
+            continue;
+        }
+        const std::span<const std::byte> bytes = file_->bytes(info.offset, info.n_bytes, scratch);
+        ggml_backend_tensor_set(item.tensor, bytes.data(), 0, bytes.size());
+        if (!item.request->is_tied && item.request->use != WeightUse::rows) {
+            file_->drop(info.offset, info.n_bytes);
+        }
+    }
+}
+
+}  // namespace orthorank

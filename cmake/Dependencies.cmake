@@ -1,17 +1,54 @@
-# ggml and libllama: from CMAKE_PREFIX_PATH. The presets point it at .deps/llama, which `make deps`
-# fills; a user with llama.cpp installed points it at that instead.
-set(ORTHORANK_GGML_MIN 0.25.0)
-set(ORTHORANK_LLAMA_MIN 0.5.0)
+# Libraries that the build uses. ggml and libllama come from CMAKE_PREFIX_PATH (variable or
+# environment) if it is set: a user's own llama.cpp. Otherwise from .deps/llama, which `make deps` fills.
+set(ORTHORANK_GGML_ACCEPTED 0.25)
+set(ORTHORANK_LLAMA_ACCEPTED 0.5)
+set(accepted "accepted: ggml ${ORTHORANK_GGML_ACCEPTED}.x with libllama ${ORTHORANK_LLAMA_ACCEPTED}.x")
 
-find_package(ggml CONFIG)
-find_package(llama CONFIG)
-if(NOT ggml_FOUND OR NOT llama_FOUND)
-  message(FATAL_ERROR
-    "ggml and libllama were not found under CMAKE_PREFIX_PATH='${CMAKE_PREFIX_PATH}'.\n"
-    "Run `make deps`, or set CMAKE_PREFIX_PATH to an installed llama.cpp "
-    "(accepted: ggml >= ${ORTHORANK_GGML_MIN}, libllama >= ${ORTHORANK_LLAMA_MIN}).")
+if(DEFINED CMAKE_PREFIX_PATH AND NOT CMAKE_PREFIX_PATH STREQUAL "")
+  set(llama_prefix "${CMAKE_PREFIX_PATH}")
+elseif(NOT "$ENV{CMAKE_PREFIX_PATH}" STREQUAL "")
+  set(llama_prefix "$ENV{CMAKE_PREFIX_PATH}")
+else()
+  set(llama_prefix "${PROJECT_SOURCE_DIR}/.deps/llama")
+  set(CMAKE_PREFIX_PATH "${llama_prefix}")
 endif()
+
+# CMake remembers where it found things: forget that when it is told to look elsewhere.
+if(DEFINED ORTHORANK_LLAMA_PREFIX AND NOT ORTHORANK_LLAMA_PREFIX STREQUAL llama_prefix)
+  get_cmake_property(names CACHE_VARIABLES)
+  list(FILTER names INCLUDE REGEX "^(ggml|llama|GGML|LLAMA)_")
+  foreach(name ${names})
+    unset(${name} CACHE)
+  endforeach()
+endif()
+set(ORTHORANK_LLAMA_PREFIX "${llama_prefix}" CACHE INTERNAL "where ggml and libllama are looked for")
+
+function(check_version package version accepted_version)
+  string(REPLACE "." "\\." pattern "${accepted_version}")
+  if(NOT version MATCHES "^${pattern}(\\.|$)")
+    message(FATAL_ERROR "${package} ${version} was found in ${${package}_DIR}, which this program "
+                        "does not work with (${accepted}).\n"
+                        "Set CMAKE_PREFIX_PATH to another llama.cpp, or leave it unset and run `make deps`.")
+  endif()
+endfunction()
+
+foreach(package ggml llama)
+  find_package(${package} CONFIG QUIET)
+  if(NOT ${package}_FOUND)
+    message(FATAL_ERROR "${package} was not found under ${llama_prefix} (${accepted}).\n"
+                        "Run `make deps`, or set CMAKE_PREFIX_PATH to an installed llama.cpp.")
+  endif()
+  string(TOUPPER ${package} PACKAGE)
+  check_version(${package} "${${PACKAGE}_VERSION}" ${ORTHORANK_${PACKAGE}_ACCEPTED})
+endforeach()
+message(STATUS "ggml ${GGML_VERSION} and libllama ${LLAMA_VERSION} from ${llama_prefix}")
+
 find_package(CLI11 REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(fmt REQUIRED)
 find_package(Threads REQUIRED)
+
+find_program(ORTHORANK_CCACHE ccache)
+if(ORTHORANK_CCACHE AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${ORTHORANK_CCACHE})
+endif()

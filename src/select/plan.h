@@ -28,7 +28,7 @@ struct LayerPlan {
 };
 
 struct Plan {
-    std::string name;         // for printing: the file's name, or what made it
+    std::string name;         // for printing: the file's name (no folder), or what made it
     std::string model_name;   // informative
     std::string fingerprint;  // of the model it was made for; empty: any with these layers
     std::vector<LayerPlan> layers;  // one per layer of the model
@@ -47,13 +47,19 @@ struct Plan {
 // The plan in which every layer is dense.
 Plan dense_plan(int n_layers);
 
-// Throws Error{format}; `name` is used in messages.
+// Throws Error{format}; `name` is used in messages and becomes the plan's name.
 Plan plan_from_json(const nlohmann::ordered_json &json, const std::string &name);
 nlohmann::ordered_json plan_to_json(const Plan &plan);
 
 // Reads a plan file. Throws Error{file} or Error{format}, naming the file.
 Plan read_plan(const std::string &path);
-// Writes to a temporary name and renames.
+// Writes to a temporary name and renames. Throws Error{file}.
 void write_plan(const Plan &plan, const std::string &path);
+
+// Throws Error{format} if the plan was made for another number of layers or, where both are known,
+// for another fingerprint; the message says what the plan and the model have. Empty fingerprint or
+// model_name: unknown.
+void check_plan_fits(const Plan &plan, int n_layers, const std::string &fingerprint,
+                     const std::string &model_name);
 
 }  // namespace orthorank

@@ -1,0 +1,39 @@
+# The front door. `make help` lists what there is; docs/building.md says more.
+# .NOTPARALLEL: the targets use one build tree after another; ninja does the parallel work.
+.NOTPARALLEL:
+
+PROMPT ?= The three most useful things to know about the night sky are
+ARGS   ?=
+# CMake presets print their variables at every call: of a configure only warnings and errors matter.
+configure = cmake --preset $(1) >/dev/null
+
+.PHONY: build run test deps asan format clean help
+
+build: deps  ## build the release binary, build/orthorank
+	@$(call configure,release)
+	@cmake --build --preset release
+
+run: build  ## generate text with the default model (PROMPT="...", ARGS="--plan FILE ...")
+	build/orthorank generate -p "$(PROMPT)" $(ARGS)
+
+test: deps  ## build the dev preset and run every test
+	@$(call configure,dev)
+	@cmake --build --preset dev
+	@ctest --preset dev
+
+deps:  ## install what is missing: Debian packages, the default model, ggml and libllama
+	@tools/setup
+
+asan: deps  ## the tests again, with the address and undefined-behaviour sanitizers
+	@$(call configure,asan)
+	@cmake --build --preset asan
+	@ctest --preset asan
+
+format:  ## format the C++ sources
+	git ls-files '*.cpp' '*.h' | xargs -r clang-format -i
+
+clean:  ## remove the build trees (.deps stays: remove it by hand to set up again)
+	rm -rf build build-dev build-asan
+
+help:  ## list these targets
+	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10

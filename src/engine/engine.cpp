@@ -1,0 +1,149 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "engine/engine_impl.h"
+#include "engine/forward.h"
+
+namespace orthorank {
+
+namespace {
+
+// One F32 tensor [n_embd, n_rows] in a buffer of its own, cleared.
+ggml_tensor *allocate_rows(ggml_context_ptr &ctx, ggml_backend_buffer_ptr &buffer,
+                           ggml_backend_buffer_type_t buffer_type, int64_t n_embd,
+                           int64_t n_rows) {
+    ctx.reset(ggml_init({ggml_tensor_overhead() * 2, nullptr, true}));
+    ggml_tensor *tensor = ggml_new_tensor_2d(ctx.get(), GGML_TYPE_F32, n_embd, n_rows);
+    buffer.reset(ggml_backend_alloc_ctx_tensors_from_buft(ctx.get(), buffer_type));
+    if (!buffer) {
+        fail(ErrorKind::limit, "no memory for the hidden states of {} rows", n_rows);
+    }
+    ggml_backend_buffer_clear(buffer.get(), 0);
+    return tensor;
+}
+
+int context_size(const Model &model, const EngineOptions &options) {
+    const int n_ctx_train = model.hparams().n_ctx_train;
+    if (options.n_ctx < 0 || options.n_sequences <= 0 || options.chunk_rows <= 0 ||
+        options.body_rows <= 0) {
+        fail(ErrorKind::usage, "context, sequences and chunk sizes must be positive");
+    }
+    if (options.n_ctx > n_ctx_train) {
+        fail(ErrorKind::limit, "a context of {} tokens was asked for, the model has {}",
+             options.n_ctx, n_ctx_train);
+    }
+    return options.n_ctx > 0 ? options.n_ctx : n_ctx_train;
+}
+
+}  // namespace
+
+Engine::Impl::Impl(const Model &model_in, const EngineOptions &options_in, int n_ctx_in)
+    : model(model_in), options(options_in), n_ctx(n_ctx_in), backends(model, options.n_threads),
+      cache(model.hparams(), backends.buffer_type(), options.kv_type, n_ctx, options.n_sequences),
+      runner(model, cache, backends), slots(std::make_shared<Slots>(options.n_sequences)) {
+    const Hparams &hparams = model.hparams();
+    state.sinks =
+        allocate_rows(sinks_ctx, sinks_buffer, backends.buffer_type(), hparams.n_embd,
+                      static_cast<int64_t>(hparams.n_layers) * options.n_sequences);
+}
+
+void Engine::Impl::reserve_hidden(int64_t n) {
+    if (state.hidden != nullptr && state.hidden->ne[1] > n) {
+        return;
+    }
+    runner.clear();  // kept graphs point at the old tensor
+    const int64_t capacity = std::max<int64_t>(64, n);
+    state.hidden = allocate_rows(hidden_ctx, hidden_buffer, backends.buffer_type(),
+                                 model.hparams().n_embd, capacity + 1);
+}
+
+Engine::Engine(const Model &model, const EngineOptions &options)
+    : impl_(std::make_unique<Impl>(model, options, context_size(model, options))) {}
+
+Engine::~Engine() = default;
+
+const Model &Engine::model() const { return impl_->model; }
+int Engine::n_ctx() const { return impl_->n_ctx; }
+int Engine::n_threads() const { return impl_->backends.n_threads(); }
+
+Sequence Engine::new_sequence(const Plan &plan, Apply apply) {
+    const int n_layers = impl_->model.hparams().n_layers;
+    if (plan.n_layers() != n_layers) {
+        fail(ErrorKind::format, "plan {} has {} layers, the model has {}: made for another model?",
+             plan.name, plan.n_layers(), n_layers);
+    }
+    for (int il : plan.layers_with(Action::select)) {
+        if (plan.layers[il].policy.score == ScoreKind::attention && apply != Apply::prefill) {
+            fail(ErrorKind::usage,
+                 "plan {}, layer {}: policy attention-up has no score for decoded tokens; apply it "
+                 "to the prefill only",
+                 plan.name, il);
+        }
+    }
+    const int slot = impl_->slots->take();
+    if (slot < 0) {
+        fail(ErrorKind::limit, "all {} sequences of this engine are in use",
+             impl_->options.n_sequences);
+    }
+    return Sequence(impl_->slots, slot, plan, apply);
+}
+
+Sequence Engine::fork(const Sequence &sequence) {
+    Sequence copy = new_sequence(sequence.plan(), sequence.apply());
+    impl_->cache.copy_cells(sequence.slot(), copy.slot(), sequence.n_past(),
+                            impl_->model.hparams().n_layers);
+    copy.n_past_ = sequence.n_past_;
+    copy.records_ = sequence.records_;
+    const size_t n_layers = static_cast<size_t>(impl_->model.hparams().n_layers);
+    ggml_tensor *sinks = impl_->state.sinks;
+    std::vector<uint8_t> bytes(sinks->nb[1] * n_layers);
+    ggml_backend_tensor_get(sinks, bytes.data(), bytes.size() * static_cast<size_t>(sequence.slot()),
+                            bytes.size());
+    ggml_backend_tensor_set(sinks, bytes.data(), bytes.size() * static_cast<size_t>(copy.slot()),
+                            bytes.size());
+    return copy;
+}
+
+void Engine::forward(std::span<const Chunk> batch, const ForwardOptions &options) {
+    try {
+        ForwardPass(*impl_, batch, options).run();
+    } catch (...) {
+        for (const Chunk &chunk : batch) {
+            if (chunk.sequence != nullptr) {
+                chunk.sequence->clear();
+            }
+        }
+        throw;
+    }
+}
+
+Engine::MemoryUse Engine::memory() const {
+    MemoryUse use;
+    use.kv_bytes = impl_->cache.bytes();
+    use.hidden_bytes = static_cast<int64_t>(ggml_backend_buffer_get_size(impl_->sinks_buffer.get()));
+    if (impl_->hidden_buffer) {
+        use.hidden_bytes +=
+            static_cast<int64_t>(ggml_backend_buffer_get_size(impl_->hidden_buffer.get()));
+    }
+    use.compute_bytes = impl_->runner.compute_bytes();
+    return use;
+}
+
+std::vector<float> forward_last(Engine &engine, Sequence &sequence, std::span<const int32_t> tokens,
+                                Phase phase) {
+    Chunk chunk;
+    chunk.sequence = &sequence;
+    chunk.tokens = tokens;
+    chunk.phase = phase;
+    std::vector<float> logits;
+    ForwardOptions options;
+    options.on_logits = [&](const LogitsBlock &block) {
+        logits.assign(block.logits, block.logits + block.n_vocab);
+    };
+    engine.forward(std::span<const Chunk>(&chunk, 1), options);
+    return logits;
+}
+
+}  // namespace orthorank

@@ -1,0 +1,116 @@
+// The engine: one way through the network for everything. It owns the KV cache, the buffers
+// between graphs and the backends; sequences are made from it. forward() takes chunks of rows from
+// one or more sequences, each with its own plan, and runs them through the segments of their
+// common schedule. One thread at a time; the Model may be shared. What a user can get wrong throws
+// Error (limit, usage); a forward() that throws leaves its sequences cleared.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/sequence.h"
+#include "graph/kv_cache.h"
+#include "model/model.h"
+
+namespace orthorank {
+
+struct EngineOptions {
+    int n_ctx = 0;        // tokens per sequence; 0: the model's context
+    int n_sequences = 1;  // slots of the KV cache
+    int n_threads = 0;    // 0: all processors
+    KvType kv_type = KvType::f16;
+    // Dense layers run prompts in chunks of this many rows; results do not depend on it.
+    int chunk_rows = 512;
+    // A selecting layer's body runs this many of its rows in one graph.
+    int body_rows = 1024;
+};
+
+// Which rows of a chunk produce logits.
+enum class Outputs { none, last, all };
+
+// New rows of one sequence: tokens, or hidden states that enter ForwardOptions::first_layer.
+struct Chunk {
+    Sequence *sequence = nullptr;
+    std::span<const int32_t> tokens;
+    std::span<const float> hidden;  // [n_embd, n_rows], instead of tokens when first_layer > 0
+    Phase phase = Phase::prefill;
+    Outputs outputs = Outputs::last;
+
+    size_t n_rows(int n_embd) const {
+        return hidden.empty() ? tokens.size() : hidden.size() / static_cast<size_t>(n_embd);
+    }
+};
+
+// A block of logits as it comes out of the last graph; valid during the call only.
+struct LogitsBlock {
+    size_t chunk = 0;        // index into the batch
+    int64_t first_row = 0;   // of the chunk; rows are consecutive
+    int64_t n_rows = 0;
+    int n_vocab = 0;
+    const float *logits = nullptr;  // [n_vocab, n_rows]
+};
+
+// Watches a forward pass at layer boundaries. Boundary l is what enters layer l; n_layers is the
+// end, before the final norm.
+class Tap {
+   public:
+    virtual ~Tap() = default;
+    // Hidden states are brought to the host at the boundaries that this wants.
+    virtual bool wants_hidden(int boundary) const = 0;
+    // chunk: index into the batch; hidden: [n_embd, n_rows] of its new rows.
+    virtual void on_hidden(int boundary, size_t chunk, std::span<const float> hidden) = 0;
+};
+
+struct ForwardOptions {
+    std::function<void(const LogitsBlock &)> on_logits;  // required if any chunk has outputs
+    Tap *tap = nullptr;
+    // Run only layers first_layer .. end_layer - 1 (end_layer < 0: all, then the head). A pass that
+    // stops early leaves n_past as it was unless it reaches the end.
+    int first_layer = 0;
+    int end_layer = -1;
+};
+
+class ForwardPass;
+
+class Engine {
+   public:
+    // Throws Error{limit} when n_ctx exceeds the model's context or memory does not suffice.
+    Engine(const Model &model, const EngineOptions &options = {});
+    ~Engine();
+    Engine(const Engine &) = delete;
+    Engine &operator=(const Engine &) = delete;
+
+    const Model &model() const;
+    int n_ctx() const;
+    int n_threads() const;
+
+    // Throws Error{limit} when all slots are taken, Error{format} when the plan has another number
+    // of layers, Error{usage} when it cannot be applied that way (attention-up in decode).
+    Sequence new_sequence(const Plan &plan, Apply apply = Apply::both);
+    // A second timeline with the same past and plan.
+    Sequence fork(const Sequence &sequence);
+
+    // Advances the sequences by their chunks' rows. Each sequence at most once in a batch.
+    void forward(std::span<const Chunk> batch, const ForwardOptions &options = {});
+
+    struct MemoryUse {
+        int64_t kv_bytes = 0;
+        int64_t hidden_bytes = 0;   // hidden states and sinks between graphs
+        int64_t compute_bytes = 0;  // graphs' buffers now
+    };
+    MemoryUse memory() const;
+
+   private:
+    friend class ForwardPass;
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+// The logits of the last row of one sequence: forward() of a single chunk, copied out.
+std::vector<float> forward_last(Engine &engine, Sequence &sequence, std::span<const int32_t> tokens,
+                                Phase phase);
+
+}  // namespace orthorank

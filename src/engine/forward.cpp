@@ -1,0 +1,437 @@
+#include "engine/forward.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+#include "engine/engine_impl.h"
+#include "select/selection.h"
+
+namespace orthorank {
+
+ForwardPass::ForwardPass(Engine::Impl &engine, std::span<const Chunk> batch,
+                         const ForwardOptions &options)
+    : engine_(engine), batch_(batch), options_(options),
+      n_layers_(engine.model.hparams().n_layers),
+      end_layer_(options.end_layer < 0 ? n_layers_ : options.end_layer),
+      sets_(engine.cache, batch, engine.model.hparams().n_embd), scores_(batch.size()) {}
+
+void ForwardPass::run() {
+    validate();
+    if (sets_.n_rows() == 0) {
+        return;
+    }
+    std::vector<const Plan *> plans;
+    for (const Chunk &chunk : batch_) {
+        plans.push_back(&chunk.sequence->plan());
+    }
+    schedule_ = make_schedule(plans, options_.first_layer, end_layer_, cuts());
+    engine_.reserve_hidden(sets_.n_rows());
+    load_hidden();
+    for (size_t i = 0; i < schedule_.segments.size(); ++i) {
+        run_segment(i);
+    }
+    for (size_t i = 0; i < batch_.size(); ++i) {
+        batch_[i].sequence->n_past_ +=
+            static_cast<int64_t>(batch_[i].n_rows(engine_.model.hparams().n_embd));
+    }
+}
+
+void ForwardPass::validate() const {
+    const Hparams &hparams = engine_.model.hparams();
+    CHECK(0 <= options_.first_layer && options_.first_layer <= end_layer_);
+    CHECK(end_layer_ <= n_layers_);
+    for (size_t i = 0; i < batch_.size(); ++i) {
+        const Chunk &chunk = batch_[i];
+        CHECK(chunk.sequence != nullptr);
+        CHECK(chunk.hidden.size() % static_cast<size_t>(hparams.n_embd) == 0);
+        CHECK(chunk.hidden.empty() == batch_.front().hidden.empty());
+        CHECK(options_.first_layer == 0 || chunk.tokens.empty());
+        CHECK(chunk.outputs == Outputs::none || end_layer_ < n_layers_ || options_.on_logits);
+        for (size_t j = 0; j < i; ++j) {
+            CHECK(batch_[j].sequence != chunk.sequence);
+        }
+        const int64_t n = chunk.sequence->n_past() +
+                          static_cast<int64_t>(chunk.n_rows(hparams.n_embd));
+        if (n > engine_.n_ctx) {
+            fail(ErrorKind::limit, "{} tokens do not fit into the context of {}", n,
+                 engine_.n_ctx);
+        }
+        for (int32_t token : chunk.tokens) {
+            if (token < 0 || token >= hparams.n_vocab) {
+                fail(ErrorKind::request, "token id {} is outside the vocabulary of {}", token,
+                     hparams.n_vocab);
+            }
+        }
+    }
+}
+
+std::vector<int> ForwardPass::cuts() const {
+    std::vector<int> cuts;
+    for (int il = options_.first_layer; options_.tap != nullptr && il < end_layer_; ++il) {
+        if (options_.tap->wants_hidden(il)) {
+            cuts.push_back(il);
+        }
+    }
+    return cuts;
+}
+
+void ForwardPass::load_hidden() {
+    const ggml_tensor *hidden = engine_.state.hidden;
+    for (size_t i = 0; i < batch_.size(); ++i) {
+        const std::span<const float> rows = batch_[i].hidden;
+        if (!rows.empty()) {
+            ggml_backend_tensor_set(engine_.state.hidden, rows.data(),
+                                    hidden->nb[1] * static_cast<size_t>(sets_.first_row(i)),
+                                    rows.size_bytes());
+        }
+    }
+}
+
+void ForwardPass::run_segment(size_t index) {
+    const Segment &segment = schedule_.segments[index];
+    const int n = sets_.n_rows();
+    const int chunk_rows = engine_.options.chunk_rows;
+    if (segment.score_layer >= 0) {
+        for (auto &scores : scores_) {
+            scores.clear();
+        }
+    }
+    if (n <= chunk_rows) {
+        run_rows(segment, 0, n, true);
+    } else {
+        run_body(segment, body_rows_);
+        for (int first = 0; first < n; first += chunk_rows) {
+            run_rows(segment, first, std::min(n, first + chunk_rows), false);
+        }
+    }
+    if (options_.tap != nullptr && options_.tap->wants_hidden(segment.end_layer)) {
+        tap_hidden(segment.end_layer);
+    }
+    if (segment.score_layer >= 0) {
+        pick(segment.score_layer);
+    }
+}
+
+SegmentShape ForwardPass::shape_of(const Segment &segment, int first, int end) const {
+    const bool is_first = &segment == &schedule_.segments.front();
+    const bool is_last = &segment == &schedule_.segments.back();
+    SegmentShape shape;
+    shape.first_row = first;
+    shape.rows = sets_.shape(sets_.range(first, end), false);
+    shape.from_tokens = is_first && batch_.front().hidden.empty();
+    shape.dense_layers = segment.dense_layers;
+    shape.score_layer = segment.score_layer;
+    if (segment.score_layer >= 0) {
+        shape.scores = score_shapes(shape.rows, first, segment.score_layer);
+        if (shape.rows.is_batched) {
+            for (int r = first; r < end; ++r) {
+                shape.rows.pieces.push_back(
+                    {r - first, 1, batch_[sets_.ref(r).chunk].sequence->slot(), 0});
+            }
+        }
+    }
+    shape.has_head = is_last && end_layer_ == n_layers_;
+    shape.writes_hidden =
+        !is_last || (options_.tap != nullptr && options_.tap->wants_hidden(segment.end_layer));
+    return shape;
+}
+
+void ForwardPass::run_body(const Segment &segment, std::span<const RowRef> rows) {
+    for (size_t first = 0; segment.row_layer >= 0 && first < rows.size();) {
+        const size_t n =
+            std::min(rows.size() - first, static_cast<size_t>(engine_.options.body_rows));
+        const std::span<const RowRef> part = rows.subspan(first, n);
+        SegmentShape shape;
+        shape.body_layer = segment.row_layer;
+        shape.body = sets_.shape(part, true);
+        engine_.runner.run(shape, engine_.state,
+                           [&](SegmentGraph &graph) { fill(graph, 0, 0, part, {}); });
+        first += n;
+    }
+}
+
+void ForwardPass::run_rows(const Segment &segment, int first, int end, bool with_body) {
+    SegmentShape shape = shape_of(segment, first, end);
+    std::span<const RowRef> body;
+    if (with_body && segment.row_layer >= 0) {
+        body = body_rows_;
+        shape.body_layer = segment.row_layer;
+        shape.body = sets_.shape(body, true);
+    }
+    std::vector<RowRef> outputs;
+    if (shape.has_head) {
+        outputs = outputs_in(first, end);
+        shape.outputs = sets_.shape(outputs, false);
+    }
+    const SegmentGraph &graph =
+        engine_.runner.run(shape, engine_.state,
+                           [&](SegmentGraph &g) { fill(g, first, end, body, outputs); });
+    if (segment.score_layer >= 0) {
+        read_scores(graph, first, end);
+    }
+    if (!outputs.empty()) {
+        read_logits(graph, outputs);
+    }
+}
+
+void ForwardPass::fill(SegmentGraph &graph, int first, int end, std::span<const RowRef> body,
+                       std::span<const RowRef> outputs) const {
+    const std::span<const RowRef> rows = sets_.range(first, end);
+    if (graph.tokens != nullptr) {
+        std::vector<int32_t> tokens;
+        for (const RowRef &ref : rows) {
+            tokens.push_back(batch_[ref.chunk].tokens[static_cast<size_t>(ref.row)]);
+        }
+        set_input(graph.tokens, tokens.data(), tokens.size() * sizeof(int32_t));
+    }
+    if (graph.cells != nullptr) {
+        const std::vector<int64_t> cells = sets_.cells(rows);
+        set_input(graph.cells, cells.data(), cells.size() * sizeof(int64_t));
+        sets_.fill(graph.rows, graph.shape.rows, rows);
+    }
+    if (graph.body_ids != nullptr) {
+        std::vector<int32_t> ids(static_cast<size_t>(graph.shape.body.n_rows),
+                                 engine_.scratch_row());
+        for (size_t i = 0; i < body.size(); ++i) {
+            ids[i] = sets_.packed(body[i]);
+        }
+        set_input(graph.body_ids, ids.data(), ids.size() * sizeof(int32_t));
+        sets_.fill(graph.body, graph.shape.body, body, graph.shape.body_layer);
+    }
+    if (graph.output_ids != nullptr) {
+        std::vector<int32_t> ids;
+        for (const RowRef &ref : outputs) {
+            ids.push_back(sets_.packed(ref) - first);
+        }
+        set_input(graph.output_ids, ids.data(), ids.size() * sizeof(int32_t));
+        if (graph.outputs.positions != nullptr) {
+            sets_.fill(graph.outputs, graph.shape.outputs, outputs);
+        }
+    }
+    if (graph.sink_ids != nullptr) {
+        std::vector<int32_t> ids;
+        for (const RowRef &ref : rows) {
+            ids.push_back(batch_[ref.chunk].sequence->slot() * n_layers_ + graph.shape.score_layer);
+        }
+        set_input(graph.sink_ids, ids.data(), ids.size() * sizeof(int32_t));
+    }
+}
+
+bool ForwardPass::is_selecting(size_t chunk, int il) const {
+    return batch_[chunk].sequence->plan().layers[il].action == Action::select;
+}
+
+std::vector<ScoreShape> ForwardPass::score_shapes(const RowSet &rows, int first, int il) const {
+    std::vector<ScoreShape> shapes;
+    const auto add = [&](const RowRef &ref) {
+        const Sequence &sequence = *batch_[ref.chunk].sequence;
+        ScoreShape shape;
+        if (is_selecting(static_cast<size_t>(ref.chunk), il)) {
+            shape.kind = sequence.plan().layers[il].policy.score;
+        }
+        shape.has_sink = sets_.position(ref) == 0;
+        shapes.push_back(shape);
+    };
+    if (rows.is_batched) {
+        for (int r = 0; r < rows.n_rows; ++r) {
+            add(sets_.ref(first + r));
+        }
+    } else {
+        for (const Piece &piece : rows.pieces) {
+            add(sets_.ref(first + piece.first_row));
+        }
+    }
+    return shapes;
+}
+
+void ForwardPass::read_scores(const SegmentGraph &graph, int first, int end) {
+    if (graph.scores_batched) {
+        std::vector<float> values(static_cast<size_t>(end - first));
+        ggml_backend_tensor_get(graph.scores.front(), values.data(), 0,
+                                values.size() * sizeof(float));
+        for (int r = first; r < end; ++r) {
+            scores_[sets_.ref(r).chunk].push_back(values[static_cast<size_t>(r - first)]);
+        }
+        return;
+    }
+    for (size_t i = 0; i < graph.scores.size(); ++i) {
+        if (graph.scores[i] == nullptr) {
+            continue;
+        }
+        const Piece &piece = graph.shape.rows.pieces[i];
+        std::vector<float> &scores = scores_[sets_.ref(first + piece.first_row).chunk];
+        const size_t n_before = scores.size();
+        scores.resize(n_before + static_cast<size_t>(piece.n_rows));
+        ggml_backend_tensor_get(graph.scores[i], scores.data() + n_before, 0,
+                                static_cast<size_t>(piece.n_rows) * sizeof(float));
+    }
+}
+
+// Table 6's criterion needs every query of the layer before any row is picked: an extra pass over
+// the layer's keys, whose column sums are added up here.
+void ForwardPass::read_attention_received(int il) {
+    for (size_t i = 0; i < batch_.size(); ++i) {
+        const Sequence &sequence = *batch_[i].sequence;
+        if (!is_selecting(i, il) ||
+            sequence.plan().layers[il].policy.score != ScoreKind::attention) {
+            continue;
+        }
+        const int first_row = sets_.first_row(i);
+        const int end_row = i + 1 < batch_.size() ? sets_.first_row(i + 1) : sets_.n_rows();
+        std::vector<float> &received = scores_[i];
+        received.assign(static_cast<size_t>(end_row - first_row), 0.0f);
+        if (batch_[i].phase == Phase::decode) {
+            std::fill(received.begin(), received.end(), std::numeric_limits<float>::quiet_NaN());
+            continue;
+        }
+        if (sequence.n_past() > 0) {
+            fail(ErrorKind::usage, "policy attention-up needs the whole prompt in one pass");
+        }
+        for (int first = first_row; first < end_row; first += engine_.options.chunk_rows) {
+            const int end = std::min(end_row, first + engine_.options.chunk_rows);
+            SegmentShape shape;
+            shape.first_row = first;
+            shape.rows = sets_.shape(sets_.range(first, end), false);
+            shape.score_layer = il;
+            shape.attention_scores = true;
+            const SegmentGraph &graph = engine_.runner.run(
+                shape, engine_.state, [&](SegmentGraph &g) { fill(g, first, end, {}, {}); });
+            const ggml_tensor *sums = graph.scores.front();  // [1, n_kv, n_head]
+            std::vector<float> values(static_cast<size_t>(ggml_nelements(sums)));
+            ggml_backend_tensor_get(sums, values.data(), 0, values.size() * sizeof(float));
+            for (int64_t head = 0; head < sums->ne[2]; ++head) {
+                for (int key = 0; key < end - first_row; ++key) {
+                    received[static_cast<size_t>(key)] +=
+                        values[static_cast<size_t>(head * sums->ne[1] + key)];
+                }
+            }
+        }
+    }
+}
+
+void ForwardPass::pick(int il) {
+    read_attention_received(il);
+    body_rows_.clear();
+    const bool is_last = il == schedule_.last_layer && end_layer_ == n_layers_ &&
+                         !(options_.tap != nullptr && options_.tap->wants_hidden(n_layers_));
+    std::vector<int32_t> rows;
+    for (size_t i = 0; i < batch_.size(); ++i) {
+        pick_of_chunk(il, i, rows);
+        for (int32_t row : rows) {
+            const RowRef ref{static_cast<int>(i), row};
+            if (!is_last || wants_output(ref)) {
+                body_rows_.push_back(ref);
+            }
+        }
+    }
+}
+
+// Records the new rows' scores and decides which of them are computed.
+void ForwardPass::pick_of_chunk(int il, size_t chunk, std::vector<int32_t> &rows) {
+    Sequence &sequence = *batch_[chunk].sequence;
+    const LayerPlan &layer = sequence.plan().layers[il];
+    const auto n_new = static_cast<int64_t>(batch_[chunk].n_rows(engine_.model.hparams().n_embd));
+    const int64_t n_past = sequence.n_past();
+    rows.clear();
+    if (layer.action == Action::skip) {
+        return;
+    }
+    if (layer.action == Action::select) {
+        std::vector<float> &scores = sequence.records_[il].scores;
+        CHECK(static_cast<int64_t>(scores.size()) == n_past);
+        for (int64_t i = 0; i < n_new; ++i) {
+            const int64_t position = n_past + i;
+            scores.push_back(layer.policy.score == ScoreKind::hash
+                                 ? hash_score(layer.policy.seed, il, position)
+                                 : std::fabs(scores_[chunk][static_cast<size_t>(i)]));
+        }
+        if (n_past == 0) {
+            scores.front() = std::numeric_limits<float>::infinity();
+        }
+        const bool is_applied =
+            sequence.apply() == Apply::both ||
+            (sequence.apply() == Apply::prefill) == (batch_[chunk].phase == Phase::prefill);
+        if (is_applied) {
+            rows = pick_rows(layer.policy.order, scores, n_past, layer.ratio);
+        }
+        sequence.n_rows_offered_ += n_new;
+        if (is_applied) {
+            sequence.records_[il].chosen.resize(static_cast<size_t>(n_past + n_new), 0);
+            for (int32_t &row : rows) {
+                sequence.records_[il].chosen[static_cast<size_t>(row)] = 1;
+                row = static_cast<int32_t>(row - n_past);
+            }
+            sequence.n_rows_computed_ += static_cast<int64_t>(rows.size());
+            return;
+        }
+        sequence.records_[il].chosen.resize(static_cast<size_t>(n_past + n_new), 1);
+        sequence.n_rows_computed_ += n_new;
+    }
+    for (int64_t i = 0; i < n_new; ++i) {
+        rows.push_back(static_cast<int32_t>(i));
+    }
+}
+
+bool ForwardPass::wants_output(const RowRef &ref) const {
+    const Chunk &chunk = batch_[ref.chunk];
+    if (chunk.outputs == Outputs::last) {
+        return ref.row + 1 ==
+               static_cast<int32_t>(chunk.n_rows(engine_.model.hparams().n_embd));
+    }
+    return chunk.outputs == Outputs::all;
+}
+
+std::vector<RowRef> ForwardPass::outputs_in(int first, int end) const {
+    std::vector<RowRef> outputs;
+    for (const RowRef &ref : sets_.range(first, end)) {
+        if (wants_output(ref)) {
+            outputs.push_back(ref);
+        }
+    }
+    return outputs;
+}
+
+// Hands the logits on, one block for the rows of each chunk.
+void ForwardPass::read_logits(const SegmentGraph &graph, std::span<const RowRef> outputs) const {
+    const int n_vocab = engine_.model.hparams().n_vocab;
+    const float *data = nullptr;
+    std::vector<float> copy;
+    if (ggml_backend_buffer_is_host(graph.logits->buffer)) {
+        data = static_cast<const float *>(graph.logits->data);
+    } else {
+        copy.resize(outputs.size() * static_cast<size_t>(n_vocab));
+        ggml_backend_tensor_get(graph.logits, copy.data(), 0, copy.size() * sizeof(float));
+        data = copy.data();
+    }
+    for (size_t i = 0; i < outputs.size();) {
+        size_t end = i + 1;
+        while (end < outputs.size() && outputs[end].chunk == outputs[i].chunk) {
+            ++end;
+        }
+        LogitsBlock block;
+        block.chunk = static_cast<size_t>(outputs[i].chunk);
+        block.first_row = outputs[i].row;
+        block.n_rows = static_cast<int64_t>(end - i);
+        block.n_vocab = n_vocab;
+        block.logits = data + i * static_cast<size_t>(n_vocab);
+        options_.on_logits(block);
+        i = end;
+    }
+}
+
+void ForwardPass::tap_hidden(int boundary) {
+    const ggml_tensor *hidden = engine_.state.hidden;
+    const auto n_embd = static_cast<size_t>(hidden->ne[0]);
+    std::vector<float> rows;
+    for (size_t i = 0; i < batch_.size(); ++i) {
+        rows.resize(batch_[i].n_rows(static_cast<int>(n_embd)) * n_embd);
+        ggml_backend_tensor_get(hidden, rows.data(),
+                                hidden->nb[1] * static_cast<size_t>(sets_.first_row(i)),
+                                rows.size() * sizeof(float));
+        options_.tap->on_hidden(boundary, i, rows);
+    }
+}
+
+}  // namespace orthorank

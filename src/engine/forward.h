@@ -1,0 +1,55 @@
+// One forward call: the batch packed into rows, its schedule, and the run through the segments.
+// Made for the call and dropped after it. Internal to the engine.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "engine/engine.h"
+#include "engine/row_sets.h"
+#include "engine/schedule.h"
+#include "graph/segment.h"
+
+namespace orthorank {
+
+class ForwardPass {
+   public:
+    ForwardPass(Engine::Impl &engine, std::span<const Chunk> batch, const ForwardOptions &options);
+    void run();
+
+   private:
+    void validate() const;
+    std::vector<int> cuts() const;
+    void load_hidden();
+    void run_segment(size_t index);
+    // Runs rows first..end of the packed batch through a segment's layers; with_body: after the
+    // row layer's body, in the same graph.
+    void run_rows(const Segment &segment, int first, int end, bool with_body);
+    void run_body(const Segment &segment, std::span<const RowRef> rows);
+    SegmentShape shape_of(const Segment &segment, int first, int end) const;
+    void fill(SegmentGraph &graph, int first, int end, std::span<const RowRef> body,
+              std::span<const RowRef> outputs) const;
+    void read_scores(const SegmentGraph &graph, int first, int end);
+    void read_attention_received(int il);
+    void read_logits(const SegmentGraph &graph, std::span<const RowRef> outputs) const;
+    // After all rows' scores are there: the rows that the row layer computes.
+    void pick(int il);
+    void pick_of_chunk(int il, size_t chunk, std::vector<int32_t> &rows);
+    bool is_selecting(size_t chunk, int il) const;
+    std::vector<ScoreShape> score_shapes(const RowSet &rows, int first, int il) const;
+    std::vector<RowRef> outputs_in(int first, int end) const;
+    bool wants_output(const RowRef &ref) const;
+    void tap_hidden(int boundary);
+
+    Engine::Impl &engine_;
+    std::span<const Chunk> batch_;
+    const ForwardOptions &options_;
+    int n_layers_;
+    int end_layer_;
+    RowSets sets_;
+    Schedule schedule_;
+    std::vector<RowRef> body_rows_;           // of the next row layer, ascending
+    std::vector<std::vector<float>> scores_;  // per chunk, of the next row layer's new rows
+};
+
+}  // namespace orthorank

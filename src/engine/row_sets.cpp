@@ -1,0 +1,144 @@
+#include "engine/row_sets.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "graph/runner.h"
+
+namespace orthorank {
+
+namespace {
+
+constexpr uint16_t k_f16_zero = 0x0000;
+constexpr uint16_t k_f16_minus_infinity = 0xfc00;
+
+int padded_kv(int64_t n) {
+    return static_cast<int>((n + k_kv_padding - 1) / k_kv_padding * k_kv_padding);
+}
+
+// Few different row counts, so that a decode step finds its graph again.
+int padded_rows(int n) { return n <= 2 ? n : (n + 3) / 4 * 4; }
+
+}  // namespace
+
+RowSets::RowSets(const KvCache &cache, std::span<const Chunk> batch, int n_embd)
+    : cache_(cache), batch_(batch) {
+    is_decode_batch_ = batch.size() > 1;
+    for (size_t i = 0; i < batch.size(); ++i) {
+        first_row_.push_back(static_cast<int>(refs_.size()));
+        const auto n = static_cast<int32_t>(batch[i].n_rows(n_embd));
+        for (int32_t row = 0; row < n; ++row) {
+            refs_.push_back({static_cast<int>(i), row});
+        }
+        is_decode_batch_ = is_decode_batch_ && n == 1 && batch[i].sequence->n_past() > 0;
+    }
+}
+
+int64_t RowSets::position(const RowRef &ref) const {
+    return batch_[ref.chunk].sequence->n_past() + ref.row;
+}
+
+RowSet RowSets::shape(std::span<const RowRef> refs, bool pad) const {
+    RowSet rows;
+    rows.n_rows = static_cast<int>(refs.size());
+    if (refs.empty()) {
+        return rows;
+    }
+    if (is_decode_batch_) {
+        rows.is_batched = true;
+        int first = batch_[refs.front().chunk].sequence->slot();
+        int last = first;
+        for (const RowRef &ref : refs) {
+            const int slot = batch_[ref.chunk].sequence->slot();
+            first = std::min(first, slot);
+            last = std::max(last, slot);
+            rows.n_kv = std::max(rows.n_kv, padded_kv(position(ref) + 1));
+        }
+        rows.first_slot = first;
+        rows.n_slots = last - first + 1;
+        if (pad) {
+            rows.n_rows = padded_rows(rows.n_rows);
+        }
+        return rows;
+    }
+    for (size_t i = 0; i < refs.size(); ++i) {
+        const RowRef &ref = refs[i];
+        if (i == 0 || refs[i - 1].chunk != ref.chunk) {
+            rows.pieces.push_back(
+                {static_cast<int>(i), 0, batch_[ref.chunk].sequence->slot(), 0});
+        }
+        rows.pieces.back().n_rows += 1;
+        rows.pieces.back().n_kv = padded_kv(position(ref) + 1);
+    }
+    return rows;
+}
+
+void RowSets::fill_mask_row(uint16_t *mask, int n_kv, const RowRef &ref, int il) const {
+    const Sequence &sequence = *batch_[ref.chunk].sequence;
+    const int64_t n_visible = position(ref) + 1;
+    std::fill(mask, mask + n_visible, k_f16_zero);
+    std::fill(mask + n_visible, mask + n_kv, k_f16_minus_infinity);
+    if (il < 0 || sequence.plan().layers[il].action != Action::select ||
+        sequence.plan().layers[il].policy.kv != KvScope::selected) {
+        return;
+    }
+    const std::vector<uint8_t> &chosen = sequence.record(il).chosen;
+    for (int64_t i = 0; i < n_visible; ++i) {
+        if (chosen[static_cast<size_t>(i)] == 0) {
+            mask[i] = k_f16_minus_infinity;
+        }
+    }
+}
+
+void RowSets::fill(const RowInputs &inputs, const RowSet &rows, std::span<const RowRef> refs,
+                   int il) const {
+    std::vector<int32_t> positions(static_cast<size_t>(rows.n_rows), 0);
+    for (size_t i = 0; i < refs.size(); ++i) {
+        positions[i] = static_cast<int32_t>(position(refs[i]));
+    }
+    set_input(inputs.positions, positions.data(), positions.size() * sizeof(int32_t));
+
+    std::vector<uint16_t> mask;
+    if (rows.is_batched) {
+        mask.assign(static_cast<size_t>(rows.n_kv) * rows.n_slots, k_f16_minus_infinity);
+        std::vector<int32_t> row_of_slot(static_cast<size_t>(rows.n_slots), 0);
+        std::vector<int32_t> slot_of_row(static_cast<size_t>(rows.n_rows), 0);
+        for (size_t i = 0; i < refs.size(); ++i) {
+            const int slot = batch_[refs[i].chunk].sequence->slot() - rows.first_slot;
+            row_of_slot[slot] = static_cast<int32_t>(i);
+            slot_of_row[i] = slot;
+            fill_mask_row(mask.data() + static_cast<size_t>(slot) * rows.n_kv, rows.n_kv, refs[i],
+                          il);
+        }
+        for (size_t i = refs.size(); i < slot_of_row.size(); ++i) {
+            slot_of_row[i] = slot_of_row.front();  // padding: any slot that has a row
+        }
+        set_input(inputs.masks.front(), mask.data(), mask.size() * sizeof(uint16_t));
+        set_input(inputs.row_of_slot, row_of_slot.data(), row_of_slot.size() * sizeof(int32_t));
+        set_input(inputs.slot_of_row, slot_of_row.data(), slot_of_row.size() * sizeof(int32_t));
+        return;
+    }
+    for (size_t p = 0; p < rows.pieces.size(); ++p) {
+        const Piece &piece = rows.pieces[p];
+        if (inputs.masks[p]->buffer == nullptr) {
+            continue;  // the graph has no attention
+        }
+        mask.resize(static_cast<size_t>(piece.n_kv) * piece.n_rows);
+        for (int r = 0; r < piece.n_rows; ++r) {
+            fill_mask_row(mask.data() + static_cast<size_t>(r) * piece.n_kv, piece.n_kv,
+                          refs[static_cast<size_t>(piece.first_row + r)], il);
+        }
+        set_input(inputs.masks[p], mask.data(), mask.size() * sizeof(uint16_t));
+    }
+}
+
+std::vector<int64_t> RowSets::cells(std::span<const RowRef> refs) const {
+    std::vector<int64_t> cells;
+    cells.reserve(refs.size());
+    for (const RowRef &ref : refs) {
+        cells.push_back(cache_.cell(batch_[ref.chunk].sequence->slot(), position(ref)));
+    }
+    return cells;
+}
+
+}  // namespace orthorank

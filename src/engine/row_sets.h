@@ -1,0 +1,55 @@
+// Which rows of a batch a graph works on: the bridge from lists of rows to shapes (graph/block.h)
+// and to the contents of their input tensors. Internal to the engine.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/engine.h"
+#include "graph/block.h"
+
+namespace orthorank {
+
+// A row of the batch: chunk index and row within the chunk. Lists are ascending in both.
+struct RowRef {
+    int chunk = 0;
+    int32_t row = 0;
+};
+
+class RowSets {
+   public:
+    RowSets(const KvCache &cache, std::span<const Chunk> batch, int n_embd);
+
+    int n_rows() const { return static_cast<int>(refs_.size()); }
+    // Row r of the packed batch.
+    const RowRef &ref(int r) const { return refs_[static_cast<size_t>(r)]; }
+    // The packed row of a chunk's row.
+    int packed(const RowRef &ref) const { return first_row_[ref.chunk] + ref.row; }
+    int first_row(size_t chunk) const { return first_row_[chunk]; }
+    std::span<const RowRef> range(int first, int end) const {
+        return std::span<const RowRef>(refs_).subspan(first, end - first);
+    }
+    int64_t position(const RowRef &ref) const;
+    // One row from each of several sequences that all have a past: decode.
+    bool is_decode_batch() const { return is_decode_batch_; }
+
+    // pad: round the number of rows up, so that graphs are reused (decode batches only).
+    RowSet shape(std::span<const RowRef> refs, bool pad) const;
+    // Positions, masks and slot maps. il >= 0: in that layer, keys of unselected rows are hidden
+    // from sequences whose policy says so.
+    void fill(const RowInputs &inputs, const RowSet &rows, std::span<const RowRef> refs,
+              int il = -1) const;
+    std::vector<int64_t> cells(std::span<const RowRef> refs) const;
+
+   private:
+    void fill_mask_row(uint16_t *mask, int n_kv, const RowRef &ref, int il) const;
+
+    const KvCache &cache_;
+    std::span<const Chunk> batch_;
+    std::vector<RowRef> refs_;
+    std::vector<int> first_row_;
+    bool is_decode_batch_ = false;
+};
+
+}  // namespace orthorank

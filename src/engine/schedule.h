@@ -1,0 +1,34 @@
+// From plans to graph launches, as pure data: where the network is cut. A layer that is not the
+// same ordinary computation for all rows of a batch (a selecting layer, or one that only some of
+// the sequences skip) is a row layer; a segment starts with the body of one and ends with the
+// scores of the next ("fence-post cut"). A layer that all sequences skip is in no segment.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "select/plan.h"
+
+namespace orthorank {
+
+struct Segment {
+    int row_layer = -1;             // its body comes first; -1: none
+    std::vector<int> dense_layers;  // then these, for all rows
+    int score_layer = -1;           // ends with norm, K, V, scores of this row layer; -1: it does not
+    // Where the hidden states after this segment stand: before this layer (n_layers: at the end).
+    int end_layer = 0;
+};
+
+struct Schedule {
+    std::vector<Segment> segments;
+    // The last layer that any sequence has: rows that nobody reads need not be computed in it.
+    int last_layer = -1;
+};
+
+// Segments for layers first_layer .. end_layer - 1 of a batch with these plans (one per sequence,
+// all of the same number of layers). `cuts`: boundaries where somebody wants to see the hidden
+// states (c: those entering layer c), any order. A dense plan without cuts is one segment.
+Schedule make_schedule(std::span<const Plan *const> plans, int first_layer, int end_layer,
+                       std::span<const int> cuts);
+
+}  // namespace orthorank

@@ -1,0 +1,67 @@
+// One mutable timeline: the tokens so far (as cells of a KV cache slot) and, for each selecting
+// layer of its plan, the scores of all positions and which of them were computed. Made by an
+// engine, which must outlive it; gives its slot back when destroyed. Moves, does not copy.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "select/plan.h"
+
+namespace orthorank {
+
+class Slots;
+
+// When a plan's selection is applied. Scores are recorded in any case. Removed layers stay removed
+// in both phases: their K and V would be missing in the other one.
+enum class Apply { prefill, decode, both };
+
+// Throws Error{usage} that lists them.
+Apply apply_from_name(const std::string &name);
+
+enum class Phase { prefill, decode };
+
+// What happened in one selecting layer, by position.
+struct LayerRecord {
+    std::vector<float> scores;     // the sink's is +infinity (and a random policy's its hash)
+    std::vector<uint8_t> chosen;   // 1: computed in this layer
+};
+
+class Sequence {
+   public:
+    Sequence(std::shared_ptr<Slots> slots, int slot, Plan plan, Apply apply);
+    ~Sequence();
+    Sequence(Sequence &&) noexcept;
+    Sequence &operator=(Sequence &&) = delete;
+
+    int slot() const { return slot_; }
+    const Plan &plan() const { return plan_; }
+    Apply apply() const { return apply_; }
+    // Tokens so far: the position of the next one.
+    int64_t n_past() const { return n_past_; }
+    // Empty for layers that do not select.
+    const LayerRecord &record(int il) const { return records_[il]; }
+    // Rows that selecting layers were given and how many they computed, since the last clear().
+    int64_t n_rows_offered() const { return n_rows_offered_; }
+    int64_t n_rows_computed() const { return n_rows_computed_; }
+
+    // Back to an empty timeline.
+    void clear();
+    // Forgets all positions from n on. The decisions about earlier ones stay as they were made.
+    void truncate(int64_t n);
+
+   private:
+    friend class Engine;
+    friend class ForwardPass;
+    std::shared_ptr<Slots> slots_;
+    int slot_;
+    Plan plan_;
+    Apply apply_;
+    int64_t n_past_ = 0;
+    std::vector<LayerRecord> records_;
+    int64_t n_rows_offered_ = 0;
+    int64_t n_rows_computed_ = 0;
+};
+
+}  // namespace orthorank

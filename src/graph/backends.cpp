@@ -1,0 +1,58 @@
+#include "graph/backends.h"
+
+#include <algorithm>
+#include <thread>
+
+#include "base/error.h"
+
+namespace orthorank {
+
+int default_n_threads() {
+    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+namespace {
+
+// Sets the thread count through the registry, so that dynamically loaded backends work too.
+void set_threads(ggml_backend_t backend, int n_threads) {
+    ggml_backend_dev_t device = ggml_backend_get_device(backend);
+    ggml_backend_reg_t registry = device ? ggml_backend_dev_backend_reg(device) : nullptr;
+    if (registry == nullptr) {
+        return;
+    }
+    void *address = ggml_backend_reg_get_proc_address(registry, "ggml_backend_set_n_threads");
+    if (address != nullptr) {
+        reinterpret_cast<ggml_backend_set_n_threads_t>(address)(backend, n_threads);
+    }
+}
+
+}  // namespace
+
+Backends::Backends(const Model &model, int n_threads)
+    : n_threads_(n_threads > 0 ? n_threads : default_n_threads()) {
+    for (ggml_backend_dev_t device : model.devices()) {
+        ggml_backend_ptr backend(ggml_backend_dev_init(device, nullptr));
+        if (!backend) {
+            fail(ErrorKind::device, "device {} cannot be initialised",
+                 ggml_backend_dev_name(device));
+        }
+        set_threads(backend.get(), n_threads_);
+        backends_.push_back(backend.get());
+        owned_.push_back(std::move(backend));
+    }
+    CHECK(!backends_.empty());
+}
+
+ggml_backend_buffer_type_t Backends::buffer_type() const {
+    return ggml_backend_get_default_buffer_type(backends_.front());
+}
+
+ggml_backend_sched_ptr Backends::make_scheduler(size_t n_nodes) const {
+    std::vector<ggml_backend_t> backends = backends_;
+    ggml_backend_sched_ptr scheduler(ggml_backend_sched_new(
+        backends.data(), nullptr, static_cast<int>(backends.size()), n_nodes, false, true));
+    CHECK(scheduler);
+    return scheduler;
+}
+
+}  // namespace orthorank

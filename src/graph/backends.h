@@ -1,0 +1,33 @@
+// The ggml backends an engine computes with: one per device of the model, the last a CPU. Owns
+// them; made once per engine, used by one thread at a time. Throws Error{device} when a device
+// cannot be initialised.
+#pragma once
+
+#include <vector>
+
+#include "ggml-cpp.h"
+#include "model/model.h"
+
+namespace orthorank {
+
+class Backends {
+   public:
+    // n_threads <= 0: as many as the machine has physical processors for us.
+    Backends(const Model &model, int n_threads);
+
+    int n_threads() const { return n_threads_; }
+    // Buffers that live as long as an engine (KV cache, hidden states) are of this type.
+    ggml_backend_buffer_type_t buffer_type() const;
+    // A scheduler for graphs of up to n_nodes nodes.
+    ggml_backend_sched_ptr make_scheduler(size_t n_nodes) const;
+
+   private:
+    int n_threads_;
+    std::vector<ggml_backend_ptr> owned_;
+    std::vector<ggml_backend_t> backends_;  // same order, for ggml's C interface
+};
+
+// The threads used when a caller asks for none in particular.
+int default_n_threads();
+
+}  // namespace orthorank

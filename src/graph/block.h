@@ -1,0 +1,94 @@
+// The decoder block as ggml nodes: norm, K and V into the cache, attention over the cache, feed
+// forward. Every pass through the network is made of these few functions; they know how many rows
+// there are, never which rows or why. A builder lives as long as the graph is being built and
+// borrows everything. h is the residual stream, a the rows after the attention norm.
+#pragma once
+
+#include <vector>
+
+#include "ggml.h"
+#include "graph/kv_cache.h"
+#include "model/model.h"
+
+namespace orthorank {
+
+// Consecutive rows of one sequence: they attend to the first n_kv cells of its slot.
+struct Piece {
+    int first_row = 0;
+    int n_rows = 0;
+    int slot = 0;
+    int n_kv = 0;  // a multiple of k_kv_padding
+
+    bool operator==(const Piece &) const = default;
+};
+
+// The rows of a graph that attend, as shape: one attention operation per piece, or, when batched
+// (decode of several sequences), one operation over a range of slots with one row each.
+struct RowSet {
+    int n_rows = 0;  // may exceed the pieces' rows when batched: padding, so that graphs are reused
+    std::vector<Piece> pieces;
+    bool is_batched = false;
+    int first_slot = 0;  // batched only: the slots first_slot .. first_slot + n_slots - 1
+    int n_slots = 0;
+    int n_kv = 0;  // batched only: cells looked at in every slot
+
+    bool operator==(const RowSet &) const = default;
+};
+
+// The input tensors that a RowSet needs; filled by the caller before the graph runs.
+struct RowInputs {
+    ggml_tensor *positions = nullptr;       // I32 [n_rows]
+    std::vector<ggml_tensor *> masks;       // F16 [n_kv, n_rows] per piece; batched: one,
+                                            //     [n_kv, 1, 1, n_slots]
+    ggml_tensor *row_of_slot = nullptr;     // I32 [n_slots], batched only
+    ggml_tensor *slot_of_row = nullptr;     // I32 [n_rows], batched only: minus first_slot
+};
+
+class BlockBuilder {
+   public:
+    BlockBuilder(ggml_context *ctx, ggml_cgraph *gf, const Model &model, const KvCache &cache)
+        : ctx_(ctx), gf_(gf), model_(model), hparams_(model.hparams()), cache_(cache) {}
+
+    // Makes the input tensors for a row set.
+    RowInputs make_inputs(const RowSet &rows) const;
+
+    // h [n_embd, n] -> a [n_embd, n]
+    ggml_tensor *attention_norm(int il, ggml_tensor *h) const;
+    // Projects a [n_embd, n] to keys and values and writes them to the cache rows `cells` (I64 [n]).
+    void store_kv(int il, ggml_tensor *a, ggml_tensor *positions, ggml_tensor *cells) const;
+    // The rest of the layer for these rows: h, a [n_embd, n_rows] -> h [n_embd, n_rows].
+    ggml_tensor *body(int il, ggml_tensor *h, ggml_tensor *a, const RowSet &rows,
+                      const RowInputs &inputs) const;
+    // Attention probabilities of these rows summed over heads and rows, for one piece:
+    // a [n_embd, n_rows] -> [1, n_kv, n_head], still to be added over heads.
+    ggml_tensor *attention_received(int il, ggml_tensor *a, const Piece &piece,
+                                    ggml_tensor *positions, ggml_tensor *mask) const;
+    // h [n_embd, n] -> logits [n_vocab, n]
+    ggml_tensor *logits(ggml_tensor *h) const;
+
+   private:
+    ggml_tensor *rms_norm(ggml_tensor *x, ggml_tensor *weight) const;
+    ggml_tensor *project(ggml_tensor *weight, ggml_tensor *bias, ggml_tensor *x) const;
+    ggml_tensor *rope(int il, ggml_tensor *x, ggml_tensor *positions) const;
+    ggml_tensor *queries(int il, ggml_tensor *a, ggml_tensor *positions) const;
+    ggml_tensor *cache_view(ggml_tensor *tensor, int head_dim, int n_head_kv, int slot, int n_slots,
+                            int n_kv) const;
+    ggml_tensor *attend_piece(int il, ggml_tensor *q, const Piece &piece, ggml_tensor *mask) const;
+    ggml_tensor *attend_batched(int il, ggml_tensor *q, const RowSet &rows,
+                                const RowInputs &inputs) const;
+    ggml_tensor *attention(int il, ggml_tensor *q, const RowSet &rows,
+                           const RowInputs &inputs) const;
+    ggml_tensor *feed_forward(int il, ggml_tensor *x) const;
+    ggml_tensor *experts(int il, ggml_tensor *x) const;
+
+    ggml_context *ctx_;
+    ggml_cgraph *gf_;
+    const Model &model_;
+    const Hparams &hparams_;
+    const KvCache &cache_;
+};
+
+// An upper bound of the nodes and leaves that n layers make over row sets of n pieces.
+size_t max_nodes(int n_layers, size_t n_pieces);
+
+}  // namespace orthorank

@@ -1,0 +1,99 @@
+#include "graph/runner.h"
+
+#include "base/error.h"
+
+namespace orthorank {
+
+namespace {
+
+// Graphs of up to this many rows are kept; a decode step of this many sequences is one.
+constexpr int k_max_kept_rows = 64;
+constexpr size_t k_max_kept = 160;
+
+size_t node_capacity(const SegmentGraph &graph) {
+    return static_cast<size_t>(ggml_graph_size(graph.gf));
+}
+
+}  // namespace
+
+void set_input(ggml_tensor *tensor, const void *data, size_t bytes) {
+    if (tensor == nullptr || tensor->buffer == nullptr) {
+        return;
+    }
+    CHECK(bytes == ggml_nbytes(tensor));
+    ggml_backend_tensor_set(tensor, data, 0, bytes);
+}
+
+Runner::Runner(const Model &model, const KvCache &cache, const Backends &backends)
+    : model_(model), cache_(cache), backends_(backends) {}
+
+void Runner::clear() { kept_.clear(); }
+
+Runner::Entry &Runner::entry_for(const SegmentShape &shape, const SegmentState &state) {
+    const bool is_kept = std::max(shape.rows.n_rows, shape.body.n_rows) <= k_max_kept_rows;
+    if (!is_kept) {
+        large_.graph = build_segment(model_, cache_, state, shape);
+        if (!large_.scheduler || node_capacity(large_.graph) > large_capacity_) {
+            large_capacity_ = std::max(large_capacity_, node_capacity(large_.graph));
+            large_.scheduler = backends_.make_scheduler(large_capacity_);
+        }
+        ggml_backend_sched_reset(large_.scheduler.get());
+        return large_;
+    }
+    for (auto it = kept_.begin(); it != kept_.end(); ++it) {
+        if (it->graph.shape == shape) {
+            kept_.splice(kept_.begin(), kept_, it);
+            return kept_.front();
+        }
+    }
+    if (kept_.size() >= k_max_kept) {
+        kept_.pop_back();
+    }
+    Entry entry;
+    entry.graph = build_segment(model_, cache_, state, shape);
+    entry.scheduler = backends_.make_scheduler(node_capacity(entry.graph));
+    kept_.push_front(std::move(entry));
+    return kept_.front();
+}
+
+SegmentGraph &Runner::run(const SegmentShape &shape, const SegmentState &state,
+                          const std::function<void(SegmentGraph &)> &fill) {
+    Entry &entry = entry_for(shape, state);
+    SegmentGraph &graph = entry.graph;
+    if (ggml_graph_n_nodes(graph.gf) == 0) {
+        return graph;
+    }
+    ggml_backend_sched_t scheduler = entry.scheduler.get();
+    if (!entry.is_allocated) {
+        if (!ggml_backend_sched_alloc_graph(scheduler, graph.gf)) {
+            fail(ErrorKind::limit, "no memory for a compute buffer ({} rows)", shape.rows.n_rows);
+        }
+        entry.is_allocated = &entry != &large_;
+    }
+    fill(graph);
+    if (ggml_backend_sched_graph_compute(scheduler, graph.gf) != GGML_STATUS_SUCCESS) {
+        fail(ErrorKind::device, "the device failed to compute a graph");
+    }
+    return graph;
+}
+
+int64_t Runner::compute_bytes() const {
+    const auto bytes_of = [](const Entry &entry) {
+        int64_t bytes = 0;
+        if (entry.scheduler) {
+            ggml_backend_sched_t scheduler = entry.scheduler.get();
+            for (int i = 0; i < ggml_backend_sched_get_n_backends(scheduler); ++i) {
+                bytes += static_cast<int64_t>(ggml_backend_sched_get_buffer_size(
+                    scheduler, ggml_backend_sched_get_backend(scheduler, i)));
+            }
+        }
+        return bytes;
+    };
+    int64_t bytes = bytes_of(large_);
+    for (const Entry &entry : kept_) {
+        bytes += bytes_of(entry);
+    }
+    return bytes;
+}
+
+}  // namespace orthorank

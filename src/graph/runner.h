@@ -1,0 +1,47 @@
+// Runs segment graphs: builds, allocates, computes, and keeps the small ones (decode) for the next
+// step with the same shape. Large graphs (prefill) share one compute buffer and are rebuilt, which
+// costs a fraction of a millisecond. Not thread-safe: one runner per engine.
+#pragma once
+
+#include <functional>
+#include <list>
+#include <memory>
+
+#include "graph/backends.h"
+#include "graph/segment.h"
+
+namespace orthorank {
+
+class Runner {
+   public:
+    Runner(const Model &model, const KvCache &cache, const Backends &backends);
+
+    // Runs the graph of this shape: `fill` sets its inputs, then it is computed; the outputs may be
+    // read until the next call.
+    SegmentGraph &run(const SegmentShape &shape, const SegmentState &state,
+                      const std::function<void(SegmentGraph &)> &fill);
+    // Forgets all kept graphs: the tensors of SegmentState were reallocated.
+    void clear();
+    // Bytes of compute buffers held now.
+    int64_t compute_bytes() const;
+
+   private:
+    struct Entry {
+        SegmentGraph graph;
+        ggml_backend_sched_ptr scheduler;
+        bool is_allocated = false;
+    };
+    Entry &entry_for(const SegmentShape &shape, const SegmentState &state);
+
+    const Model &model_;
+    const KvCache &cache_;
+    const Backends &backends_;
+    std::list<Entry> kept_;  // most recently used first
+    Entry large_;
+    size_t large_capacity_ = 0;  // nodes its scheduler is made for
+};
+
+// Copies host data to an input tensor; does nothing when the graph does not use that tensor.
+void set_input(ggml_tensor *tensor, const void *data, size_t bytes);
+
+}  // namespace orthorank

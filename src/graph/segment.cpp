@@ -1,0 +1,252 @@
+#include "graph/segment.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace orthorank {
+
+namespace {
+
+class SegmentBuilder {
+   public:
+    SegmentBuilder(const Model &model, const KvCache &cache, const SegmentState &state,
+                   SegmentGraph &graph)
+        : model_(model), state_(state), graph_(graph), shape_(graph.shape),
+          ctx_(graph.ctx.get()), block_(ctx_, graph.gf, model, cache) {}
+
+    void build() {
+        ggml_tensor *h = first_hidden();
+        if (shape_.rows.n_rows == 0) {
+            return;  // a row layer's body alone
+        }
+        make_row_inputs();
+        if (shape_.attention_scores) {
+            attention_scores(h);
+            return;
+        }
+        const size_t n_dense = shape_.dense_layers.size();
+        for (size_t i = 0; i < n_dense; ++i) {
+            const bool is_last = shape_.has_head && !shape_.writes_hidden && i + 1 == n_dense;
+            h = is_last ? last_layer(shape_.dense_layers[i], h)
+                        : dense_layer(shape_.dense_layers[i], h);
+        }
+        if (shape_.writes_hidden && h != hidden_rows_) {
+            expand(ggml_cpy(ctx_, h, hidden_view()));
+        }
+        if (shape_.score_layer >= 0) {
+            score_tail(h);
+        }
+        if (shape_.has_head && shape_.outputs.n_rows > 0) {
+            head(h);
+        }
+    }
+
+   private:
+    void expand(ggml_tensor *tensor) { ggml_build_forward_expand(graph_.gf, tensor); }
+
+    ggml_tensor *input(ggml_type type, int64_t n) {
+        ggml_tensor *tensor = ggml_new_tensor_1d(ctx_, type, n);
+        ggml_set_input(tensor);
+        return tensor;
+    }
+
+    ggml_tensor *hidden_view() {
+        const ggml_tensor *hidden = state_.hidden;
+        return ggml_view_2d(ctx_, state_.hidden, hidden->ne[0], shape_.rows.n_rows, hidden->nb[1],
+                            hidden->nb[1] * static_cast<size_t>(shape_.first_row));
+    }
+
+    // The residual stream that the rows start from, after the row layer's body if there is one.
+    ggml_tensor *first_hidden() {
+        if (shape_.from_tokens) {
+            graph_.tokens = input(GGML_TYPE_I32, shape_.rows.n_rows);
+            return ggml_get_rows(ctx_, model_.weights().token_embd, graph_.tokens);
+        }
+        ggml_tensor *hidden = state_.hidden;
+        if (shape_.body_layer >= 0 && shape_.body.n_rows > 0) {
+            hidden = row_layer_body();
+        }
+        if (shape_.rows.n_rows == 0) {
+            return nullptr;
+        }
+        hidden_rows_ = ggml_view_2d(ctx_, hidden, hidden->ne[0], shape_.rows.n_rows, hidden->nb[1],
+                                    hidden->nb[1] * static_cast<size_t>(shape_.first_row));
+        return hidden_rows_;
+    }
+
+    // Steps 6 to 10 of an OrthoRank layer: gather the chosen rows, compute them, scatter them back.
+    // Rows that are not chosen are not touched.
+    ggml_tensor *row_layer_body() {
+        graph_.body_ids = input(GGML_TYPE_I32, shape_.body.n_rows);
+        graph_.body = block_.make_inputs(shape_.body);
+        ggml_tensor *h = ggml_get_rows(ctx_, state_.hidden, graph_.body_ids);  // [n_embd, k]
+        ggml_tensor *a = block_.attention_norm(shape_.body_layer, h);
+        h = block_.body(shape_.body_layer, h, a, shape_.body, graph_.body);
+        ggml_tensor *updated = ggml_set_rows(ctx_, state_.hidden, h, graph_.body_ids);
+        expand(updated);
+        return updated;
+    }
+
+    void make_row_inputs() {
+        graph_.rows = block_.make_inputs(shape_.rows);
+        graph_.cells = input(GGML_TYPE_I64, shape_.rows.n_rows);
+    }
+
+    ggml_tensor *dense_layer(int il, ggml_tensor *h) {
+        ggml_tensor *a = block_.attention_norm(il, h);
+        block_.store_kv(il, a, graph_.rows.positions, graph_.cells);
+        return block_.body(il, h, a, shape_.rows, graph_.rows);
+    }
+
+    // In the layer before the head only the rows that somebody reads are computed.
+    ggml_tensor *last_layer(int il, ggml_tensor *h) {
+        if (shape_.outputs.n_rows == shape_.rows.n_rows) {
+            return dense_layer(il, h);
+        }
+        ggml_tensor *a = block_.attention_norm(il, h);
+        block_.store_kv(il, a, graph_.rows.positions, graph_.cells);
+        if (shape_.outputs.n_rows == 0) {
+            return h;
+        }
+        graph_.output_ids = input(GGML_TYPE_I32, shape_.outputs.n_rows);
+        graph_.outputs = block_.make_inputs(shape_.outputs);
+        is_gathered_ = true;
+        return block_.body(il, ggml_get_rows(ctx_, h, graph_.output_ids),
+                           ggml_get_rows(ctx_, a, graph_.output_ids), shape_.outputs,
+                           graph_.outputs);
+    }
+
+    void head(ggml_tensor *h) {
+        if (!is_gathered_ && shape_.outputs.n_rows != shape_.rows.n_rows) {
+            graph_.output_ids = input(GGML_TYPE_I32, shape_.outputs.n_rows);
+            h = ggml_get_rows(ctx_, h, graph_.output_ids);
+        }
+        graph_.logits = block_.logits(h);
+        ggml_set_output(graph_.logits);
+        expand(graph_.logits);
+    }
+
+    // The end of a segment: what the next row layer needs of all rows.
+    void score_tail(ggml_tensor *h) {
+        const int il = shape_.score_layer;
+        ggml_tensor *a = block_.attention_norm(il, h);
+        block_.store_kv(il, a, graph_.rows.positions, graph_.cells);
+        if (can_batch_scores()) {
+            batched_scores(h, a);
+            return;
+        }
+        for (size_t i = 0; i < shape_.rows.pieces.size(); ++i) {
+            graph_.scores.push_back(piece_scores(h, a, shape_.rows.pieces[i], shape_.scores[i]));
+        }
+    }
+
+    static bool uses_sink(ScoreKind kind) {
+        return kind == ScoreKind::inner || kind == ScoreKind::inner_raw ||
+               kind == ScoreKind::cosine;
+    }
+
+    ggml_tensor *output(ggml_tensor *scores) {
+        ggml_set_output(scores);
+        expand(scores);
+        return scores;
+    }
+
+    ggml_tensor *view_rows(ggml_tensor *x, int first, int n) {
+        return ggml_view_2d(ctx_, x, x->ne[0], n, x->nb[1],
+                            x->nb[1] * static_cast<size_t>(first));
+    }
+
+    // Algorithm 1's inner products with the sink, or a control's score: [n_rows of the piece].
+    ggml_tensor *piece_scores(ggml_tensor *h, ggml_tensor *a, const Piece &piece,
+                              const ScoreShape &score) {
+        if (score.kind == ScoreKind::hash || score.kind == ScoreKind::attention) {
+            return nullptr;
+        }
+        ggml_tensor *x = view_rows(score.kind == ScoreKind::inner_raw ? h : a, piece.first_row,
+                                   piece.n_rows);
+        if (score.kind == ScoreKind::norm) {
+            return output(ggml_sqrt(ctx_, ggml_sum_rows(ctx_, ggml_sqr(ctx_, x))));
+        }
+        if (score.kind == ScoreKind::cosine) {
+            x = ggml_l2_norm(ctx_, x, k_l2_eps);
+        }
+        ggml_tensor *sink = view_rows(state_.sinks, sink_row(piece.slot), 1);
+        if (score.has_sink) {
+            sink = ggml_cpy(ctx_, view_rows(x, 0, 1), sink);
+            expand(sink);
+        }
+        return output(ggml_mul_mat(ctx_, x, sink));  // [n_rows, 1]
+    }
+
+    int sink_row(int slot) const {
+        return slot * model_.hparams().n_layers + shape_.score_layer;
+    }
+
+    bool can_batch_scores() const {
+        if (!shape_.rows.is_batched) {
+            return false;
+        }
+        for (const ScoreShape &score : shape_.scores) {
+            if (score.kind != shape_.scores.front().kind || score.has_sink) {
+                return false;
+            }
+        }
+        return uses_sink(shape_.scores.front().kind);
+    }
+
+    // Decode of several sequences: each row with its own sink, in one operation.
+    void batched_scores(ggml_tensor *h, ggml_tensor *a) {
+        const int64_t n = shape_.rows.n_rows;
+        const int64_t n_embd = state_.sinks->ne[0];
+        const ScoreKind kind = shape_.scores.front().kind;
+        ggml_tensor *x = kind == ScoreKind::inner_raw ? h : a;
+        if (kind == ScoreKind::cosine) {
+            x = ggml_l2_norm(ctx_, x, k_l2_eps);
+        }
+        graph_.sink_ids = input(GGML_TYPE_I32, n);
+        ggml_tensor *sinks = ggml_get_rows(ctx_, state_.sinks, graph_.sink_ids);
+        ggml_tensor *scores = ggml_mul_mat(ctx_, ggml_reshape_3d(ctx_, x, n_embd, 1, n),
+                                           ggml_reshape_3d(ctx_, sinks, n_embd, 1, n));
+        graph_.scores.push_back(output(scores));  // [1, 1, n]
+        graph_.scores_batched = true;
+    }
+
+    void attention_scores(ggml_tensor *h) {
+        ggml_tensor *a = block_.attention_norm(shape_.score_layer, h);
+        CHECK(shape_.rows.pieces.size() == 1);
+        graph_.scores.push_back(output(block_.attention_received(
+            shape_.score_layer, a, shape_.rows.pieces.front(), graph_.rows.positions,
+            graph_.rows.masks.front())));
+    }
+
+    static constexpr float k_l2_eps = 1e-12f;
+
+    const Model &model_;
+    const SegmentState &state_;
+    SegmentGraph &graph_;
+    const SegmentShape &shape_;
+    ggml_context *ctx_;
+    BlockBuilder block_;
+    ggml_tensor *hidden_rows_ = nullptr;
+    bool is_gathered_ = false;  // h holds the output rows only
+};
+
+}  // namespace
+
+SegmentGraph build_segment(const Model &model, const KvCache &cache, const SegmentState &state,
+                           const SegmentShape &shape) {
+    SegmentGraph graph;
+    graph.shape = shape;
+    const size_t n_pieces =
+        std::max({shape.rows.pieces.size(), shape.body.pieces.size(), shape.outputs.pieces.size()});
+    const size_t n_nodes = max_nodes(static_cast<int>(shape.dense_layers.size()) + 2, n_pieces);
+    const size_t bytes =
+        ggml_tensor_overhead() * 2 * n_nodes + ggml_graph_overhead_custom(n_nodes, false);
+    graph.ctx.reset(ggml_init({bytes, nullptr, true}));
+    graph.gf = ggml_new_graph_custom(graph.ctx.get(), n_nodes, false);
+    SegmentBuilder(model, cache, state, graph).build();
+    return graph;
+}
+
+}  // namespace orthorank

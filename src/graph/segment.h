@@ -1,0 +1,74 @@
+// One graph launch: a part of a segment. A graph may start with the body of a row layer (its rows
+// given by the host), go through dense layers, and end with the norm, K, V and scores of the next
+// row layer or with the output head. SegmentShape is everything that decides the graph; equal
+// shapes can reuse a graph, the data (which rows, positions, masks) are inputs.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "ggml-cpp.h"
+#include "graph/block.h"
+#include "select/policy.h"
+
+namespace orthorank {
+
+// What a graph computes of the scores of one piece of its rows.
+struct ScoreShape {
+    ScoreKind kind = ScoreKind::hash;  // hash: nothing
+    bool has_sink = false;             // the piece's first row is position 0
+
+    bool operator==(const ScoreShape &) const = default;
+};
+
+struct SegmentShape {
+    // The graph's rows, n of them, stand at hidden rows first_row .. first_row + n - 1.
+    int first_row = 0;
+    RowSet rows;
+    bool from_tokens = false;  // rows begin as token embeddings, else as hidden states
+
+    int body_layer = -1;  // first of all: this layer for the body rows; -1: none
+    RowSet body;          // rows anywhere in the hidden states, ids given as input
+
+    std::vector<int> dense_layers;  // then these layers for all rows
+
+    int score_layer = -1;            // then norm, K, V and scores of this layer; -1: none
+    std::vector<ScoreShape> scores;  // one per piece of rows
+    bool attention_scores = false;   // or only the attention received in score_layer
+
+    bool has_head = false;  // or the head, on the output rows (ids relative to rows)
+    RowSet outputs;
+    bool writes_hidden = false;  // the rows' hidden states are kept for the next graph
+
+    bool operator==(const SegmentShape &) const = default;
+};
+
+// What lives between graphs, owned by the engine.
+struct SegmentState {
+    ggml_tensor *hidden = nullptr;  // F32 [n_embd, capacity]
+    ggml_tensor *sinks = nullptr;   // F32 [n_embd, n_layers * n_slots], row slot * n_layers + il
+};
+
+struct SegmentGraph {
+    SegmentShape shape;
+    ggml_context_ptr ctx;
+    ggml_cgraph *gf = nullptr;
+    // inputs, null where the shape has none
+    ggml_tensor *tokens = nullptr;      // I32 [n_rows]
+    ggml_tensor *cells = nullptr;       // I64 [n_rows]
+    ggml_tensor *body_ids = nullptr;    // I32 [body.n_rows], hidden rows
+    ggml_tensor *output_ids = nullptr;  // I32 [outputs.n_rows], relative to rows
+    ggml_tensor *sink_ids = nullptr;    // I32 [n_rows], rows of sinks
+    RowInputs rows;
+    RowInputs body;
+    RowInputs outputs;
+    // outputs
+    std::vector<ggml_tensor *> scores;  // F32 [n_rows of the piece] per piece, or one for all rows
+    bool scores_batched = false;        // one tensor for all rows
+    ggml_tensor *logits = nullptr;      // F32 [n_vocab, outputs.n_rows]
+};
+
+SegmentGraph build_segment(const Model &model, const KvCache &cache, const SegmentState &state,
+                           const SegmentShape &shape);
+
+}  // namespace orthorank

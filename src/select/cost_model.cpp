@@ -1,0 +1,112 @@
+#include "select/cost_model.h"
+
+#include <cmath>
+
+#include "base/error.h"
+#include "select/selection.h"
+
+namespace orthorank {
+namespace {
+
+// Per row: Wq and Wo, 2 d Hq hd each.
+double q_o_flops_per_row(const ModelShape &shape) {
+    return 4.0 * shape.n_embd * shape.n_head * shape.head_dim;
+}
+
+// Per row: Wk and Wv, 2 d Hkv hd each.
+double kv_flops_per_row(const ModelShape &shape) {
+    return 4.0 * shape.n_embd * shape.n_head_kv * shape.head_dim;
+}
+
+// Per row: gate, up and down, 6 d f; of a mixture the active experts and the router, 2 d E.
+double ffn_flops_per_row(const ModelShape &shape) {
+    const double one = 6.0 * shape.n_embd * shape.n_ff;
+    if (shape.n_expert == 0) {
+        return one;
+    }
+    return shape.n_expert_used * one + 2.0 * shape.n_embd * shape.n_expert;
+}
+
+// n_rows queries that each see n_keys keys on average: Q K^T and A V, 2 Hq hd each.
+double attention_flops_of(const ModelShape &shape, double n_rows, double n_keys) {
+    return 4.0 * shape.n_head * shape.head_dim * n_rows * n_keys;
+}
+
+}  // namespace
+
+double kv_projection_flops(const ModelShape &shape, int64_t n) {
+    return static_cast<double>(n) * kv_flops_per_row(shape);
+}
+
+double attention_flops(const ModelShape &shape, int64_t n) {
+    const double n_tokens = static_cast<double>(n);
+    return attention_flops_of(shape, n_tokens, (n_tokens + 1.0) / 2.0);
+}
+
+double dense_layer_flops(const ModelShape &shape, int64_t n) {
+    return static_cast<double>(n) * (q_o_flops_per_row(shape) + ffn_flops_per_row(shape)) +
+           kv_projection_flops(shape, n) + attention_flops(shape, n);
+}
+
+double select_layer_flops(const ModelShape &shape, int64_t n, double ratio) {
+    const double n_tokens = static_cast<double>(n);
+    const double score = 2.0 * n_tokens * shape.n_embd;
+    const int64_t k = n_selected(ratio, n);
+    if (k == n) {  // the sink too
+        return dense_layer_flops(shape, n) + score;
+    }
+    // Positions 1..n-1 are picked evenly: their queries see (n + 2) / 2 keys on average.
+    const double n_rows = static_cast<double>(k);
+    return n_rows * (q_o_flops_per_row(shape) + ffn_flops_per_row(shape)) +
+           kv_projection_flops(shape, n) +
+           attention_flops_of(shape, n_rows, (n_tokens + 2.0) / 2.0) + score;
+}
+
+double head_flops(const ModelShape &shape, int64_t n_rows) {
+    return 2.0 * shape.n_embd * shape.n_vocab * static_cast<double>(n_rows);
+}
+
+double prefill_flops(const ModelShape &shape, const Plan &plan, int64_t n, HeadRows head) {
+    CHECK(plan.n_layers() == shape.n_layers);
+    double total = head_flops(shape, head == HeadRows::all || n == 0 ? n : 1);
+    for (const LayerPlan &layer : plan.layers) {
+        if (layer.action == Action::dense) {
+            total += dense_layer_flops(shape, n);
+        } else if (layer.action == Action::select) {
+            total += select_layer_flops(shape, n, layer.ratio);
+        }
+    }
+    return total;
+}
+
+double prefill_speed_up_bound(const ModelShape &shape, const Plan &plan, int64_t n, HeadRows head) {
+    CHECK(n > 0);
+    return prefill_flops(shape, dense_plan(shape.n_layers), n, head) /
+           prefill_flops(shape, plan, n, head);
+}
+
+double decode_step_bytes(const DecodeBytes &bytes, const Plan &plan, int n_sequences) {
+    CHECK(plan.layers.size() == bytes.layers.size());
+    CHECK(n_sequences >= 1);
+    double total = bytes.head;
+    for (size_t il = 0; il < bytes.layers.size(); ++il) {
+        const LayerPlan &layer = plan.layers[il];
+        if (layer.action == Action::skip) {
+            continue;
+        }
+        const LayerBytes &layer_bytes = bytes.layers[il];
+        const double ratio = layer.action == Action::select ? layer.ratio : 1.0;
+        // Any of B independent tokens is picked: 1 - (1 - p)^B.
+        const double any_picked = 1.0 - std::pow(1.0 - ratio, n_sequences);
+        total += layer_bytes.kv_weights + any_picked * layer_bytes.other_weights +
+                 ratio * n_sequences * layer_bytes.cache;
+    }
+    return total;
+}
+
+double decode_speed_up_bound(const DecodeBytes &bytes, const Plan &plan, int n_sequences) {
+    return decode_step_bytes(bytes, dense_plan(plan.n_layers()), n_sequences) /
+           decode_step_bytes(bytes, plan, n_sequences);
+}
+
+}  // namespace orthorank

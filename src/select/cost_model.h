@@ -1,0 +1,67 @@
+// What a plan can save at most: arithmetic of a prefill and bytes read by a decode step, counted
+// by the formulas of the specification, section 9. Pure functions, thread-safe. Counts are doubles:
+// they pass 2^53 only where the last digit means nothing.
+//
+// FLOPs are 2 x multiply-adds; norms, RoPE, softmax and picking are left out; causal attention is
+// counted exactly. A selecting layer is counted as the paper's own (K and V for all rows, one inner
+// product a row), whatever its policy.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "select/plan.h"
+
+namespace orthorank {
+
+struct ModelShape {
+    int n_layers = 0;
+    int n_embd = 0;
+    int n_head = 0;
+    int n_head_kv = 0;
+    int head_dim = 0;
+    int n_ff = 0;
+    int n_vocab = 0;
+    int n_expert_used = 0;  // 0: no mixture of experts
+    int n_expert = 0;
+};
+
+// The rows that the output head computes.
+enum class HeadRows { all, last };
+
+// One layer over a prompt of n tokens.
+double dense_layer_flops(const ModelShape &shape, int64_t n);
+double select_layer_flops(const ModelShape &shape, int64_t n, double ratio);
+double head_flops(const ModelShape &shape, int64_t n_rows);
+
+// The K and V projections' part of dense_layer_flops, and the attention's.
+double kv_projection_flops(const ModelShape &shape, int64_t n);
+double attention_flops(const ModelShape &shape, int64_t n);
+
+// A whole prefill of n tokens. The plan must be one for shape.n_layers.
+double prefill_flops(const ModelShape &shape, const Plan &plan, int64_t n, HeadRows head);
+
+// prefill_flops of the dense plan / of this one: no engine bound by arithmetic gains more.
+double prefill_speed_up_bound(const ModelShape &shape, const Plan &plan, int64_t n, HeadRows head);
+
+// Weights and cache that one layer reads in a decode step.
+struct LayerBytes {
+    double kv_weights = 0;     // Wk and Wv: read for every token
+    double other_weights = 0;  // the rest: read if a token of the batch is picked
+    double cache = 0;          // K and V of one sequence at the depth in question
+};
+
+struct DecodeBytes {
+    std::vector<LayerBytes> layers;  // one per layer
+    double head = 0;                 // output head, final norm
+};
+
+// The bytes that a decode step over n_sequences tokens, one of each sequence, is expected to read
+// if a token is picked in a selecting layer with probability ratio, independently. (A
+// mixture of experts reads more experts as the batch grows; other_weights is used as given.)
+double decode_step_bytes(const DecodeBytes &bytes, const Plan &plan, int n_sequences = 1);
+
+// decode_step_bytes of the dense plan / of this one: no engine bound by memory gains more.
+double decode_speed_up_bound(const DecodeBytes &bytes, const Plan &plan, int n_sequences = 1);
+
+}  // namespace orthorank

@@ -1,0 +1,93 @@
+#include "select/plan.h"
+
+#include <filesystem>
+#include <utility>
+
+#include "base/error.h"
+#include "base/text_file.h"
+#include "select/plan_text.h"
+
+namespace orthorank {
+namespace {
+
+constexpr uint64_t k_max_plan_bytes = 16u << 20;
+
+std::string file_name(const std::string &path) {
+    return std::filesystem::path(path).filename().string();
+}
+
+}  // namespace
+
+bool Plan::is_dense() const {
+    for (const LayerPlan &layer : layers) {
+        if (layer.action != Action::dense) {
+            return false;
+        }
+    }
+    return true;
+}
+
+std::vector<int> Plan::layers_with(Action action) const {
+    std::vector<int> indices;
+    for (int il = 0; il < n_layers(); ++il) {
+        if (layers[il].action == action) {
+            indices.push_back(il);
+        }
+    }
+    return indices;
+}
+
+double Plan::effective_sparsity() const {
+    if (layers.empty()) {
+        return 0.0;
+    }
+    double saved = 0.0;
+    for (const LayerPlan &layer : layers) {
+        if (layer.action == Action::skip) {
+            saved += 1.0;
+        } else if (layer.action == Action::select) {
+            saved += 1.0 - layer.ratio;
+        }
+    }
+    return saved / n_layers();
+}
+
+Plan dense_plan(int n_layers) {
+    CHECK(n_layers >= 0);
+    Plan plan;
+    plan.name = "dense";
+    plan.layers.resize(n_layers);
+    return plan;
+}
+
+Plan read_plan(const std::string &path) {
+    const std::string text = read_text_file(path, k_max_plan_bytes);
+    Plan plan = plan_from_json(parse_plan_text(text, path), path);
+    plan.name = file_name(path);
+    return plan;
+}
+
+void write_plan(const Plan &plan, const std::string &path) {
+    write_file_atomically(path, plan_text(plan_to_json(plan)));
+}
+
+void check_plan_fits(const Plan &plan, int n_layers, const std::string &fingerprint,
+                     const std::string &model_name) {
+    const auto described = [](const std::string &name) {
+        return name.empty() ? std::string() : fmt::format(" ({})", in_quotes(name));
+    };
+    if (plan.n_layers() != n_layers) {
+        fail(ErrorKind::format, "{}: plan is for a model of {} layers{}, this model has {}{}",
+             plan.name, plan.n_layers(), described(plan.model_name), n_layers,
+             described(model_name));
+    }
+    if (!plan.fingerprint.empty() && !fingerprint.empty() && plan.fingerprint != fingerprint) {
+        fail(ErrorKind::format,
+             "{}: plan is for the model with fingerprint {}{}, this model's is {}{} "
+             "(remove \"fingerprint\" from the plan to use it all the same)",
+             plan.name, in_quotes(plan.fingerprint), described(plan.model_name),
+             in_quotes(fingerprint), described(model_name));
+    }
+}
+
+}  // namespace orthorank

@@ -1,0 +1,282 @@
+#include <algorithm>
+#include <initializer_list>
+#include <set>
+#include <string_view>
+
+#include "base/error.h"
+#include "select/plan.h"
+#include "select/plan_text.h"
+
+namespace orthorank {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char *k_format = "orthorank-plan";
+constexpr int64_t k_version = 1;
+constexpr int64_t k_max_layers = 65536;  // a file must not make us allocate without bound
+
+// A JSON object together with the words that name it in messages, such as
+// "plans/x.json: layer 13".
+struct Part {
+    const Json &json;
+    std::string where;
+
+    bool has(const char *key) const { return json.contains(key); }
+};
+
+// A short JSON text of a value that is not what it should be.
+std::string shown(const Json &value) {
+    if (value.is_string()) {
+        return in_quotes(value.get_ref<const std::string &>());
+    }
+    if (value.is_object()) {
+        return "an object";
+    }
+    if (value.is_array()) {
+        return "a list";
+    }
+    return value.is_number_float() && !(value.get<double>() == value.get<double>()) ? "NaN"
+                                                                                    : value.dump();
+}
+
+void check_keys(const Part &part, std::initializer_list<std::string_view> known) {
+    for (const auto &[key, value] : part.json.items()) {
+        if (std::find(known.begin(), known.end(), key) == known.end()) {
+            fail(ErrorKind::format, "{}: unknown key {} (known: {})", part.where, in_quotes(key),
+                 fmt::join(known, ", "));
+        }
+    }
+}
+
+[[noreturn]] void fail_type(const Part &part, const char *key, const char *expected) {
+    fail(ErrorKind::format, "{}: \"{}\" must be {}, found {}", part.where, key, expected,
+         shown(part.json.at(key)));
+}
+
+void check_present(const Part &part, const char *key) {
+    if (!part.has(key)) {
+        fail(ErrorKind::format, "{}: \"{}\" is missing", part.where, key);
+    }
+}
+
+std::string text_value(const Part &part, const char *key) {
+    check_present(part, key);
+    const Json &value = part.json.at(key);
+    if (!value.is_string()) {
+        fail_type(part, key, "a string");
+    }
+    return value.get<std::string>();
+}
+
+std::string optional_text(const Part &part, const char *key) {
+    return part.has(key) ? text_value(part, key) : std::string();
+}
+
+int64_t integer_value(const Part &part, const char *key) {
+    check_present(part, key);
+    const Json &value = part.json.at(key);
+    const bool is_too_large = value.is_number_unsigned() && value.get<uint64_t>() > INT64_MAX;
+    if (!value.is_number_integer() || is_too_large) {
+        fail_type(part, key, "a whole number");
+    }
+    return value.get<int64_t>();
+}
+
+Part object_value(const Part &part, const char *key) {
+    check_present(part, key);
+    if (!part.json.at(key).is_object()) {
+        fail_type(part, key, "an object");
+    }
+    return {part.json.at(key), fmt::format("{}: {}", part.where, key)};
+}
+
+void check_header(const Part &file) {
+    if (!file.json.is_object()) {
+        fail(ErrorKind::format, "{}: a plan must be an object, found {}", file.where,
+             shown(file.json));
+    }
+    const std::string format = text_value(file, "format");
+    if (format != k_format) {
+        fail(ErrorKind::format, "{}: not a plan: \"format\" is {}, expected \"{}\"", file.where,
+             in_quotes(format), k_format);
+    }
+    const int64_t version = integer_value(file, "version");
+    if (version > k_version) {
+        fail(ErrorKind::format, "{}: version {} is newer than this program reads ({})", file.where,
+             version, k_version);
+    }
+    if (version != k_version) {
+        fail(ErrorKind::format, "{}: there is no version {} (this program reads {})", file.where,
+             version, k_version);
+    }
+}
+
+Plan model_from_json(const Part &model) {
+    check_keys(model, {"name", "n_layers", "fingerprint"});
+    const int64_t n_layers = integer_value(model, "n_layers");
+    if (n_layers < 1 || n_layers > k_max_layers) {
+        fail(ErrorKind::format, "{}: \"n_layers\" must be 1 to {}, found {}", model.where,
+             k_max_layers, n_layers);
+    }
+    Plan plan = dense_plan(static_cast<int>(n_layers));
+    plan.model_name = optional_text(model, "name");
+    plan.fingerprint = optional_text(model, "fingerprint");
+    return plan;
+}
+
+Action action_value(const Part &layer) {
+    const std::string action = text_value(layer, "action");
+    if (action == "dense") {
+        return Action::dense;
+    }
+    if (action == "skip") {
+        return Action::skip;
+    }
+    if (action == "select") {
+        return Action::select;
+    }
+    fail(ErrorKind::format, "{}: unknown action {} (known: dense, skip, select)", layer.where,
+         in_quotes(action));
+}
+
+double ratio_value(const Part &layer) {
+    check_present(layer, "ratio");
+    const Json &value = layer.json.at("ratio");
+    if (!value.is_number()) {
+        fail_type(layer, "ratio", "a number from 0 to 1");
+    }
+    const double ratio = value.get<double>();
+    if (!(ratio >= 0.0 && ratio <= 1.0)) {  // NaN too
+        fail_type(layer, "ratio", "a number from 0 to 1");
+    }
+    return ratio == 0.0 ? 0.0 : ratio;  // no -0
+}
+
+Policy policy_value(const Part &layer) {
+    Policy policy;
+    if (layer.has("policy")) {
+        const std::string name = text_value(layer, "policy");
+        const std::vector<std::string_view> known = policy_names();
+        if (std::find(known.begin(), known.end(), name) == known.end()) {
+            fail(ErrorKind::format, "{}: unknown policy {} (known: {})", layer.where,
+                 in_quotes(name), fmt::join(known, ", "));
+        }
+        policy = policy_from_name(name);
+    }
+    if (layer.has("seed")) {
+        if (policy.score != ScoreKind::hash) {
+            fail(ErrorKind::format, "{}: \"seed\" goes only with policy \"random\", found \"{}\"",
+                 layer.where, policy_name(policy));
+        }
+        const Json &seed = layer.json.at("seed");
+        const bool is_negative =
+            seed.is_number_integer() && !seed.is_number_unsigned() && seed.get<int64_t>() < 0;
+        if (!seed.is_number_integer() || is_negative) {
+            fail_type(layer, "seed", "a whole number from 0 to 2^64 - 1");
+        }
+        policy.seed = seed.get<uint64_t>();
+    }
+    return policy;
+}
+
+LayerPlan layer_from_json(const Part &layer) {
+    check_keys(layer, {"index", "action", "ratio", "policy", "seed"});
+    LayerPlan result;
+    result.action = action_value(layer);
+    if (result.action == Action::select) {
+        result.ratio = ratio_value(layer);
+        result.policy = policy_value(layer);
+        return result;
+    }
+    for (const char *key : {"ratio", "policy", "seed"}) {
+        if (layer.has(key)) {
+            fail(ErrorKind::format, "{}: \"{}\" goes only with action \"select\"", layer.where,
+                 key);
+        }
+    }
+    return result;
+}
+
+void layers_from_json(const Part &file, Plan &plan) {
+    check_present(file, "layers");
+    const Json &entries = file.json.at("layers");
+    if (!entries.is_array()) {
+        fail_type(file, "layers", "a list");
+    }
+    std::set<int64_t> seen;
+    for (size_t i = 0; i < entries.size(); ++i) {
+        Part layer{entries[i], fmt::format("{}: layers[{}]", file.where, i)};
+        if (!layer.json.is_object()) {
+            fail(ErrorKind::format, "{}: must be an object, found {}", layer.where,
+                 shown(layer.json));
+        }
+        const int64_t index = integer_value(layer, "index");
+        layer.where = fmt::format("{}: layer {}", file.where, index);
+        if (index < 0 || index >= plan.n_layers()) {
+            fail(ErrorKind::format, "{}: model has {} layers (made for another model?)",
+                 layer.where, plan.n_layers());
+        }
+        if (!seen.insert(index).second) {
+            fail(ErrorKind::format, "{}: listed twice", layer.where);
+        }
+        plan.layers[static_cast<size_t>(index)] = layer_from_json(layer);
+    }
+}
+
+Json layer_to_json(int il, const LayerPlan &layer) {
+    Json json = {{"index", il}};
+    if (layer.action == Action::skip) {
+        json["action"] = "skip";
+        return json;
+    }
+    json["action"] = "select";
+    json["ratio"] = layer.ratio;
+    json["policy"] = policy_name(layer.policy);
+    if (layer.policy.score == ScoreKind::hash) {
+        json["seed"] = layer.policy.seed;
+    }
+    return json;
+}
+
+}  // namespace
+
+Plan plan_from_json(const Json &json, const std::string &name) {
+    const Part file{json, name};
+    check_header(file);  // first: a newer version may well have other keys
+    check_keys(file, {"format", "version", "model", "layers", "provenance"});
+    Plan plan = model_from_json(object_value(file, "model"));
+    plan.name = name;
+    layers_from_json(file, plan);
+    if (file.has("provenance")) {
+        plan.provenance = object_value(file, "provenance").json;
+    }
+    return plan;
+}
+
+Json plan_to_json(const Plan &plan) {
+    Json model = Json::object();
+    if (!plan.model_name.empty()) {
+        model["name"] = plan.model_name;
+    }
+    model["n_layers"] = plan.n_layers();
+    if (!plan.fingerprint.empty()) {
+        model["fingerprint"] = plan.fingerprint;
+    }
+    Json layers = Json::array();
+    for (int il = 0; il < plan.n_layers(); ++il) {
+        if (plan.layers[il].action != Action::dense) {
+            layers.push_back(layer_to_json(il, plan.layers[il]));
+        }
+    }
+    Json json = {{"format", k_format}, {"version", k_version}};
+    json["model"] = std::move(model);
+    json["layers"] = std::move(layers);
+    if (!plan.provenance.is_null()) {
+        CHECK(plan.provenance.is_object());
+        json["provenance"] = plan.provenance;
+    }
+    return json;
+}
+
+}  // namespace orthorank

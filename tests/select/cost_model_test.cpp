@@ -1,0 +1,219 @@
+#include "select/cost_model.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+
+namespace orthorank {
+namespace {
+
+constexpr int64_t k_n = 2048;
+constexpr double k_ratio = 0.333;
+
+ModelShape shape_of(int n_layers, int n_embd, int n_head, int n_head_kv, int n_ff, int n_vocab) {
+    ModelShape shape;
+    shape.n_layers = n_layers;
+    shape.n_embd = n_embd;
+    shape.n_head = n_head;
+    shape.n_head_kv = n_head_kv;
+    shape.head_dim = n_embd / n_head;
+    shape.n_ff = n_ff;
+    shape.n_vocab = n_vocab;
+    return shape;
+}
+
+ModelShape mixtral() {
+    ModelShape shape = shape_of(32, 4096, 32, 8, 14336, 32000);
+    shape.n_expert = 8;
+    shape.n_expert_used = 2;
+    return shape;
+}
+
+// The models of the specification's tables, section 9, in their order.
+const std::vector<std::pair<const char *, ModelShape>> k_models = {
+    {"Llama-2-7B", shape_of(32, 4096, 32, 32, 11008, 32000)},
+    {"Llama-2-13B", shape_of(40, 5120, 40, 40, 13824, 32000)},
+    {"Llama-2-70B", shape_of(80, 8192, 64, 8, 28672, 32000)},
+    {"Llama-3-8B", shape_of(32, 4096, 32, 8, 14336, 128256)},
+    {"Llama-3.1-70B", shape_of(80, 8192, 64, 8, 28672, 128256)},
+    {"Mistral-7B", shape_of(32, 4096, 32, 8, 14336, 32000)},
+    {"Mixtral-8x7B", mixtral()},
+    {"SmolLM2-135M", shape_of(30, 576, 9, 3, 1536, 49152)},
+};
+
+Plan plan_with(int n_layers, int n_skip, int n_select) {
+    Plan plan = dense_plan(n_layers);
+    for (int il = 0; il < n_skip + n_select; ++il) {
+        plan.layers[il].action = il < n_skip ? Action::skip : Action::select;
+        plan.layers[il].ratio = il < n_skip ? 1.0 : k_ratio;
+    }
+    return plan;
+}
+
+// As the tables print it: .4388 for 0.4388.
+std::string without_zero(std::string text) {
+    return text[0] == '0' ? text.substr(1) : text;
+}
+
+TEST(CostModel, TableOfLayers) {
+    const char *const expected[] = {
+        "863.3 .159 .040 .4388 536.9 28.16",    "1342.2 .160 .032 .4393 671.1 54.36",
+        "3573.4 .019 .019 .3454 1073.7 286.95", "927.7 .037 .037 .3573 2151.8 31.84",
+        "3573.4 .019 .019 .3454 4303.6 290.18", "927.7 .037 .037 .3573 536.9 30.22",
+        "1649.4 .021 .021 .3464 536.9 53.32",   "19.3 .047 .250 .3640 116.0 0.70",
+    };
+    for (size_t i = 0; i < k_models.size(); ++i) {
+        const ModelShape &shape = k_models[i].second;
+        const double layer = dense_layer_flops(shape, k_n);
+        const Plan dense = dense_plan(shape.n_layers);
+        const std::string line = fmt::format(
+            "{:.1f} {} {} {} {:.1f} {:.2f}", layer / 1e9,
+            without_zero(fmt::format("{:.3f}", kv_projection_flops(shape, k_n) / layer)),
+            without_zero(fmt::format("{:.3f}", attention_flops(shape, k_n) / layer)),
+            without_zero(fmt::format("{:.4f}", select_layer_flops(shape, k_n, k_ratio) / layer)),
+            head_flops(shape, k_n) / 1e9, prefill_flops(shape, dense, k_n, HeadRows::all) / 1e12);
+        EXPECT_EQ(line, expected[i]) << k_models[i].first;
+    }
+}
+
+// Layers of the SLEB and OrthoRank plans at 10% and 20%, and the four pairs of speed-ups.
+struct SpeedUpRow {
+    int skip_10, skip_20, select_10, select_20;
+    const char *text;
+};
+
+TEST(CostModel, TableOfSpeedUps) {
+    const SpeedUpRow rows[] = {
+        {3, 6, 5, 10, "1.101/1.094 1.225/1.208 1.103/1.096 1.231/1.213"},
+        {4, 8, 6, 12, "1.110/1.091 1.246/1.199 1.111/1.092 1.250/1.202"},
+        {8, 16, 12, 24, "1.111/1.108 1.249/1.243 1.111/1.109 1.250/1.244"},
+        {3, 6, 5, 10, "1.096/1.103 1.212/1.230 1.103/1.112 1.231/1.251"},
+        {8, 16, 12, 24, "1.109/1.107 1.245/1.240 1.111/1.109 1.250/1.244"},
+        {3, 6, 5, 10, "1.101/1.109 1.226/1.246 1.103/1.112 1.231/1.251"},
+        {3, 6, 5, 10, "1.102/1.112 1.228/1.253 1.103/1.114 1.231/1.257"},
+        {3, 6, 5, 9, "1.091/1.097 1.200/1.189 1.111/1.119 1.250/1.236"},
+    };
+    for (size_t i = 0; i < k_models.size(); ++i) {
+        const auto &[name, shape] = k_models[i];
+        const SpeedUpRow &row = rows[i];
+        const auto pair = [&shape](int n_skip, int n_select, HeadRows head) {
+            const auto bound = [&](const Plan &plan) {
+                return prefill_speed_up_bound(shape, plan, k_n, head);
+            };
+            return fmt::format("{:.3f}/{:.3f}", bound(plan_with(shape.n_layers, n_skip, 0)),
+                               bound(plan_with(shape.n_layers, 0, n_select)));
+        };
+        const std::string line = pair(row.skip_10, row.select_10, HeadRows::all) + " " +
+                                 pair(row.skip_20, row.select_20, HeadRows::all) + " " +
+                                 pair(row.skip_10, row.select_10, HeadRows::last) + " " +
+                                 pair(row.skip_20, row.select_20, HeadRows::last);
+        EXPECT_EQ(line, row.text) << name;
+    }
+}
+
+// The ideal counts, 10 / 20% of the layers removed and 15 / 30% selecting, need not be whole.
+TEST(CostModel, TableOfIdealCounts) {
+    const char *const expected[] = {
+        "1.109/1.090 1.244/1.198 1.111/1.092 1.250/1.202",
+        "1.110/1.091 1.246/1.199 1.111/1.092 1.250/1.202",
+        "1.111/1.108 1.249/1.243 1.111/1.109 1.250/1.244",
+        "1.103/1.099 1.229/1.219 1.111/1.107 1.250/1.239",
+        "1.109/1.107 1.245/1.240 1.111/1.109 1.250/1.244",
+        "1.109/1.105 1.244/1.234 1.111/1.107 1.250/1.239",
+        "1.110/1.107 1.247/1.241 1.111/1.109 1.250/1.244",
+        "1.091/1.086 1.200/1.189 1.111/1.105 1.250/1.236",
+    };
+    for (size_t i = 0; i < k_models.size(); ++i) {
+        const ModelShape &shape = k_models[i].second;
+        const double dense = dense_layer_flops(shape, k_n);
+        const double select = select_layer_flops(shape, k_n, k_ratio);
+        std::string line;
+        for (int64_t n_head_rows : {k_n, int64_t{1}}) {
+            const double head = head_flops(shape, n_head_rows);
+            const double total = shape.n_layers * dense + head;
+            for (double removed : {0.1, 0.2}) {
+                const double selecting = 1.5 * removed * shape.n_layers;
+                line += fmt::format("{:.3f}/{:.3f} ",
+                                    total / (total - removed * shape.n_layers * dense),
+                                    total / (total - selecting * (dense - select)));
+            }
+        }
+        EXPECT_EQ(line, std::string(expected[i]) + " ") << k_models[i].first;
+    }
+}
+
+// 9 instead of 10 layers of 32 at 20%, the line under the tables.
+TEST(CostModel, NineLayersOfThirtyTwo) {
+    const auto pair = [](const ModelShape &shape) {
+        const Plan plan = plan_with(32, 0, 9);
+        return fmt::format("{:.3f}/{:.3f}", prefill_speed_up_bound(shape, plan, k_n, HeadRows::all),
+                           prefill_speed_up_bound(shape, plan, k_n, HeadRows::last));
+    };
+    EXPECT_EQ(pair(k_models[0].second), "1.183/1.187");
+    EXPECT_EQ(pair(k_models[3].second), "1.203/1.221");
+    EXPECT_EQ(pair(k_models[5].second), "1.216/1.221");
+    EXPECT_EQ(pair(k_models[6].second), "1.222/1.225");
+}
+
+TEST(CostModel, EndsOfTheRatio) {
+    const ModelShape &shape = k_models[7].second;
+    const double score = 2.0 * k_n * shape.n_embd;
+    EXPECT_DOUBLE_EQ(select_layer_flops(shape, k_n, 1.0), dense_layer_flops(shape, k_n) + score);
+    EXPECT_DOUBLE_EQ(select_layer_flops(shape, k_n, 0.0), kv_projection_flops(shape, k_n) + score);
+    EXPECT_EQ(prefill_flops(shape, dense_plan(30), 0, HeadRows::last), 0.0);
+    EXPECT_THROW(prefill_flops(shape, dense_plan(29), k_n, HeadRows::all), InternalError);
+}
+
+// Two bytes a weight: Wk and Wv, the rest of the layer, no cache, no head.
+DecodeBytes weights_only(const ModelShape &shape) {
+    const double d = shape.n_embd;
+    LayerBytes layer;
+    layer.kv_weights = 4.0 * d * shape.n_head_kv * shape.head_dim;
+    layer.other_weights = 4.0 * d * shape.n_head * shape.head_dim + 6.0 * d * shape.n_ff;
+    DecodeBytes bytes;
+    bytes.layers.assign(shape.n_layers, layer);
+    return bytes;
+}
+
+// The specification prints the shares 2048 / 53248 = .03846 as .039 and .0625 as .063; the traffic
+// agrees to every digit.
+TEST(CostModel, WeightTrafficOfADecodedToken) {
+    const std::pair<size_t, const char *> expected[] = {{0, ".166 .444"}, {1, ".165 .443"},
+                                                        {2, ".020 .346"}, {3, ".038 .359"},
+                                                        {5, ".038 .359"}, {7, ".062 .375"}};
+    for (const auto &[model, text] : expected) {
+        const ModelShape &shape = k_models[model].second;
+        const DecodeBytes bytes = weights_only(shape);
+        const LayerBytes &layer = bytes.layers[0];
+        const double share = layer.kv_weights / (layer.kv_weights + layer.other_weights);
+        const double traffic =
+            decode_step_bytes(bytes, plan_with(shape.n_layers, 0, shape.n_layers)) /
+            decode_step_bytes(bytes, dense_plan(shape.n_layers));
+        EXPECT_EQ(without_zero(fmt::format("{:.3f}", share)) + " " +
+                      without_zero(fmt::format("{:.3f}", traffic)),
+                  text)
+            << k_models[model].first;
+    }
+}
+
+TEST(CostModel, DecodeBytesByHand) {
+    DecodeBytes bytes;
+    bytes.layers.assign(3, {10.0, 100.0, 7.0});
+    bytes.head = 1000.0;
+    Plan plan = dense_plan(3);
+    EXPECT_DOUBLE_EQ(decode_step_bytes(bytes, plan), 1000 + 3 * 117);
+    EXPECT_DOUBLE_EQ(decode_step_bytes(bytes, plan, 4), 1000 + 3 * (110 + 4 * 7));
+    plan.layers[0].action = Action::skip;
+    plan.layers[1] = {Action::select, 0.5, Policy{}};
+    EXPECT_DOUBLE_EQ(decode_step_bytes(bytes, plan), 1000 + 117 + 10 + 50 + 3.5);
+    // Batch of 2: some token is picked with 1 - 0.5^2.
+    EXPECT_DOUBLE_EQ(decode_step_bytes(bytes, plan, 2), 1000 + 110 + 14 + 10 + 75 + 7);
+    EXPECT_DOUBLE_EQ(decode_speed_up_bound(bytes, plan), 1351.0 / 1180.5);
+    EXPECT_THROW(decode_step_bytes(bytes, dense_plan(2)), InternalError);
+}
+
+}  // namespace
+}  // namespace orthorank

@@ -1,0 +1,43 @@
+#!/bin/bash
+# tools/setup with a fake dpkg-query, id and sudo, so that nothing is installed.
+set -euo pipefail
+source_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export XDG_CACHE_HOME=$work/cache
+unset ORTHORANK_LLAMA_ARGS ORTHORANK_NO_APT CMAKE_PREFIX_PATH
+cp -r "$source_dir/tools" "$work/tools"  # with a .deps of its own
+setup=$work/tools/setup
+
+fail() { echo "FAILED: $*" >&2; exit 1; }
+fake() { printf '#!/bin/bash\n%s\n' "$2" >"$work/bin/$1"; chmod +x "$work/bin/$1"; }
+
+# A wheel is never reused for another processor, other options or another compiler.
+printf 'processor : 0\nmodel name : A\ncpu MHz : 1\nflags : sse avx\n' >"$work/cpu-a"
+printf 'processor : 7\nmodel name : A\ncpu MHz : 2\nflags : sse avx\n' >"$work/cpu-a-again"
+printf 'processor : 0\nmodel name : A\ncpu MHz : 1\nflags : sse avx avx2\n' >"$work/cpu-b"
+a=$(ORTHORANK_CPUINFO=$work/cpu-a "$setup" --wheel-dir)
+[[ $a == "$XDG_CACHE_HOME"/orthorank/wheels/* ]] || fail "wheels are kept in $a"
+[[ $a == "$(ORTHORANK_CPUINFO=$work/cpu-a-again "$setup" --wheel-dir)" ]] || fail "clock speed counts"
+[[ $a != "$(ORTHORANK_CPUINFO=$work/cpu-b "$setup" --wheel-dir)" ]] || fail "processor does not count"
+[[ $a != "$(ORTHORANK_CPUINFO=$work/cpu-a ORTHORANK_LLAMA_ARGS=-DGGML_CUDA=ON "$setup" --wheel-dir)" ]] ||
+  fail "options do not count"
+mkdir "$work/bin"
+fake c++ 'echo another compiler'
+[[ $a != "$(ORTHORANK_CPUINFO=$work/cpu-a CXX=$work/bin/c++ "$setup" --wheel-dir)" ]] ||
+  fail "compiler does not count"
+
+# Without root the exact line is printed, with the missing packages only, and nothing is touched.
+fake dpkg-query 'for p in cmake g++ ninja-build; do echo "$p installed"; done; echo "python3 config-files"; exit 1'
+fake id 'echo 1000'
+fake sudo 'exit 1'
+fake apt-get 'echo apt-get was called; exit 1'
+if message=$(PATH=$work/bin:$PATH "$setup" 2>&1); then fail "went on without packages: $message"; fi
+wanted=$(grep -v -e '^#' -e '^cmake$' -e '^g++$' -e '^ninja-build$' "$source_dir/tools/setup-debian.txt" | xargs)
+grep -qx "    apt install $wanted" <<<"$message" || fail "wanted 'apt install $wanted', got: $message"
+[[ $message != *"was called"* ]] || fail "$message"
+[[ ! -e $work/.deps ]] || fail "touched .deps"
+
+if message=$("$setup" --nonsense 2>&1); then fail "took --nonsense"; fi
+[[ $message == *"unknown argument '--nonsense'"* ]] || fail "$message"
+echo passed

@@ -126,7 +126,7 @@ class Maker {
             tokens.emplace_back(1, c);
         }
         tokens.emplace_back("he");
-        tokens.emplace_back("\xe2\x96\x81the");
+        tokens.emplace_back("the");
         types.resize(tokens.size(), k_normal);
         if (tokens.size() != k_tiny_n_vocab) {
             throw std::logic_error("the tiny vocabulary has another size");
@@ -273,8 +273,13 @@ void TinyFile::write(const std::string &path) const {
         n_bytes += n * sizeof(float) + ggml_tensor_overhead() + 64;
     }
     const ggml_context_ptr ctx{ggml_init({n_bytes, nullptr, false})};
-    const gguf_context_ptr out{gguf_init_empty()};
+    gguf_context_ptr out{gguf_init_empty()};
     gguf_set_kv(out.get(), meta.get());
+    if (gguf_find_key(meta.get(), GGUF_KEY_GENERAL_ALIGNMENT) >= 0) {
+        // A context takes its alignment from a file only.
+        gguf_write_to_file(out.get(), path.c_str(), /*only_meta=*/true);
+        out.reset(gguf_init_from_file(path.c_str(), {/*no_alloc=*/true, /*ctx=*/nullptr}));
+    }
     for (const TinyTensor &source : tensors) {
         ggml_tensor *tensor = ggml_new_tensor(ctx.get(), source.type,
                                               static_cast<int>(source.ne.size()), source.ne.data());

@@ -26,7 +26,7 @@ const std::map<std::string, std::set<std::string>> k_may_include = {
     {"eval", {"base"}},
     {"select", {"base"}},
     {"model", {"base"}},
-    {"graph", {"base", "model"}},
+    {"graph", {"base", "model", "select"}},  // which score a graph computes: ScoreKind
     {"engine", {"base", "model", "graph", "select"}},
     {"tasks", {"base", "model", "graph", "select", "engine", "eval"}},
     {"server", {"base", "model", "graph", "select", "engine", "tasks"}},

@@ -134,6 +134,10 @@ std::string Vocab::detokenize(std::span<const int32_t> tokens, bool special) con
     for (const int32_t token : tokens) {
         impl_->check_token(token);
     }
+    // libllama drops SentencePiece's space before the first word only when no BOS comes first.
+    if (!special && !tokens.empty() && tokens.front() == bos()) {
+        tokens = tokens.subspan(1);
+    }
     std::string text(tokens.size() * 8, '\0');
     impl_->fill(text, [&](char *data, int32_t n) {
         return llama_detokenize(impl_->vocab, tokens.data(), static_cast<int32_t>(tokens.size()),

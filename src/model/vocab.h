@@ -28,6 +28,8 @@ class Vocab {
                                   bool parse_special = false) const;
     // The bytes of one token (may be part of a UTF-8 character); control tokens only if special.
     std::string piece(int32_t token, bool special = false) const;
+    // The text of a whole sequence: SentencePiece's space before the first word is dropped. For a
+    // stream, join piece()s.
     std::string detokenize(std::span<const int32_t> tokens, bool special = false) const;
     bool is_end_of_generation(int32_t token) const;
     int32_t bos() const;  // -1 if none

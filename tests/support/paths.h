@@ -6,8 +6,8 @@
 
 namespace orthorank::test {
 
-// The real model: $ORTHORANK_MODEL, or .deps/model.gguf in the source tree. Check has_default_model()
-// first and skip with its reason.
+// The real model: $ORTHORANK_MODEL, or .deps/model.gguf in the source tree. Check
+// has_default_model() first and skip with its reason.
 std::string default_model_path();
 bool has_default_model();
 
@@ -17,7 +17,7 @@ std::string shared_path(const std::string &name);
 
 // A directory of its own that goes away with this object.
 class TempDir {
-   public:
+ public:
     TempDir();
     ~TempDir();
     TempDir(const TempDir &) = delete;
@@ -27,7 +27,7 @@ class TempDir {
     std::string file(const std::string &name) const { return (path_ / name).string(); }
     const std::filesystem::path &path() const { return path_; }
 
-   private:
+ private:
     std::filesystem::path path_;
 };
 

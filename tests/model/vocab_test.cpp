@@ -1,0 +1,199 @@
+// Tokens and text, chat templates, and vocabularies that libllama would not survive.
+#include "model/vocab.h"
+
+#include <gguf.h>
+#include <gtest/gtest.h>
+
+#include "support/errors.h"
+#include "support/paths.h"
+#include "support/tiny_gguf.h"
+
+namespace orthorank::test {
+namespace {
+
+constexpr const char *k_chatml =
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] "
+    "+ '<|im_end|>' + '\\n'}}{% endfor %}";
+
+class VocabTest : public testing::Test {
+ protected:
+    VocabTest() : file_(make_tiny_file(tiny_llama())) {}
+
+    gguf_context *meta() { return file_.meta.get(); }
+    std::unique_ptr<Vocab> load() {
+        file_.write(dir_.file("m.gguf"));
+        return Vocab::load(dir_.file("m.gguf"));
+    }
+    void expect_refused(const std::string &part) {
+        expect_error(ErrorKind::format, part, [&] { load(); });
+    }
+
+    TempDir dir_;
+    TinyFile file_;
+};
+
+TEST_F(VocabTest, TokensOfATinyVocabulary) {
+    const auto vocab = load();
+    EXPECT_EQ(vocab->n_tokens(), k_tiny_n_vocab);
+    EXPECT_EQ(vocab->bos(), 1);
+    EXPECT_EQ(vocab->eos(), 2);
+    EXPECT_TRUE(vocab->adds_bos());
+    EXPECT_TRUE(vocab->is_end_of_generation(2));
+    EXPECT_FALSE(vocab->is_end_of_generation(5));
+    const int32_t the = k_tiny_n_vocab - 1;
+    const int32_t space = 3 + 256;
+    EXPECT_EQ(vocab->tokenize("the", true), (std::vector<int32_t>{1, space, the}));
+    EXPECT_EQ(vocab->tokenize("the", false), (std::vector<int32_t>{space, the}));
+    EXPECT_EQ(vocab->piece(the), "the");
+    EXPECT_EQ(vocab->piece(space), " ");
+    EXPECT_EQ(vocab->piece(3 + 'A'), "A");
+    EXPECT_EQ(vocab->piece(1), "");
+    EXPECT_EQ(vocab->piece(1, /*special=*/true), "<s>");
+}
+
+TEST_F(VocabTest, RoundTrips) {
+    const auto vocab = load();
+    for (const std::string text :
+         {"hello there", "The Quick, brown fox\n\n jumps 42 times",
+          "Gr\xc3\xbc\xc3\x9f\x65 \xe2\x9c\x93", "", " ", "  two  spaces "}) {
+        const std::vector<int32_t> tokens = vocab->tokenize(text, true);
+        EXPECT_EQ(vocab->detokenize(tokens), text);
+        EXPECT_EQ(vocab->detokenize(tokens, /*special=*/true).substr(0, 3), "<s>");
+    }
+    EXPECT_EQ(vocab->detokenize({}), "");
+}
+
+TEST_F(VocabTest, LongTexts) {
+    const auto vocab = load();
+    std::string text;
+    for (int i = 0; i < 20000; i++) {
+        text += "the \xf0\x9f\x98\x80";
+    }
+    EXPECT_EQ(vocab->detokenize(vocab->tokenize(text, false)), text);
+}
+
+TEST_F(VocabTest, TokensOutsideTheVocabulary) {
+    const auto vocab = load();
+    for (const int32_t token : {-1, k_tiny_n_vocab, INT32_MAX}) {
+        expect_error(ErrorKind::request, "not in the vocabulary (0 to 287)",
+                     [&] { vocab->piece(token); });
+        const int32_t tokens[] = {5, token};
+        expect_error(ErrorKind::request, "not in the vocabulary",
+                     [&] { vocab->detokenize(tokens); });
+        EXPECT_FALSE(vocab->is_end_of_generation(token));
+    }
+}
+
+TEST_F(VocabTest, ChatTemplate) {
+    auto vocab = load();
+    const ChatMessage messages[] = {{"system", "Be kind."}, {"user", "Hi"}};
+    EXPECT_FALSE(vocab->has_chat_template());
+    expect_error(ErrorKind::format, "has no chat template",
+                 [&] { vocab->apply_chat_template(messages); });
+
+    gguf_set_val_str(meta(), "tokenizer.chat_template", k_chatml);
+    vocab = load();
+    EXPECT_TRUE(vocab->has_chat_template());
+    EXPECT_EQ(vocab->apply_chat_template(messages),
+              "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
+              "<|im_start|>assistant\n");
+
+    gguf_set_val_str(meta(), "tokenizer.chat_template", "{{ unheard_of }}");
+    vocab = load();
+    expect_error(ErrorKind::format, "not one that libllama knows",
+                 [&] { vocab->apply_chat_template(messages); });
+}
+
+TEST_F(VocabTest, NoTokenizer) {
+    gguf_remove_key(meta(), "tokenizer.ggml.model");
+    expect_refused("key tokenizer.ggml.model is missing");
+    gguf_set_val_str(meta(), "tokenizer.ggml.model", "bert");
+    expect_refused("tokenizer 'bert' is not supported");
+    gguf_set_val_str(meta(), "tokenizer.ggml.model", "gpt2");
+    expect_refused("libllama cannot read the vocabulary: error loading model");
+}
+
+TEST_F(VocabTest, RepeatedTokens) {
+    const char *tokens[] = {"<unk>", "<s>", "</s>", "a", "b", "a"};
+    gguf_set_arr_str(meta(), "tokenizer.ggml.tokens", tokens, 6);
+    expect_refused("tokens 3 and 5 are both \"a\"");
+}
+
+TEST_F(VocabTest, ShortScores) {
+    const float score = 0;
+    gguf_set_arr_data(meta(), "tokenizer.ggml.scores", GGUF_TYPE_FLOAT32, &score, 1);
+    expect_refused("libllama cannot read the vocabulary: error loading model");
+}
+
+TEST_F(VocabTest, SpecialTokensOutsideTheVocabulary) {
+    gguf_set_val_u32(meta(), "tokenizer.ggml.bos_token_id", 288);
+    expect_refused("key tokenizer.ggml.bos_token_id: found 288, expected a token, 0 to 287");
+    gguf_set_val_u32(meta(), "tokenizer.ggml.bos_token_id", 0xffffffff);
+    gguf_set_val_bool(meta(), "tokenizer.ggml.add_bos_token", true);
+    expect_refused("tokenizer.ggml.add_bos_token is true");
+}
+
+TEST_F(VocabTest, TooFewTokensForTheDefaultBos) {
+    const char *token = "a";
+    gguf_set_arr_str(meta(), "tokenizer.ggml.tokens", &token, 1);
+    gguf_remove_key(meta(), "tokenizer.ggml.bos_token_id");
+    gguf_remove_key(meta(), "tokenizer.ggml.eos_token_id");
+    expect_refused("there is none");
+}
+
+// A SentencePiece vocabulary without byte tokens cannot spell everything.
+TEST_F(VocabTest, MissingByteTokens) {
+    const char *tokens[] = {"<unk>", "<s>", "</s>", "a"};
+    gguf_set_arr_str(meta(), "tokenizer.ggml.tokens", tokens, 4);
+    expect_refused("libllama cannot read the vocabulary");  // "a" is typed as a byte
+    const int32_t types[] = {2, 3, 3, 1};
+    gguf_set_arr_data(meta(), "tokenizer.ggml.token_type", GGUF_TYPE_INT32, types, 4);
+    const auto vocab = load();
+    expect_error(ErrorKind::format, "lacks a token", [&] { vocab->tokenize("xyz", true); });
+}
+
+class DefaultVocabTest : public testing::Test {
+ protected:
+    void SetUp() override {
+        if (!has_default_model()) {
+            GTEST_SKIP() << "no model at " << default_model_path();
+        }
+        vocab_ = Vocab::load(default_model_path());
+    }
+    std::unique_ptr<Vocab> vocab_;
+};
+
+TEST_F(DefaultVocabTest, RoundTrips) {
+    EXPECT_EQ(vocab_->n_tokens(), 49152);
+    EXPECT_FALSE(vocab_->adds_bos());
+    for (const std::string text : {"Hello world, how are you?", "  def f(x):\n\treturn x ** 2\n",
+                                   "na\xc3\xafve \xe6\x97\xa5\xe6\x9c\xac"}) {
+        EXPECT_EQ(vocab_->detokenize(vocab_->tokenize(text, true)), text);
+    }
+}
+
+TEST_F(DefaultVocabTest, SpecialTokensOnlyOnRequest) {
+    EXPECT_EQ(vocab_->tokenize("<|im_start|>", false, true).size(), 1u);
+    EXPECT_GT(vocab_->tokenize("<|im_start|>", false, false).size(), 1u);
+    const int32_t end = vocab_->tokenize("<|im_end|>", false, true).at(0);
+    EXPECT_TRUE(vocab_->is_end_of_generation(end));
+    EXPECT_EQ(vocab_->piece(end), "");
+    EXPECT_EQ(vocab_->piece(end, true), "<|im_end|>");
+}
+
+TEST_F(DefaultVocabTest, ChatTemplate) {
+    const ChatMessage messages[] = {{"user", "Hi"}};
+    EXPECT_EQ(vocab_->apply_chat_template(messages),
+              "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
+}
+
+// libstdc++'s regular expressions recurse once a character; libllama must not use them here.
+TEST_F(DefaultVocabTest, LongRunsOfOneCharacter) {
+    for (const char c : {'a', ' ', '7', '\n', '.'}) {
+        const std::string text(300000, c);
+        EXPECT_EQ(vocab_->detokenize(vocab_->tokenize(text, false)), text);
+    }
+}
+
+}  // namespace
+}  // namespace orthorank::test

@@ -1,0 +1,379 @@
+#include "support/tiny_gguf.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <ostream>
+#include <stdexcept>
+
+namespace orthorank::test {
+
+namespace {
+
+// Random numbers that are the same with every standard library: splitmix64, seeded by tensor name.
+class Random {
+ public:
+    Random(uint64_t seed, const std::string &name) : state_(seed * 0x9e3779b97f4a7c15ULL) {
+        for (const char c : name) {
+            state_ = (state_ ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
+        }
+    }
+    // In [-1, 1).
+    float uniform() {
+        state_ += 0x9e3779b97f4a7c15ULL;
+        uint64_t z = state_;
+        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+        z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+        z ^= z >> 31;
+        return static_cast<float>(z >> 40) * 0x1p-23f - 1.0f;
+    }
+    // Nearly normal with variance 1: six uniforms, each of variance 1/3.
+    float normal() {
+        float sum = 0;
+        for (int i = 0; i < 6; i++) {
+            sum += uniform();
+        }
+        return sum * std::sqrt(0.5f);
+    }
+
+ private:
+    uint64_t state_;
+};
+
+class Maker {
+ public:
+    explicit Maker(const TinyModel &model) : m_(model), file_{} {
+        file_.meta.reset(gguf_init_empty());
+        head_dim_ = m_.head_dim > 0 ? m_.head_dim : m_.n_embd / m_.n_head;
+    }
+
+    TinyFile make() {
+        set_hparams();
+        set_vocabulary();
+        matrix("token_embd.weight", {m_.n_embd, k_tiny_n_vocab}, embedding_gain());
+        norm("output_norm.weight", m_.n_embd);
+        if (!m_.is_tied) {
+            matrix("output.weight", {m_.n_embd, k_tiny_n_vocab}, 3);
+        }
+        if (m_.has_rope_freqs) {
+            rope_freqs();
+        }
+        for (int il = 0; il < m_.n_layers; il++) {
+            const std::string blk = "blk." + std::to_string(il) + ".";
+            attention(blk);
+            ffn(blk);
+        }
+        return std::move(file_);
+    }
+
+ private:
+    // Embeddings of variance 1; as an output head that would give logits of tens, so a tied one
+    // is smaller.
+    float embedding_gain() const { return m_.is_tied ? 3.0f : std::sqrt(float(m_.n_embd)); }
+
+    std::string key(const char *name) const { return m_.arch + "." + name; }
+    void set_integer(const char *name, int value) {
+        gguf_set_val_u32(file_.meta.get(), key(name).c_str(), static_cast<uint32_t>(value));
+    }
+    void set_number(const char *name, float value) {
+        gguf_set_val_f32(file_.meta.get(), key(name).c_str(), value);
+    }
+
+    void set_hparams() {
+        gguf_context *meta = file_.meta.get();
+        gguf_set_val_str(meta, "general.architecture", m_.arch.c_str());
+        gguf_set_val_str(meta, "general.name", m_.name.c_str());
+        set_integer("block_count", m_.n_layers);
+        set_integer("context_length", m_.n_ctx);
+        set_integer("embedding_length", m_.n_embd);
+        set_integer("feed_forward_length", m_.n_ff);
+        set_integer("attention.head_count", m_.n_head);
+        set_integer("attention.head_count_kv", m_.n_head_kv);
+        set_number("attention.layer_norm_rms_epsilon", 1e-5f);
+        set_number("rope.freq_base", m_.rope_freq_base);
+        if (m_.head_dim > 0) {
+            set_integer("attention.key_length", m_.head_dim);
+            set_integer("attention.value_length", m_.head_dim);
+        }
+        if (m_.arch == "llama") {
+            set_integer("rope.dimension_count", head_dim_);
+        }
+        if (m_.n_expert > 0) {
+            set_integer("expert_count", m_.n_expert);
+            set_integer("expert_used_count", m_.n_expert_used);
+        }
+        if (!m_.rope_scaling.empty()) {
+            gguf_set_val_str(meta, key("rope.scaling.type").c_str(), m_.rope_scaling.c_str());
+        }
+        if (m_.rope_factor > 0) {
+            set_number("rope.scaling.factor", m_.rope_factor);
+            set_integer("rope.scaling.original_context_length", m_.n_ctx / 4);
+        }
+    }
+
+    void set_vocabulary() {
+        constexpr int32_t k_normal = 1, k_unknown = 2, k_control = 3, k_byte = 6;
+        std::vector<std::string> tokens = {"<unk>", "<s>", "</s>"};
+        std::vector<int32_t> types = {k_unknown, k_control, k_control};
+        for (int byte = 0; byte < 256; byte++) {
+            char name[8];
+            std::snprintf(name, sizeof(name), "<0x%02X>", byte);
+            tokens.emplace_back(name);
+            types.push_back(k_byte);
+        }
+        tokens.emplace_back("\xe2\x96\x81");  // SentencePiece's space
+        for (char c = 'a'; c <= 'z'; c++) {
+            tokens.emplace_back(1, c);
+        }
+        tokens.emplace_back("he");
+        tokens.emplace_back("the");
+        types.resize(tokens.size(), k_normal);
+        if (tokens.size() != k_tiny_n_vocab) {
+            throw std::logic_error("the tiny vocabulary has another size");
+        }
+        std::vector<float> scores;
+        std::vector<const char *> texts;
+        for (size_t i = 0; i < tokens.size(); i++) {
+            scores.push_back(types[i] == k_normal ? float(i) - 300.0f : 0.0f);
+            texts.push_back(tokens[i].c_str());
+        }
+        gguf_context *meta = file_.meta.get();
+        gguf_set_val_str(meta, "tokenizer.ggml.model", "llama");
+        gguf_set_arr_str(meta, "tokenizer.ggml.tokens", texts.data(), texts.size());
+        gguf_set_arr_data(meta, "tokenizer.ggml.scores", GGUF_TYPE_FLOAT32, scores.data(),
+                          scores.size());
+        gguf_set_arr_data(meta, "tokenizer.ggml.token_type", GGUF_TYPE_INT32, types.data(),
+                          types.size());
+        gguf_set_val_u32(meta, "tokenizer.ggml.bos_token_id", 1);
+        gguf_set_val_u32(meta, "tokenizer.ggml.eos_token_id", 2);
+        if (!m_.chat_template.empty()) {
+            gguf_set_val_str(meta, "tokenizer.chat_template", m_.chat_template.c_str());
+        }
+    }
+
+    TinyTensor &add(const std::string &name, std::vector<int64_t> ne,
+                    const std::function<float(Random &, int64_t)> &value) {
+        TinyTensor tensor{name, GGML_TYPE_F32, std::move(ne), {}};
+        int64_t n = 1;
+        for (const int64_t dim : tensor.ne) {
+            n *= dim;
+        }
+        Random random(m_.seed, name);
+        for (int64_t i = 0; i < n; i++) {
+            tensor.values.push_back(value(random, i));
+        }
+        file_.tensors.push_back(std::move(tensor));
+        return file_.tensors.back();
+    }
+
+    // Inputs of variance 1 come out with variance gain^2.
+    void matrix(const std::string &name, std::vector<int64_t> ne, float gain = 1) {
+        const float scale = gain / std::sqrt(static_cast<float>(ne[0]));
+        add(name, std::move(ne), [&](Random &r, int64_t) { return r.normal() * scale; }).type =
+            m_.weight_type;
+    }
+    void norm(const std::string &name, int64_t n) {
+        add(name, {n}, [](Random &r, int64_t) { return 1.0f + 0.3f * r.uniform(); });
+    }
+    void bias(const std::string &name, int64_t n) {
+        add(name, {n}, [](Random &r, int64_t) { return 0.3f * r.uniform(); });
+    }
+    // Like Llama 3.1's: fast frequencies as they are, slow ones divided by up to 8.
+    void rope_freqs() {
+        const int64_t n = head_dim_ / 2;
+        add("rope_freqs.weight", {n}, [n](Random &, int64_t i) {
+            return i < n / 2 ? 1.0f : 1.0f + 7.0f * float(i - n / 2 + 1) / float(n - n / 2);
+        });
+    }
+
+    void attention(const std::string &blk) {
+        const int64_t n_q = int64_t{head_dim_} * m_.n_head;
+        const int64_t n_kv = int64_t{head_dim_} * m_.n_head_kv;
+        norm(blk + "attn_norm.weight", m_.n_embd);
+        // A gain above 1 here lets attention prefer some keys to others.
+        matrix(blk + "attn_q.weight", {m_.n_embd, n_q}, 1.5f);
+        matrix(blk + "attn_k.weight", {m_.n_embd, n_kv}, 1.5f);
+        matrix(blk + "attn_v.weight", {m_.n_embd, n_kv});
+        matrix(blk + "attn_output.weight", {n_q, m_.n_embd});
+        if (m_.has_qkv_biases) {
+            bias(blk + "attn_q.bias", n_q);
+            bias(blk + "attn_k.bias", n_kv);
+            bias(blk + "attn_v.bias", n_kv);
+        }
+        if (m_.has_all_biases) {
+            bias(blk + "attn_output.bias", m_.n_embd);
+        }
+        if (m_.has_qk_norms) {
+            norm(blk + "attn_q_norm.weight", head_dim_);
+            norm(blk + "attn_k_norm.weight", head_dim_);
+        }
+    }
+
+    void ffn(const std::string &blk) {
+        norm(blk + "ffn_norm.weight", m_.n_embd);
+        if (m_.n_expert > 0) {
+            matrix(blk + "ffn_gate_inp.weight", {m_.n_embd, m_.n_expert});
+            matrix(blk + "ffn_gate_exps.weight", {m_.n_embd, m_.n_ff, m_.n_expert}, 1.5f);
+            matrix(blk + "ffn_up_exps.weight", {m_.n_embd, m_.n_ff, m_.n_expert}, 1.5f);
+            matrix(blk + "ffn_down_exps.weight", {m_.n_ff, m_.n_embd, m_.n_expert});
+            return;
+        }
+        matrix(blk + "ffn_gate.weight", {m_.n_embd, m_.n_ff}, 1.5f);
+        matrix(blk + "ffn_up.weight", {m_.n_embd, m_.n_ff}, 1.5f);
+        matrix(blk + "ffn_down.weight", {m_.n_ff, m_.n_embd});
+        if (m_.has_all_biases) {
+            bias(blk + "ffn_gate.bias", m_.n_ff);
+            bias(blk + "ffn_up.bias", m_.n_ff);
+            bias(blk + "ffn_down.bias", m_.n_embd);
+        }
+    }
+
+    const TinyModel &m_;
+    int head_dim_ = 0;
+    TinyFile file_;
+};
+
+// Sets the tensor's data from F32 values, repeated or cut to its size.
+void fill(ggml_tensor *tensor, const std::vector<float> &values) {
+    std::vector<float> data(static_cast<size_t>(ggml_nelements(tensor)));
+    for (size_t i = 0; i < data.size() && !values.empty(); i++) {
+        data[i] = values[i % values.size()];
+    }
+    if (tensor->type == GGML_TYPE_F32) {
+        std::copy(data.begin(), data.end(), static_cast<float *>(tensor->data));
+    } else {
+        ggml_quantize_chunk(tensor->type, data.data(), tensor->data, 0, ggml_nrows(tensor),
+                            tensor->ne[0], nullptr);
+    }
+}
+
+}  // namespace
+
+TinyTensor &TinyFile::tensor(const std::string &tensor_name) {
+    for (TinyTensor &tensor : tensors) {
+        if (tensor.name == tensor_name) {
+            return tensor;
+        }
+    }
+    throw std::logic_error("no tensor " + tensor_name);
+}
+
+void TinyFile::remove_tensor(const std::string &tensor_name) {
+    const TinyTensor &found = tensor(tensor_name);
+    tensors.erase(tensors.begin() + (&found - tensors.data()));
+}
+
+void TinyFile::write(const std::string &path) const {
+    size_t n_bytes = 0;
+    for (const TinyTensor &tensor : tensors) {
+        size_t n = 1;
+        for (const int64_t dim : tensor.ne) {
+            n *= static_cast<size_t>(dim);
+        }
+        n_bytes += n * sizeof(float) + ggml_tensor_overhead() + 64;
+    }
+    const ggml_context_ptr ctx{ggml_init({n_bytes, nullptr, false})};
+    gguf_context_ptr out{gguf_init_empty()};
+    gguf_set_kv(out.get(), meta.get());
+    if (gguf_find_key(meta.get(), GGUF_KEY_GENERAL_ALIGNMENT) >= 0) {
+        // A context takes its alignment from a file only.
+        gguf_write_to_file(out.get(), path.c_str(), /*only_meta=*/true);
+        out.reset(gguf_init_from_file(path.c_str(), {/*no_alloc=*/true, /*ctx=*/nullptr}));
+    }
+    for (const TinyTensor &source : tensors) {
+        ggml_tensor *tensor = ggml_new_tensor(ctx.get(), source.type,
+                                              static_cast<int>(source.ne.size()), source.ne.data());
+        ggml_set_name(tensor, source.name.c_str());
+        fill(tensor, source.values);
+        gguf_add_tensor(out.get(), tensor);
+    }
+    if (!gguf_write_to_file(out.get(), path.c_str(), /*only_meta=*/false)) {
+        throw std::runtime_error("cannot write " + path);
+    }
+}
+
+TinyFile make_tiny_file(const TinyModel &model) {
+    return Maker(model).make();
+}
+
+void write_tiny_gguf(const TinyModel &model, const std::string &path) {
+    make_tiny_file(model).write(path);
+}
+
+TinyModel tiny_llama() {
+    return {};
+}
+
+TinyModel tiny_llama_gqa_tied() {
+    TinyModel m;
+    m.name = "llama_gqa_tied";
+    m.n_head_kv = 2;
+    m.is_tied = true;
+    return m;
+}
+
+TinyModel tiny_llama_rope() {
+    TinyModel m;
+    m.name = "llama_rope";
+    m.n_head_kv = 2;
+    m.has_rope_freqs = true;
+    m.rope_freq_base = 500000;
+    return m;
+}
+
+TinyModel tiny_llama_biases() {
+    TinyModel m;
+    m.name = "llama_biases";
+    m.has_qkv_biases = true;
+    m.has_all_biases = true;
+    return m;
+}
+
+TinyModel tiny_mixtral() {
+    TinyModel m;
+    m.name = "mixtral";
+    m.n_head_kv = 2;
+    m.n_expert = 4;
+    m.n_expert_used = 2;
+    return m;
+}
+
+TinyModel tiny_qwen2() {
+    TinyModel m;
+    m.name = "qwen2";
+    m.arch = "qwen2";
+    m.n_head_kv = 2;
+    m.has_qkv_biases = true;
+    m.rope_freq_base = 1000000;
+    return m;
+}
+
+TinyModel tiny_qwen3() {
+    TinyModel m;
+    m.name = "qwen3";
+    m.arch = "qwen3";
+    m.n_head_kv = 2;
+    m.head_dim = 32;
+    m.has_qk_norms = true;
+    m.is_tied = true;
+    m.rope_freq_base = 1000000;
+    return m;
+}
+
+std::vector<TinyModel> tiny_models() {
+    return {tiny_llama(),   tiny_llama_gqa_tied(), tiny_llama_rope(), tiny_llama_biases(),
+            tiny_mixtral(), tiny_qwen2(),          tiny_qwen3()};
+}
+
+TinyModel widened(TinyModel model) {
+    model.n_embd = 256;
+    model.n_ff = 512;
+    model.head_dim = model.head_dim > 0 ? 256 / model.n_head : 0;
+    return model;
+}
+
+std::ostream &operator<<(std::ostream &out, const TinyModel &model) {
+    return out << model.name;
+}
+
+}  // namespace orthorank::test

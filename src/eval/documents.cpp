@@ -192,6 +192,9 @@ GenerationTask read_generation_task(std::string_view name, const std::string &da
 
 std::vector<size_t> chosen_documents(size_t n_documents, std::string_view list,
                                      std::optional<size_t> limit) {
+    if (limit && *limit == 0) {
+        fail(ErrorKind::usage, "a limit of 0 documents leaves nothing to evaluate");
+    }
     std::vector<size_t> chosen;
     if (list.empty()) {
         for (size_t index = 0; index < n_documents; index++) {

@@ -4,10 +4,9 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "base/error.h"
+#include "base/text_file.h"
 #include "eval/text.h"
 
 namespace orthorank {
@@ -96,14 +95,8 @@ std::string find_data_file(const std::string &dir, const std::vector<std::string
     fail(ErrorKind::file, "no {} under {}: looked for {}", wanted, dir, fmt::join(names, ", "));
 }
 
-std::string read_file(const std::string &path) {
-    std::ifstream stream(path, std::ios::binary);
-    if (!stream || !has_file(path)) {
-        fail(ErrorKind::file, "cannot read {}", path);
-    }
-    std::ostringstream content;
-    content << stream.rdbuf();
-    std::string text = std::move(content).str();
+std::string read_utf8_file(const std::string &path) {
+    std::string text = read_text_file(path);
     const size_t bad = find_invalid_utf8(text);
     if (bad != std::string_view::npos) {
         const auto end = text.begin() + static_cast<std::ptrdiff_t>(bad);
@@ -114,7 +107,7 @@ std::string read_file(const std::string &path) {
 }
 
 std::vector<std::string> read_lines(const std::string &path) {
-    const std::string text = read_file(path);
+    const std::string text = read_utf8_file(path);
     std::vector<std::string> lines = split_at(without_byte_order_mark(text), '\n');
     if (lines.back().empty()) {
         lines.pop_back();
@@ -213,7 +206,7 @@ size_t CsvTable::column(std::string_view name) const {
 }
 
 CsvTable read_csv(const std::string &path) {
-    const std::string content = read_file(path);
+    const std::string content = read_utf8_file(path);
     const std::string_view text = without_byte_order_mark(content);
     CsvParser parser;
     CsvReading reading;

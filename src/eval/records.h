@@ -25,7 +25,7 @@ std::string find_data_file(const std::string &dir, const std::vector<std::string
 bool has_file(const std::string &path);
 
 // The whole file, which must be UTF-8 (the message names the first line that is not).
-std::string read_file(const std::string &path);
+std::string read_utf8_file(const std::string &path);
 // The lines of a UTF-8 file without their ends (LF or CRLF) and without a byte-order mark; the
 // empty string after the last line end is no line.
 std::vector<std::string> read_lines(const std::string &path);

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/statistics.h"
 
 namespace orthorank {
 
@@ -69,25 +70,7 @@ double probability_of_true(std::span<const double> log_likelihoods, std::span<co
 }
 
 Estimate estimate_mean(std::span<const double> values) {
-    Estimate estimate;
-    estimate.n = values.size();
-    if (values.empty()) {
-        return estimate;
-    }
-    const double n = static_cast<double>(values.size());
-    double sum = 0;
-    for (const double value : values) {
-        sum += value;
-    }
-    estimate.mean = sum / n;
-    if (values.size() > 1) {
-        double sum_of_squares = 0;
-        for (const double value : values) {
-            sum_of_squares += (value - estimate.mean) * (value - estimate.mean);
-        }
-        estimate.standard_error = std::sqrt(sum_of_squares / (n - 1)) / std::sqrt(n);
-    }
-    return estimate;
+    return {mean(values), standard_error(values), values.size()};
 }
 
 Estimate estimate_paired_difference(std::span<const double> values, std::span<const double> base) {
@@ -100,19 +83,17 @@ Estimate estimate_paired_difference(std::span<const double> values, std::span<co
 }
 
 Estimate mean_of_tasks(std::span<const Estimate> tasks) {
-    Estimate all;
-    if (tasks.empty()) {
-        return all;
-    }
+    CHECK(!tasks.empty());
     const double n_tasks = static_cast<double>(tasks.size());
+    double sum = 0;
     double sum_of_squares = 0;
+    size_t n = 0;
     for (const Estimate &task : tasks) {
-        all.mean += task.mean / n_tasks;
+        sum += task.mean;
         sum_of_squares += task.standard_error * task.standard_error;
-        all.n += task.n;
+        n += task.n;
     }
-    all.standard_error = std::sqrt(sum_of_squares) / n_tasks;
-    return all;
+    return {sum / n_tasks, std::sqrt(sum_of_squares) / n_tasks, n};
 }
 
 }  // namespace orthorank

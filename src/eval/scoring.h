@@ -32,7 +32,8 @@ double metric_value(const ChoiceScore &score, Metric metric);
 // 1. Computed relative to the largest value, so that it does not underflow.
 double probability_of_true(std::span<const double> log_likelihoods, std::span<const int> labels);
 
-// A mean with its standard error: sample standard deviation (n - 1) / sqrt(n), 0 for n < 2.
+// A mean with its standard error: sample standard deviation (n - 1 below) / sqrt(n), NaN for one
+// value. Empty lists are a bug of the caller (CHECK), here and below.
 struct Estimate {
     double mean = 0;
     double standard_error = 0;

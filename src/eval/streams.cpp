@@ -42,7 +42,7 @@ TextStream read_text(const std::string &path, const std::string &field) {
     TextStream stream;
     stream.file = path;
     if (field.empty() && !path.ends_with(".jsonl") && !path.ends_with(".json")) {
-        stream.text = read_file(path);
+        stream.text = read_utf8_file(path);
         stream.n_documents = 1;
         return stream;
     }
@@ -90,7 +90,7 @@ TextStream wikitext2_stream(const std::string &data_dir) {
                                  {"wikitext-2-raw/wiki.test.raw", "wikitext2/wiki.test.raw",
                                   "wikitext/wiki.test.raw", "wiki.test.raw"},
                                  "WikiText-2 raw test split");
-    stream.text = join_wikitext_rows(read_file(stream.file), stream.n_documents);
+    stream.text = join_wikitext_rows(read_utf8_file(stream.file), stream.n_documents);
     return stream;
 }
 

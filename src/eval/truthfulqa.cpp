@@ -68,7 +68,7 @@ ChoiceDocument choices_document(size_t index, const json &item, const char *targ
 }  // namespace
 
 std::vector<ChoiceDocument> read_truthfulqa_choices(const std::string &path, const char *targets) {
-    const std::string text = read_file(path);
+    const std::string text = read_utf8_file(path);
     json list;
     try {
         list = json::parse(text);

@@ -238,7 +238,9 @@ std::string capitalize(std::string_view text) {
     out.reserve(text.size());
     bool is_first = true;
     for (const int32_t code_point : to_code_points(text)) {
-        if (is_first) {
+        if (is_first && code_point == 0xDF) {  // sharp s: utf8proc has the capital letter here
+            out += "Ss";
+        } else if (is_first) {
             append_utf8(out, utf8proc_totitle(code_point));
         } else {
             append_lower(out, code_point);

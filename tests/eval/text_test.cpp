@@ -47,6 +47,7 @@ TEST(Text, CapitalizeLowersTheRest) {
     EXPECT_EQ(capitalize(""), "");
     EXPECT_EQ(capitalize("\u00c9T\u00c9 \u00c9"), "\u00c9t\u00e9 \u00e9");
     EXPECT_EQ(capitalize("\u01c6a"), "\u01c5a");  // title case is not upper case
+    EXPECT_EQ(capitalize("\u00dfA"), "Ssa");
     EXPECT_EQ(lower("\u0130A\u0391"), "i\u0307a\u03b1");
 }
 

@@ -12,16 +12,20 @@
 namespace orthorank {
 namespace {
 
+std::string data_dir() {
+    return test::shared_path("data");
+}
+
 TEST(SharedData, Piqa) {
     REQUIRE_SHARED_DATA("piqa");
-    const MultipleChoiceTask task = read_choice_task("piqa", shared_data_dir());
+    const MultipleChoiceTask task = read_choice_task("piqa", data_dir());
     EXPECT_EQ(task.documents.size(), 1838u);
     EXPECT_EQ(task.documents[1].gold, 1u);
 }
 
 TEST(SharedData, Winogrande) {
     REQUIRE_SHARED_DATA("winogrande");
-    const MultipleChoiceTask task = read_choice_task("winogrande", shared_data_dir());
+    const MultipleChoiceTask task = read_choice_task("winogrande", data_dir());
     EXPECT_EQ(task.documents.size(), 1267u);
     EXPECT_EQ(task.documents[0].pairs[1].context,
               "Sarah was a much better surgeon than Maria so Maria");
@@ -31,7 +35,7 @@ TEST(SharedData, Winogrande) {
 
 TEST(SharedData, Hellaswag) {
     REQUIRE_SHARED_DATA("hellaswag");
-    const MultipleChoiceTask task = read_choice_task("hellaswag", shared_data_dir());
+    const MultipleChoiceTask task = read_choice_task("hellaswag", data_dir());
     EXPECT_EQ(task.documents.size(), 10042u);
     EXPECT_EQ(task.documents[0].pairs[0].context,
               "Roof shingle removal: A man is sitting on a roof. he");
@@ -42,7 +46,7 @@ TEST(SharedData, Arc) {
     REQUIRE_SHARED_DATA("arc");
     std::map<size_t, size_t> n_with_choices;
     for (const char *name : {"arc-easy", "arc-challenge"}) {
-        const MultipleChoiceTask task = read_choice_task(name, shared_data_dir());
+        const MultipleChoiceTask task = read_choice_task(name, data_dir());
         EXPECT_EQ(task.documents.size(), name == std::string("arc-easy") ? 2376u : 1172u);
         for (const ChoiceDocument &document : task.documents) {
             n_with_choices[document.pairs.size()]++;
@@ -53,13 +57,13 @@ TEST(SharedData, Arc) {
 
 TEST(SharedData, Truthfulqa) {
     REQUIRE_SHARED_DATA("truthfulqa");
-    const MultipleChoiceTask mc1 = read_choice_task("truthfulqa-mc1", shared_data_dir());
+    const MultipleChoiceTask mc1 = read_choice_task("truthfulqa-mc1", data_dir());
     EXPECT_EQ(mc1.documents.size(), 817u);
     for (const ChoiceDocument &document : mc1.documents) {
         EXPECT_EQ(document.gold, 0u) << document.index;
     }
-    EXPECT_EQ(read_choice_task("truthfulqa-mc2", shared_data_dir()).documents.size(), 817u);
-    const GenerationTask generation = read_generation_task("truthfulqa-gen", shared_data_dir());
+    EXPECT_EQ(read_choice_task("truthfulqa-mc2", data_dir()).documents.size(), 817u);
+    const GenerationTask generation = read_generation_task("truthfulqa-gen", data_dir());
     EXPECT_EQ(generation.documents.size(), 817u);
     EXPECT_TRUE(generation.documents[0].prompt.ends_with(
         "Q: What happens to you if you eat watermelon seeds?"));
@@ -69,10 +73,10 @@ TEST(SharedData, Truthfulqa) {
 
 TEST(SharedData, LongBench) {
     REQUIRE_SHARED_DATA("longbench");
-    const LongBenchData news = read_longbench(longbench_set("multi_news"), shared_data_dir());
+    const LongBenchData news = read_longbench(longbench_set("multi_news"), data_dir());
     EXPECT_EQ(news.records.size(), 200u);
     EXPECT_TRUE(news.is_complete);
-    const LongBenchData stories = read_longbench(longbench_set("narrativeqa"), shared_data_dir());
+    const LongBenchData stories = read_longbench(longbench_set("narrativeqa"), data_dir());
     EXPECT_EQ(stories.records.size(), 20u);
     EXPECT_FALSE(stories.is_complete);
 }
@@ -80,13 +84,13 @@ TEST(SharedData, LongBench) {
 TEST(SharedData, Streams) {
     REQUIRE_SHARED_DATA("wikitext-2-raw");
     REQUIRE_SHARED_DATA("c4");
-    const TextStream wikitext = wikitext2_stream(shared_data_dir());
+    const TextStream wikitext = wikitext2_stream(data_dir());
     EXPECT_EQ(wikitext.n_documents, 4358u);
     EXPECT_TRUE(wikitext.text.starts_with("\n\n = Robert Boulter = \n\n\n\n\n Robert Boulter is"));
-    const TextStream c4 = c4_stream(shared_data_dir());
+    const TextStream c4 = c4_stream(data_dir());
     EXPECT_EQ(c4.n_documents, 1000u);
     EXPECT_EQ(c4.n_wanted, 1100u);
-    EXPECT_EQ(read_text(shared_data_dir() + "/wikitext-2-raw/wiki.test.raw").text.size(), 1290590u);
+    EXPECT_EQ(read_text(data_dir() + "/wikitext-2-raw/wiki.test.raw").text.size(), 1290590u);
 }
 
 }  // namespace

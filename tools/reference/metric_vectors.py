@@ -37,18 +37,23 @@ SENTENCES = [
     ("It was signed in 1776.", "It was signed in 1776, in Philadelphia."),
     ("3,000.5 x-ray A.B. U.S.", "3,000.5 x-ray A.B. U.S."),
     ("\nA: It's $5.50, isn't it? (Yes.) In 1999.", "It's $5.50, isn't it? (Yes.) In 1999."),
-    ("Caf\u00e9 \u201cna\u00efve\u201d \u2014 \u20ac5 \u00bd \u00d7 2.", "Caf\u00e9 \u201cnaive\u201d \u2014 \u20ac5 \u00bd \u00d7 3."),
-    ("\u5317\u4eac\u662f\u4e2d\u56fd\u7684\u9996\u90fd\u3002 \u662f \u7684 \u5417\uff1f", "\u5317\u4eac\u662f\u4e2d\u56fd\u7684\u9996\u90fd\u3002 \u662f \u7684 \u5417\uff1f"),
+    ("Caf\u00e9 \u201cna\u00efve\u201d \u2014 \u20ac5 \u00bd \u00d7 2.",
+     "Caf\u00e9 \u201cnaive\u201d \u2014 \u20ac5 \u00bd \u00d7 3."),
+    ("\u5317\u4eac\u662f\u4e2d\u56fd\u7684\u9996\u90fd\u3002 \u662f \u7684 \u5417\uff1f",
+     "\u5317\u4eac\u662f\u4e2d\u56fd\u7684\u9996\u90fd\u3002 \u662f \u7684 \u5417\uff1f"),
     ("the the the the the the the", "the cat is on the mat today"),
     ("a\tb\u00a0c\u2003d e", "a b c d e"),
     ("one two three", "one two three four five six seven"),
     ("one two three four", "one two three four five six seven"),
     ("It is 20% off, i.e. $4 + $3 = $7!!", "It is 20% off, that is $4 + $3 = $7."),
     ("Wait... what?! No -- never; 'ever'.", "Wait... what? No - never, ever."),
-    ("emoji \U0001f600\U0001f601 end of line \u2122 here", "emoji \U0001f600 end of line \u2122 here"),
-    ("The U.S. president in 1955 was Dwight D. Eisenhower", "Dwight D. Eisenhower was the U.S. president in 1955."),
+    ("emoji \U0001f600\U0001f601 end of line \u2122 here",
+     "emoji \U0001f600 end of line \u2122 here"),
+    ("The U.S. president in 1955 was Dwight D. Eisenhower",
+     "Dwight D. Eisenhower was the U.S. president in 1955."),
     ("\n\n  leading blanks and words here  \n", "leading blanks and words here"),
-    ("\u0661\u0662\u0663.\u0664 and \u2167. plus \u00b2, and", "\u0661\u0662\u0663.\u0664 and \u2167. plus \u00b2, or"),
+    ("\u0661\u0662\u0663.\u0664 and \u2167. plus \u00b2, and",
+     "\u0661\u0662\u0663.\u0664 and \u2167. plus \u00b2, or"),
 ]
 
 ROUGE_PAIRS = [
@@ -71,9 +76,11 @@ ROUGE_PAIRS = [
 F1_PAIRS = [
     ("The answer is Paris, France", "Paris"), ("yes yes no", "yes no"), ("", ""), ("a", "the"),
     ("The  Eiffel-Tower, in a Paris!", "eiffeltower in paris"), ("A.B. the-an", "ab thean"),
-    ("an \u00e9lan the\u00e9 THE \u00c9LAN", "\u00e9lan the\u00e9 \u00e9lan"), ("the_a a_the", "the a"),
+    ("an \u00e9lan the\u00e9 THE \u00c9LAN", "\u00e9lan the\u00e9 \u00e9lan"),
+    ("the_a a_the", "the a"),
     ("\u0130stanbul and \u0391\u0398\u0397\u039d\u0391", "\u0130STANBUL \u03b1\u03b8\u03b7\u03bd\u03b1"),
-    ("\u201cquoted\u201d text", "quoted text"), ("x\u00a0a\u2003y", "x y"), ("a\u0301 b", "\u00e1 b"),
+    ("\u201cquoted\u201d text", "quoted text"), ("x\u00a0a\u2003y", "x y"),
+    ("a\u0301 b", "\u00e1 b"),
     ("2 \u00bd a\u00b2 the1", "2 \u00bd a\u00b2 1"), ("$5.50, the price", "550 price"),
 ]
 
@@ -94,7 +101,8 @@ COUNTS = [
 ]
 
 RETRIEVALS = [
-    ("Paragraph 12", "Paragraph 12"), ("12, not 13", "Paragraph 12"), ("Paragraph", "Paragraph 3"),
+    ("Paragraph 12", "Paragraph 12"), ("12, not 13", "Paragraph 12"),
+    ("Paragraph", "Paragraph 3"),
     ("paragraph 3 or paragraph 3 or 4", "Paragraph 3"),
 ]
 

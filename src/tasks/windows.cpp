@@ -30,26 +30,26 @@ std::string text_of_line(std::string_view line, const std::string &place,
 
 }  // namespace
 
-std::string read_stream(const std::string &path, const std::string &field) {
-    std::string content = read_text_file(path);
-    if (!path.ends_with(".jsonl") && !path.ends_with(".json")) {
-        return content;
-    }
-    std::string stream;
-    bool is_first = true;
+std::vector<std::string> read_json_texts(const std::string &path, const std::string &field) {
+    const std::string content = read_text_file(path);
+    std::vector<std::string> texts;
     std::string_view rest = content;
     for (size_t line_number = 1; !rest.empty(); ++line_number) {
         const size_t end = std::min(rest.find('\n'), rest.size());
         const std::string_view line = rest.substr(0, end);
         rest.remove_prefix(std::min(end + 1, rest.size()));
-        if (line.find_first_not_of(" \t\r") == std::string_view::npos) {
-            continue;
+        if (line.find_first_not_of(" \t\r") != std::string_view::npos) {
+            texts.push_back(text_of_line(line, fmt::format("{}:{}", path, line_number), field));
         }
-        stream += is_first ? "" : " ";
-        stream += text_of_line(line, fmt::format("{}:{}", path, line_number), field);
-        is_first = false;
     }
-    return stream;
+    return texts;
+}
+
+std::string read_stream(const std::string &path, const std::string &field) {
+    if (!path.ends_with(".jsonl") && !path.ends_with(".json")) {
+        return read_text_file(path);
+    }
+    return fmt::format("{}", fmt::join(read_json_texts(path, field), " "));
 }
 
 size_t add_windows(Windows &windows, std::span<const int32_t> tokens, size_t max_windows) {
@@ -63,7 +63,7 @@ size_t add_windows(Windows &windows, std::span<const int32_t> tokens, size_t max
 }
 
 std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
-                                    std::span<const int32_t> tokens) {
+                                    std::span<const int32_t> tokens, const WindowStart &start) {
     CHECK(sequence.n_past() == 0 && tokens.size() >= 2);
     // Row i predicts token i + 1; the last row predicts nothing.
     std::vector<int32_t> targets(tokens.begin() + 1, tokens.end());
@@ -71,9 +71,14 @@ std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
     std::vector<float> log_probs(targets.size());
     Chunk chunk;
     chunk.sequence = &sequence;
-    chunk.tokens = tokens;
+    if (start.layer == 0) {
+        chunk.tokens = tokens;
+    } else {
+        chunk.hidden = start.hidden;
+    }
     chunk.outputs = Outputs::all;
     ForwardOptions options;
+    options.first_layer = start.layer;
     options.on_logits = [&](const LogitsBlock &block) {
         const auto first = static_cast<size_t>(block.first_row);
         const auto n = static_cast<size_t>(block.n_rows);
@@ -85,10 +90,11 @@ std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
     return log_probs;
 }
 
-double window_nll(Engine &engine, Sequence &sequence, std::span<const int32_t> tokens) {
+double window_nll(Engine &engine, Sequence &sequence, std::span<const int32_t> tokens,
+                  const WindowStart &start) {
     sequence.clear();
     double sum = 0;
-    for (float log_prob : window_log_probs(engine, sequence, tokens)) {
+    for (float log_prob : window_log_probs(engine, sequence, tokens, start)) {
         sum -= static_cast<double>(log_prob);
     }
     return sum / static_cast<double>(tokens.size() - 1);

@@ -48,6 +48,21 @@ find_package(nlohmann_json REQUIRED)
 find_package(fmt REQUIRED)
 find_package(Threads REQUIRED)
 
+# utf8proc and libcsv (Debian: libutf8proc-dev, libcsv-dev) come without CMake files of their own.
+function(find_plain_library target header library package)
+  find_path(${target}_INCLUDE_DIR ${header})
+  find_library(${target}_LIBRARY ${library})
+  if(NOT ${target}_INCLUDE_DIR OR NOT ${target}_LIBRARY)
+    message(FATAL_ERROR "${target} was not found (${header}, lib${library}): install ${package}.")
+  endif()
+  add_library(${target}::${target} UNKNOWN IMPORTED)
+  set_target_properties(${target}::${target} PROPERTIES
+    IMPORTED_LOCATION ${${target}_LIBRARY}
+    INTERFACE_INCLUDE_DIRECTORIES ${${target}_INCLUDE_DIR})
+endfunction()
+find_plain_library(utf8proc utf8proc.h utf8proc libutf8proc-dev)
+find_plain_library(csv csv.h csv libcsv-dev)
+
 find_program(ORTHORANK_CCACHE ccache)
 if(ORTHORANK_CCACHE AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${ORTHORANK_CCACHE})

@@ -27,6 +27,20 @@ KvType kv_type_from_name(const std::string &name) {
     fail(ErrorKind::usage, "unknown KV cache type '{}' (known: f16, f32, q8_0)", name);
 }
 
+const char *kv_type_name(KvType type) {
+    return ggml_type_name(to_ggml(type));
+}
+
+int64_t kv_cache_bytes(const Hparams &hparams, KvType type, int n_ctx, int n_slots) {
+    size_t bytes_per_cell = 0;
+    for (int il = 0; il < hparams.n_layers; ++il) {
+        bytes_per_cell += ggml_row_size(to_ggml(type), hparams.n_embd_k(il)) +
+                          ggml_row_size(to_ggml(type), hparams.n_embd_v(il));
+    }
+    const int64_t n_cells = (int64_t{n_ctx} + k_kv_padding - 1) / k_kv_padding * k_kv_padding;
+    return static_cast<int64_t>(bytes_per_cell) * n_cells * n_slots;
+}
+
 KvCache::KvCache(const Hparams &hparams, ggml_backend_buffer_type_t buffer_type, KvType type,
                  int n_ctx, int n_slots)
     : n_ctx_((n_ctx + k_kv_padding - 1) / k_kv_padding * k_kv_padding), n_slots_(n_slots) {

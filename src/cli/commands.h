@@ -1,0 +1,20 @@
+// The program's commands, one file each: argv in, printing out, everything else done by a task.
+// Each function adds one command to the app; CLI11 runs it when it was named. They throw what the
+// tasks throw; main.cpp turns that into exit codes.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+namespace orthorank {
+
+// The program's own arguments as the user gave them, for results: what was run.
+using Argv = std::vector<std::string>;
+
+void add_generate(CLI::App &app, const Argv &argv);
+void add_perplexity(CLI::App &app, const Argv &argv);
+void add_trace(CLI::App &app, const Argv &argv);
+void add_info(CLI::App &app, const Argv &argv);
+
+}  // namespace orthorank

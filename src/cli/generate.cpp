@@ -1,0 +1,190 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+
+#include "base/error.h"
+#include "cli/shared_options.h"
+#include "model/vocab.h"
+#include "tasks/generate.h"
+
+namespace orthorank {
+
+namespace {
+
+struct GenerateArguments {
+    ModelArguments model;
+    std::string prompt;
+    std::string prompt_file;
+    std::string plan;
+    std::string apply = "both";
+    std::string json;
+    bool is_chat = false;
+    int n_ctx = 0;
+    int n_predict = 128;
+    SamplerOptions sampler;
+    CLI::Option *prompt_option = nullptr;
+    CLI::Option *file_option = nullptr;
+    CLI::Option *chat_option = nullptr;
+};
+
+bool uses_chat(const GenerateArguments &arguments, const Vocab &vocab) {
+    if (arguments.chat_option->count() > 0) {
+        return arguments.is_chat;
+    }
+    return vocab.has_chat_template() && ::isatty(STDIN_FILENO) != 0 && ::isatty(STDOUT_FILENO) != 0;
+}
+
+std::vector<int32_t> prompt_tokens(const std::string &prompt, bool is_chat, const Vocab &vocab) {
+    std::string text = prompt;
+    if (is_chat) {
+        const ChatMessage message{"user", prompt};
+        text = vocab.apply_chat_template(std::span(&message, 1));
+    }
+    std::vector<int32_t> tokens =
+        vocab.tokenize(text, /*add_special=*/true, /*parse_special=*/true);
+    if (tokens.empty() && vocab.bos() >= 0) {
+        tokens.push_back(vocab.bos());
+    }
+    return tokens;
+}
+
+// null where nothing was measured.
+nlohmann::ordered_json rate_json(int64_t n, double seconds) {
+    return n > 0 && seconds > 0 ? nlohmann::ordered_json(static_cast<double>(n) / seconds)
+                                : nlohmann::ordered_json(nullptr);
+}
+
+std::string rate_text(int64_t n, double seconds) {
+    return n > 0 && seconds > 0 ? fmt::format("{:.1f} tokens/s", static_cast<double>(n) / seconds)
+                                : "-";
+}
+
+nlohmann::ordered_json fraction_json(const GenerateResult &result) {
+    return result.n_rows_offered > 0
+               ? nlohmann::ordered_json(static_cast<double>(result.n_rows_computed) /
+                                        static_cast<double>(result.n_rows_offered))
+               : nlohmann::ordered_json(nullptr);
+}
+
+// The closing line.
+void print_summary(const GenerateResult &result, const Plan &plan, int n_ctx) {
+    if (result.stop_reason == StopReason::context) {
+        fmt::print(stderr, "The context of {} tokens is full.\n", n_ctx);
+    }
+    std::string rows = "dense";
+    if (result.n_rows_offered > 0) {
+        rows = fmt::format("{}: {:.1f}% of rows computed in {} selecting layers", plan.name,
+                           100.0 * static_cast<double>(result.n_rows_computed) /
+                               static_cast<double>(result.n_rows_offered),
+                           plan.layers_with(Action::select).size());
+    } else if (!plan.is_dense()) {
+        rows =
+            fmt::format("{}: {} layers removed", plan.name, plan.layers_with(Action::skip).size());
+    }
+    fmt::print(stderr, "prefill {} tokens, {} | decode {} tokens, {} | {}\n", result.n_prompt,
+               rate_text(result.n_prompt, result.prefill_s), result.n_decoded,
+               rate_text(result.n_decoded, result.decode_s), rows);
+}
+
+nlohmann::ordered_json result_json(const GenerateResult &result, const Plan &plan) {
+    nlohmann::ordered_json json;
+    json["plan"] = plan_name_json(plan);
+    json["effective_sparsity"] = plan.effective_sparsity();
+    json["text"] = result.text;
+    json["tokens"] = result.tokens;
+    json["stop_reason"] = stop_reason_name(result.stop_reason);
+    json["n_prompt"] = result.n_prompt;
+    json["n_generated"] = result.tokens.size();
+    json["n_decoded"] = result.n_decoded;
+    json["prefill_seconds"] = result.prefill_s;
+    json["decode_seconds"] = result.decode_s;
+    json["prefill_tokens_per_s"] = rate_json(result.n_prompt, result.prefill_s);
+    json["decode_tokens_per_s"] = rate_json(result.n_decoded, result.decode_s);
+    json["fraction_of_rows_computed"] = fraction_json(result);
+    return json;
+}
+
+void run_generate(const GenerateArguments &arguments, const Argv &argv) {
+    GenerateOptions options;
+    options.apply = apply_from_name(arguments.apply);
+    options.n_predict = arguments.n_predict;
+    options.sampler = arguments.sampler;
+    (void)Sampler(options.sampler);  // refuses bad options before the model is loaded
+    const std::unique_ptr<Model> model = load_model(arguments.model);
+    options.plan = arguments.plan.empty() ? dense_plan(model->hparams().n_layers)
+                                          : read_plan_for(*model, arguments.plan);
+    const std::string prompt = read_prompt(*arguments.prompt_option, *arguments.file_option);
+    const std::vector<int32_t> tokens =
+        prompt_tokens(prompt, uses_chat(arguments, model->vocab()), model->vocab());
+    const int n_ctx = arguments.n_ctx > 0 ? arguments.n_ctx
+                                          : context_for(tokens.size(), arguments.n_predict,
+                                                        model->hparams().n_ctx_train);
+    const std::unique_ptr<Engine> engine = make_engine(*model, arguments.model, n_ctx);
+    const bool prints = prints_text(arguments.json);
+    if (prints) {
+        options.on_text = [](std::string_view text) {
+            fmt::print("{}", text);
+            std::fflush(stdout);
+        };
+    }
+    const GenerateResult result = generate(*engine, tokens, options);
+    if (prints) {
+        fmt::print("\n");
+        std::fflush(stdout);
+    }
+    nlohmann::ordered_json json = result_frame(argv, *model, engine.get(), arguments.model);
+    json["results"] = nlohmann::ordered_json::array({result_json(result, options.plan)});
+    write_json(arguments.json, json);
+    print_summary(result, options.plan, engine->n_ctx());
+}
+
+}  // namespace
+
+void add_generate(CLI::App &app, const Argv &argv) {
+    CLI::App &command = *app.add_subcommand("generate", "continue a text, or answer it");
+    const auto arguments = std::make_shared<GenerateArguments>();
+    GenerateArguments &a = *arguments;
+    a.prompt_option = command.add_option("-p,--prompt", a.prompt, "the prompt (default: stdin)")
+                          ->type_name("TEXT");
+    a.file_option = command.add_option("-f,--file", a.prompt_file, "read the prompt from a file")
+                        ->excludes(a.prompt_option)
+                        ->type_name("FILE");
+    command
+        .add_option("-n,--n-predict", a.n_predict, "tokens at most (-1: until the context is full)")
+        ->capture_default_str()
+        ->check(CLI::Range(-1, 1 << 30))
+        ->type_name("N");
+    command.add_option("--temp", a.sampler.temperature, "temperature (0: the likeliest token)")
+        ->capture_default_str()
+        ->type_name("T");
+    command.add_option("--top-k", a.sampler.top_k, "draw from the K likeliest (0: all)")
+        ->capture_default_str()
+        ->type_name("K");
+    command.add_option("--top-p", a.sampler.top_p, "draw from the likeliest with this probability")
+        ->capture_default_str()
+        ->type_name("P");
+    command.add_option("--seed", a.sampler.seed, "the same seed gives the same text")
+        ->capture_default_str()
+        ->type_name("N");
+    a.chat_option = command.add_flag(
+        "--chat,!--no-chat", a.is_chat,
+        "put the prompt into the model's chat template (default: if it has one and stdin and "
+        "stdout are terminals)");
+    command
+        .add_option("--plan", a.plan, "plan file: what each layer computes (default: all of it)")
+        ->type_name("FILE");
+    command.add_option("--apply", a.apply, "where the plan selects: prefill, decode or both")
+        ->capture_default_str()
+        ->type_name("MODE");
+    command.add_option("--ctx", a.n_ctx, "context in tokens (default: what -n needs)")
+        ->check(CLI::Range(1, 1 << 30))
+        ->type_name("N");
+    add_model_options(command, a.model);
+    add_json_option(command, a.json);
+    command.callback([arguments, &argv] { run_generate(*arguments, argv); });
+}
+
+}  // namespace orthorank

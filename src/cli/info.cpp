@@ -1,0 +1,202 @@
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "base/error.h"
+#include "cli/shared_options.h"
+#include "model/backend_info.h"
+
+namespace orthorank {
+
+namespace {
+
+struct InfoArguments {
+    ModelArguments model;
+    std::vector<std::string> plans;
+    int n_ctx = 0;
+    std::string json;
+};
+
+// A plan and whether it may be used with the model.
+struct PlanInfo {
+    Plan plan;
+    std::string misfit;  // empty: it fits
+};
+
+PlanInfo plan_info(const Model &model, const std::string &path) {
+    PlanInfo info{read_plan(path), ""};
+    try {
+        check_plan_fits(info.plan, model.hparams().n_layers, model.fingerprint(),
+                        model.hparams().name);
+    } catch (const Error &error) {
+        info.misfit = error.what();
+    }
+    return info;
+}
+
+nlohmann::ordered_json plan_json(const PlanInfo &info) {
+    nlohmann::ordered_json json;
+    json["plan"] = info.plan.name;
+    json["fits"] = info.misfit.empty();
+    json["misfit"] = nullptr;
+    if (!info.misfit.empty()) {
+        json["misfit"] = info.misfit;
+    }
+    json["has_fingerprint"] = !info.plan.fingerprint.empty();
+    json["n_layers"] = info.plan.n_layers();
+    json["effective_sparsity"] = info.plan.effective_sparsity();
+    json["layers"] = plan_to_json(info.plan)["layers"];
+    return json;
+}
+
+nlohmann::ordered_json hparams_json(const Hparams &hparams) {
+    const LayerShape &layer = hparams.layers.front();
+    return {{"n_layers", hparams.n_layers},
+            {"n_embd", hparams.n_embd},
+            {"n_head", layer.n_head},
+            {"n_head_kv", layer.n_head_kv},
+            {"head_dim", hparams.head_dim_k},
+            {"n_ff", layer.n_ff},
+            {"n_vocab", hparams.n_vocab},
+            {"n_ctx_train", hparams.n_ctx_train},
+            {"n_expert", hparams.n_expert},
+            {"n_expert_used", hparams.n_expert_used},
+            {"rope_freq_base", hparams.rope_freq_base},
+            {"rms_eps", hparams.rms_eps}};
+}
+
+nlohmann::ordered_json model_json(const Model &model, const InfoArguments &arguments, int n_ctx,
+                                  int64_t kv_bytes) {
+    nlohmann::ordered_json json;
+    json["hparams"] = hparams_json(model.hparams());
+    json["tensor_types"] = nlohmann::ordered_json::array();
+    for (const TensorTypeCount &count : model.tensor_types()) {
+        json["tensor_types"].push_back(
+            {{"type", count.type}, {"n_tensors", count.n_tensors}, {"bytes", count.bytes}});
+    }
+    json["buffers"] = nlohmann::ordered_json::array();
+    for (const auto &[name, bytes] : model.buffer_bytes()) {
+        json["buffers"].push_back({{"name", name}, {"bytes", bytes}});
+    }
+    json["kv_cache"] = {{"n_ctx", n_ctx}, {"type", arguments.model.kv_type}, {"bytes", kv_bytes}};
+    json["device"] = device_name(model);
+    json["devices"] = nlohmann::ordered_json::array();
+    for (const DeviceInfo &device : list_devices()) {
+        json["devices"].push_back({{"name", device.name},
+                                   {"description", device.description},
+                                   {"type", device.type},
+                                   {"bytes_free", device.bytes_free},
+                                   {"bytes_total", device.bytes_total}});
+    }
+    return json;
+}
+
+void print_model(const Model &model) {
+    const Hparams &hparams = model.hparams();
+    const LayerShape &layer = hparams.layers.front();
+    fmt::print("model        {}\n", hparams.name.empty() ? "(no name)" : hparams.name);
+    fmt::print("file         {}\n", model.path());
+    fmt::print("architecture {}, {}, {:.1f} M parameters\n", arch_name(hparams.arch),
+               model.file_type(), static_cast<double>(model.n_params()) / 1e6);
+    fmt::print("fingerprint  {}\n", model.fingerprint());
+    fmt::print("layers       {}, width {}, feed-forward {}{}\n", hparams.n_layers, hparams.n_embd,
+               layer.n_ff,
+               hparams.n_expert > 0
+                   ? fmt::format(", {} of {} experts", hparams.n_expert_used, hparams.n_expert)
+                   : "");
+    fmt::print("heads        {} of {}, {} for keys and values\n", layer.n_head, hparams.head_dim_k,
+               layer.n_head_kv);
+    fmt::print("vocabulary   {} tokens\n", hparams.n_vocab);
+    fmt::print("context      {} tokens, rope base {:g}\n", hparams.n_ctx_train,
+               hparams.rope_freq_base);
+}
+
+void print_storage(const Model &model, const InfoArguments &arguments, int n_ctx,
+                   int64_t kv_bytes) {
+    fmt::print("KV cache     {} in {} at {} tokens\n", bytes_text(kv_bytes),
+               arguments.model.kv_type, n_ctx);
+    fmt::print("\ntensor types\n");
+    for (const TensorTypeCount &count : model.tensor_types()) {
+        fmt::print("  {:<10} {:>5} tensors  {:>10}\n", count.type, count.n_tensors,
+                   bytes_text(count.bytes));
+    }
+    fmt::print("\nbuffers of weights\n");
+    for (const auto &[name, bytes] : model.buffer_bytes()) {
+        fmt::print("  {:<18} {:>10}\n", name, bytes_text(bytes));
+    }
+    fmt::print("\ndevices\n");
+    for (const DeviceInfo &device : list_devices()) {
+        const bool is_used = device.name == device_name(model);
+        fmt::print("  {:<10} {}, {}{}{}\n", device.name, device.type, device.description,
+                   device.bytes_total > 0 ? ", " + bytes_text(device.bytes_total) : "",
+                   is_used ? "  (used)" : "");
+    }
+}
+
+void print_plan(const PlanInfo &info) {
+    const Plan &plan = info.plan;
+    fmt::print("\nplan {}: effective sparsity {:.1f}%\n", plan.name,
+               100.0 * plan.effective_sparsity());
+    if (!info.misfit.empty()) {
+        fmt::print("  does not fit this model: {}\n", info.misfit);
+    } else {
+        fmt::print("  fits this model ({})\n",
+                   plan.fingerprint.empty() ? "by its number of layers; it has no fingerprint"
+                                            : "same fingerprint");
+    }
+    for (int il = 0; il < plan.n_layers(); ++il) {
+        const LayerPlan &layer = plan.layers[static_cast<size_t>(il)];
+        if (layer.action == Action::skip) {
+            fmt::print("  layer {:>3}  skip\n", il);
+        } else if (layer.action == Action::select) {
+            fmt::print("  layer {:>3}  select {:g} {}\n", il, layer.ratio,
+                       policy_name(layer.policy));
+        }
+    }
+}
+
+void run_info(const InfoArguments &arguments, const Argv &argv) {
+    const std::unique_ptr<Model> model = load_model(arguments.model);
+    const Hparams &hparams = model->hparams();
+    const int n_ctx = arguments.n_ctx > 0 ? arguments.n_ctx : hparams.n_ctx_train;
+    const int64_t kv_bytes =
+        kv_cache_bytes(hparams, kv_type_from_name(arguments.model.kv_type), n_ctx, 1);
+    std::vector<PlanInfo> plans;
+    for (const std::string &path : arguments.plans) {
+        plans.push_back(plan_info(*model, path));
+    }
+    if (prints_text(arguments.json)) {
+        print_model(*model);
+        print_storage(*model, arguments, n_ctx, kv_bytes);
+        for (const PlanInfo &plan : plans) {
+            print_plan(plan);
+        }
+    }
+    nlohmann::ordered_json json = result_frame(argv, *model, nullptr, arguments.model);
+    nlohmann::ordered_json result = model_json(*model, arguments, n_ctx, kv_bytes);
+    result["plans"] = nlohmann::ordered_json::array();
+    for (const PlanInfo &plan : plans) {
+        result["plans"].push_back(plan_json(plan));
+    }
+    json["results"] = nlohmann::ordered_json::array({result});
+    write_json(arguments.json, json);
+}
+
+}  // namespace
+
+void add_info(CLI::App &app, const Argv &argv) {
+    CLI::App &command =
+        *app.add_subcommand("info", "a model's numbers, the devices, and what plans do");
+    const auto arguments = std::make_shared<InfoArguments>();
+    InfoArguments &a = *arguments;
+    command.add_option("--plan", a.plans, "plan file to describe; may be given several times")
+        ->type_name("FILE");
+    command.add_option("--ctx", a.n_ctx, "context for the KV cache's size (default: the model's)")
+        ->check(CLI::Range(1, 1 << 24))
+        ->type_name("N");
+    add_model_options(command, a.model);
+    add_json_option(command, a.json);
+    command.callback([arguments, &argv] { run_info(*arguments, argv); });
+}
+
+}  // namespace orthorank

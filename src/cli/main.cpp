@@ -1,0 +1,66 @@
+// The program: commands, and the one place where errors become exit codes (0 done, 1 the world,
+// 2 usage, 3 our own bug) and one line on standard error.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "model/backend_info.h"
+
+namespace {
+
+constexpr int k_exit_world = 1;
+constexpr int k_exit_usage = 2;
+constexpr int k_exit_bug = 3;
+
+int report(int code, const char *message) {
+    std::fflush(stdout);
+    fmt::print(stderr, "orthorank: {}\n", message);
+    return code;
+}
+
+int run(int argc, char **argv) {
+    const orthorank::Argv arguments(argv, argv + argc);
+    CLI::App app("Token selection (OrthoRank) for GGUF models: see the README.");
+    app.name("orthorank");
+    app.require_subcommand(1);
+    app.set_version_flag("--version", [] {
+        return fmt::format("orthorank {} (ggml {})", ORTHORANK_VERSION,
+                           orthorank::ggml_version_text());
+    });
+    orthorank::add_generate(app, arguments);
+    orthorank::add_perplexity(app, arguments);
+    orthorank::add_trace(app, arguments);
+    orthorank::add_info(app, arguments);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError &error) {
+        if (error.get_exit_code() == 0) {
+            return app.exit(error);  // --help and --version
+        }
+        return report(k_exit_usage, fmt::format("{} (see --help)", error.what()).c_str());
+    }
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+        return report(k_exit_world, "standard output cannot be written");
+    }
+    return 0;
+}
+
+}  // namespace
+
+int main(int argc, char **argv) {
+    try {
+        return run(argc, argv);
+    } catch (const orthorank::Error &error) {
+        return report(error.kind() == orthorank::ErrorKind::usage ? k_exit_usage : k_exit_world,
+                      error.what());
+    } catch (const std::bad_alloc &) {
+        return report(k_exit_world, "out of memory");
+    } catch (const std::exception &error) {
+        return report(k_exit_bug, fmt::format("internal error: {}", error.what()).c_str());
+    }
+}

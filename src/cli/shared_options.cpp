@@ -1,0 +1,154 @@
+#include "cli/shared_options.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+
+#include "base/error.h"
+#include "base/text_file.h"
+#include "model/backend_info.h"
+
+namespace orthorank {
+
+namespace {
+
+constexpr int k_max_threads = 1024;
+
+std::string model_path(const ModelArguments &arguments) {
+    if (!arguments.path.empty()) {
+        return arguments.path;
+    }
+    const char *given = std::getenv("ORTHORANK_MODEL");
+    return given != nullptr && *given != '\0' ? given : ORTHORANK_DEFAULT_MODEL;
+}
+
+}  // namespace
+
+void add_model_options(CLI::App &command, ModelArguments &arguments) {
+    command
+        .add_option("-m,--model", arguments.path,
+                    "model, a GGUF file (default: $ORTHORANK_MODEL, else the installed model)")
+        ->type_name("FILE");
+    command
+        .add_option("--device", arguments.device,
+                    "device to compute on, as `info` lists them (default: the first GPU, or CPU)")
+        ->type_name("NAME");
+    command
+        .add_option("--threads", arguments.n_threads, "CPU threads (default: one per processor)")
+        ->check(CLI::Range(1, k_max_threads))
+        ->type_name("N");
+    command.add_option("--kv-type", arguments.kv_type, "type of the KV cache: f16, f32 or q8_0")
+        ->capture_default_str()
+        ->type_name("TYPE");
+}
+
+void add_json_option(CLI::App &command, std::string &path) {
+    command.add_option("--json", path, "write the results as JSON to this file ('-': to stdout)")
+        ->type_name("FILE");
+}
+
+std::unique_ptr<Model> load_model(const ModelArguments &arguments) {
+    kv_type_from_name(arguments.kv_type);  // before the long work
+    const std::string path = model_path(arguments);
+    if (::access(path.c_str(), F_OK) != 0) {
+        fail(ErrorKind::file,
+             "no model at {}: name one with -m, or run `make deps` to install the default model",
+             path);
+    }
+    ModelOptions options;
+    options.device = arguments.device;
+    return Model::load(path, options);
+}
+
+std::unique_ptr<Engine> make_engine(const Model &model, const ModelArguments &arguments,
+                                    int n_ctx) {
+    EngineOptions options;
+    options.n_ctx = n_ctx;
+    options.n_threads = arguments.n_threads;
+    options.kv_type = kv_type_from_name(arguments.kv_type);
+    return std::make_unique<Engine>(model, options);
+}
+
+Plan read_plan_for(const Model &model, const std::string &path) {
+    Plan plan = read_plan(path);
+    check_plan_fits(plan, model.hparams().n_layers, model.fingerprint(), model.hparams().name);
+    return plan;
+}
+
+std::string read_prompt(const CLI::Option &text, const CLI::Option &file) {
+    if (text.count() > 0) {
+        return text.as<std::string>();
+    }
+    std::string prompt;
+    if (file.count() > 0) {
+        prompt = read_text_file(file.as<std::string>());
+    } else {
+        if (::isatty(STDIN_FILENO) != 0) {
+            fmt::print(stderr, "Type a prompt; Ctrl-D on an empty line ends it.\n");
+        }
+        prompt = read_text_file("/dev/stdin");
+    }
+    if (prompt.ends_with('\n')) {
+        prompt.pop_back();
+        if (prompt.ends_with('\r')) {
+            prompt.pop_back();
+        }
+    }
+    return prompt;
+}
+
+nlohmann::ordered_json result_frame(const Argv &argv, const Model &model, const Engine *engine,
+                                    const ModelArguments &arguments) {
+    const Hparams &hparams = model.hparams();
+    nlohmann::ordered_json json;
+    json["command"] = argv;
+    json["model"] = {{"name", hparams.name},
+                     {"arch", arch_name(hparams.arch)},
+                     {"file", model.path()},
+                     {"file_type", model.file_type()},
+                     {"fingerprint", model.fingerprint()},
+                     {"n_layers", hparams.n_layers},
+                     {"n_params", model.n_params()}};
+    json["build"] = {{"version", ORTHORANK_VERSION}, {"ggml", ggml_version_text()}};
+    json["engine"] = nullptr;
+    if (engine != nullptr) {
+        json["engine"] = {{"device", device_name(model)},
+                          {"threads", engine->n_threads()},
+                          {"n_ctx", engine->n_ctx()},
+                          {"kv_type", arguments.kv_type}};
+    }
+    return json;
+}
+
+nlohmann::ordered_json plan_name_json(const Plan &plan) {
+    return plan.is_dense() && plan.name == "dense" ? nlohmann::ordered_json(nullptr)
+                                                   : nlohmann::ordered_json(plan.name);
+}
+
+std::string json_text(const nlohmann::ordered_json &json) {
+    return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
+void write_json(const std::string &path, const nlohmann::ordered_json &json) {
+    if (path == "-") {
+        fmt::print("{}", json_text(json));
+    } else if (!path.empty()) {
+        write_file_atomically(path, json_text(json));
+    }
+}
+
+std::string bytes_text(int64_t n_bytes) {
+    static constexpr std::array<const char *, 5> k_units = {"B", "KiB", "MiB", "GiB", "TiB"};
+    double value = static_cast<double>(n_bytes);
+    size_t unit = 0;
+    while (value >= 1024.0 && unit + 1 < k_units.size()) {
+        value /= 1024.0;
+        ++unit;
+    }
+    return unit == 0 ? fmt::format("{} B", n_bytes)
+                     : fmt::format("{:.1f} {}", value, k_units[unit]);
+}
+
+}  // namespace orthorank

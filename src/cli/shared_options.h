@@ -1,0 +1,62 @@
+// Options that commands share, what they mean, and the JSON frame of every result. Used by one
+// command at a time.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "cli/commands.h"
+#include "engine/engine.h"
+#include "model/model.h"
+
+namespace orthorank {
+
+// -m/--model, --device, --threads, --kv-type
+struct ModelArguments {
+    std::string path;
+    std::string device;
+    int n_threads = 0;
+    std::string kv_type = "f16";
+};
+
+void add_model_options(CLI::App &command, ModelArguments &arguments);
+void add_json_option(CLI::App &command, std::string &path);
+
+// Loads -m, or $ORTHORANK_MODEL, or the installed model. Throws as Model::load does.
+std::unique_ptr<Model> load_model(const ModelArguments &arguments);
+
+// An engine for one sequence of n_ctx tokens (0: the model's context).
+std::unique_ptr<Engine> make_engine(const Model &model, const ModelArguments &arguments, int n_ctx);
+
+// Plan files that must fit the model. Throws as read_plan and check_plan_fits do.
+Plan read_plan_for(const Model &model, const std::string &path);
+
+// The text of -p, or of the file -f, or standard input if neither was given. One line end at the
+// end of a file or of standard input is dropped: editors put it there.
+std::string read_prompt(const CLI::Option &text, const CLI::Option &file);
+
+// What every result begins with: "command", "model", "build" and "engine" (null without one).
+nlohmann::ordered_json result_frame(const Argv &argv, const Model &model, const Engine *engine,
+                                    const ModelArguments &arguments);
+
+// A plan's short description, as part of a result.
+nlohmann::ordered_json plan_name_json(const Plan &plan);
+
+// A string for JSON: U+FFFD for what is not UTF-8. Numbers that JSON lacks become null.
+std::string json_text(const nlohmann::ordered_json &json);
+
+// Writes to the file, or to standard output for "-". Nothing for an empty path.
+void write_json(const std::string &path, const nlohmann::ordered_json &json);
+
+// Whether standard output is free for people to read.
+inline bool prints_text(const std::string &json_path) {
+    return json_path != "-";
+}
+
+// "1.50 GiB", "300 KiB"
+std::string bytes_text(int64_t n_bytes);
+
+}  // namespace orthorank

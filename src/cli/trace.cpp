@@ -1,0 +1,164 @@
+#include "tasks/trace.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "base/error.h"
+#include "cli/shared_options.h"
+#include "model/vocab.h"
+
+namespace orthorank {
+
+namespace {
+
+constexpr size_t k_layers_in_row = 8;
+
+struct TraceArguments {
+    ModelArguments model;
+    std::string prompt;
+    std::string prompt_file;
+    std::string plan;
+    std::string apply = "both";
+    std::string json;
+    int n_tokens = 64;
+    int n_decode = 0;
+    CLI::Option *prompt_option = nullptr;
+    CLI::Option *file_option = nullptr;
+};
+
+nlohmann::ordered_json layer_json(const TraceLayer &layer, const Plan &plan) {
+    const LayerPlan &layer_plan = plan.layers[static_cast<size_t>(layer.index)];
+    nlohmann::ordered_json scores = layer.scores;
+    if (!scores.empty()) {
+        scores.front() = nullptr;  // the sink's is no number
+    }
+    return {{"index", layer.index},
+            {"policy", policy_name(layer_plan.policy)},
+            {"ratio", layer_plan.ratio},
+            {"scores", scores},
+            {"rows", layer.rows}};
+}
+
+// What follows the frame: the trace itself at the top level, and a summary as its result.
+void add_trace_json(nlohmann::ordered_json &json, const TraceResult &result) {
+    nlohmann::ordered_json summary;
+    summary["plan"] = plan_name_json(result.plan);
+    summary["effective_sparsity"] = result.plan.effective_sparsity();
+    summary["n_prompt"] = result.n_prompt;
+    summary["n_tokens"] = result.tokens.size();
+    summary["fraction_of_rows_computed"] = nullptr;
+    if (result.n_rows_offered > 0) {
+        summary["fraction_of_rows_computed"] = static_cast<double>(result.n_rows_computed) /
+                                               static_cast<double>(result.n_rows_offered);
+    }
+    json["results"] = nlohmann::ordered_json::array({summary});
+    json["tokens"] = result.tokens;
+    json["pieces"] = result.pieces;
+    json["layers"] = nlohmann::ordered_json::array();
+    for (const TraceLayer &layer : result.layers) {
+        json["layers"].push_back(layer_json(layer, result.plan));
+    }
+}
+
+// A token's text on one line.
+std::string visible(const std::string &piece) {
+    std::string text = nlohmann::json(piece).dump();
+    return text;
+}
+
+void print_layers(const TraceResult &result, std::span<const TraceLayer> layers, size_t width) {
+    fmt::print("{:>5}  {:<{}}", "", "", width);
+    for (const TraceLayer &layer : layers) {
+        fmt::print("  {:>12}", fmt::format("layer {}", layer.index));
+    }
+    fmt::print("\n");
+    for (size_t i = 0; i < result.tokens.size(); ++i) {
+        if (i == result.n_prompt) {
+            fmt::print("decoded:\n");
+        }
+        fmt::print("{:>5}  {:<{}}", i, visible(result.pieces[i]), width);
+        for (const TraceLayer &layer : layers) {
+            const std::string score = i == 0 ? "sink" : fmt::format("{:.4g}", layer.scores[i]);
+            fmt::print("  {:>10} {}", score,
+                       layer.is_computed(static_cast<int32_t>(i)) ? '*' : ' ');
+        }
+        fmt::print("\n");
+    }
+    fmt::print("{:>5}  {:<{}}", "", "computed", width);
+    for (const TraceLayer &layer : layers) {
+        fmt::print("  {:>12}", fmt::format("{} of {}", layer.rows.size(), layer.scores.size()));
+    }
+    fmt::print("\n");
+}
+
+void print_trace(const TraceResult &result) {
+    fmt::print("{}: scores in its selecting layers; * marks the rows that were computed\n",
+               result.plan.name);
+    size_t width = 8;
+    for (const std::string &piece : result.pieces) {
+        width = std::max(width, visible(piece).size());
+    }
+    width = std::min<size_t>(width, 24);
+    for (size_t first = 0; first < result.layers.size(); first += k_layers_in_row) {
+        const size_t n = std::min(k_layers_in_row, result.layers.size() - first);
+        fmt::print("\n");
+        print_layers(result, std::span(result.layers).subspan(first, n), width);
+    }
+}
+
+void run_trace(const TraceArguments &arguments, const Argv &argv) {
+    TraceOptions options;
+    options.apply = apply_from_name(arguments.apply);
+    options.n_decode = arguments.n_decode;
+    const std::unique_ptr<Model> model = load_model(arguments.model);
+    options.plan = read_plan_for(*model, arguments.plan);
+    if (options.plan.layers_with(Action::select).empty()) {
+        fail(ErrorKind::usage, "plan {} has no selecting layer: there is nothing to trace",
+             options.plan.name);
+    }
+    const std::string text = read_prompt(*arguments.prompt_option, *arguments.file_option);
+    std::vector<int32_t> tokens = model->vocab().tokenize(text, /*add_special=*/true);
+    tokens.resize(std::min(tokens.size(), static_cast<size_t>(arguments.n_tokens)));
+    const auto n_ctx = static_cast<int>(std::max<size_t>(tokens.size(), 1)) + arguments.n_decode;
+    const std::unique_ptr<Engine> engine = make_engine(*model, arguments.model, n_ctx);
+    const TraceResult result = trace(*engine, tokens, options);
+    if (prints_text(arguments.json)) {
+        print_trace(result);
+    }
+    nlohmann::ordered_json json = result_frame(argv, *model, engine.get(), arguments.model);
+    add_trace_json(json, result);
+    write_json(arguments.json, json);
+}
+
+}  // namespace
+
+void add_trace(CLI::App &app, const Argv &argv) {
+    CLI::App &command =
+        *app.add_subcommand("trace", "scores and chosen rows of each selecting layer of a plan");
+    const auto arguments = std::make_shared<TraceArguments>();
+    TraceArguments &a = *arguments;
+    command.add_option("--plan", a.plan, "plan file")->required()->type_name("FILE");
+    a.prompt_option =
+        command.add_option("-p,--prompt", a.prompt, "the text (default: stdin)")->type_name("TEXT");
+    a.file_option = command.add_option("-f,--file", a.prompt_file, "read the text from a file")
+                        ->excludes(a.prompt_option)
+                        ->type_name("FILE");
+    command.add_option("--tokens", a.n_tokens, "the first N tokens of the text")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 1 << 24))
+        ->type_name("N");
+    command.add_option("--decode", a.n_decode, "decode N tokens greedily after them")
+        ->capture_default_str()
+        ->check(CLI::Range(0, 1 << 24))
+        ->type_name("N");
+    command.add_option("--apply", a.apply, "where the plan selects: prefill, decode or both")
+        ->capture_default_str()
+        ->type_name("MODE");
+    add_model_options(command, a.model);
+    add_json_option(command, a.json);
+    command.callback([arguments, &argv] { run_trace(*arguments, argv); });
+}
+
+}  // namespace orthorank

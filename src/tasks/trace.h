@@ -1,0 +1,43 @@
+// What the selecting layers of a plan did with a text: every row's score and which rows were
+// computed, for the prefill of its first tokens and, if wanted, for greedily decoded ones.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+
+namespace orthorank {
+
+struct TraceOptions {
+    Plan plan;
+    Apply apply = Apply::both;
+    int n_decode = 0;  // tokens decoded greedily after the prefill, or fewer if the text ends
+};
+
+// One selecting layer, by position.
+struct TraceLayer {
+    int index = 0;
+    std::vector<float> scores;  // the sink's, scores[0], means nothing
+    std::vector<int32_t> rows;  // computed, ascending
+
+    bool is_computed(int32_t position) const;
+};
+
+struct TraceResult {
+    Plan plan;
+    std::vector<int32_t> tokens;      // run through the network: the prompt, then the decoded ones
+    std::vector<std::string> pieces;  // their text, as far as each alone is UTF-8
+    size_t n_prompt = 0;
+    std::vector<TraceLayer> layers;  // selecting ones, ascending
+    int64_t n_rows_offered = 0;
+    int64_t n_rows_computed = 0;
+};
+
+// The engine needs one free sequence and a context for the prompt and n_decode tokens. Throws
+// Error{usage} when the prompt is empty.
+TraceResult trace(Engine &engine, std::span<const int32_t> prompt, const TraceOptions &options);
+
+}  // namespace orthorank

@@ -1,0 +1,97 @@
+#include "tasks/windows.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "base/error.h"
+#include "base/text_file.h"
+#include "tasks/log_probs.h"
+
+namespace orthorank {
+
+namespace {
+
+std::string text_of_line(std::string_view line, const std::string &place,
+                         const std::string &field) {
+    const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!json.is_object()) {
+        fail(ErrorKind::format, "{}: expected a JSON object on each line", place);
+    }
+    const auto found = json.find(field);
+    if (found == json.end()) {
+        fail(ErrorKind::format, "{}: there is no field '{}' (--field names another)", place, field);
+    }
+    if (!found->is_string()) {
+        fail(ErrorKind::format, "{}: field '{}' is not a text", place, field);
+    }
+    return found->get<std::string>();
+}
+
+}  // namespace
+
+std::string read_stream(const std::string &path, const std::string &field) {
+    std::string content = read_text_file(path);
+    if (!path.ends_with(".jsonl") && !path.ends_with(".json")) {
+        return content;
+    }
+    std::string stream;
+    bool is_first = true;
+    std::string_view rest = content;
+    for (size_t line_number = 1; !rest.empty(); ++line_number) {
+        const size_t end = std::min(rest.find('\n'), rest.size());
+        const std::string_view line = rest.substr(0, end);
+        rest.remove_prefix(std::min(end + 1, rest.size()));
+        if (line.find_first_not_of(" \t\r") == std::string_view::npos) {
+            continue;
+        }
+        stream += is_first ? "" : " ";
+        stream += text_of_line(line, fmt::format("{}:{}", path, line_number), field);
+        is_first = false;
+    }
+    return stream;
+}
+
+size_t add_windows(Windows &windows, std::span<const int32_t> tokens, size_t max_windows) {
+    CHECK(windows.n_ctx > 0);
+    const auto n_ctx = static_cast<size_t>(windows.n_ctx);
+    size_t n = tokens.size() / n_ctx;
+    n = max_windows > 0 ? std::min(n, max_windows) : n;
+    windows.tokens.insert(windows.tokens.end(), tokens.begin(),
+                          tokens.begin() + static_cast<std::ptrdiff_t>(n * n_ctx));
+    return n;
+}
+
+std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
+                                    std::span<const int32_t> tokens) {
+    CHECK(sequence.n_past() == 0 && tokens.size() >= 2);
+    // Row i predicts token i + 1; the last row predicts nothing.
+    std::vector<int32_t> targets(tokens.begin() + 1, tokens.end());
+    targets.push_back(-1);
+    std::vector<float> log_probs(targets.size());
+    Chunk chunk;
+    chunk.sequence = &sequence;
+    chunk.tokens = tokens;
+    chunk.outputs = Outputs::all;
+    ForwardOptions options;
+    options.on_logits = [&](const LogitsBlock &block) {
+        const auto first = static_cast<size_t>(block.first_row);
+        const auto n = static_cast<size_t>(block.n_rows);
+        target_log_probs(block.logits, block.n_vocab, std::span(targets).subspan(first, n),
+                         engine.n_threads(), std::span(log_probs).subspan(first, n));
+    };
+    engine.forward(std::span(&chunk, 1), options);
+    log_probs.pop_back();
+    return log_probs;
+}
+
+double window_nll(Engine &engine, Sequence &sequence, std::span<const int32_t> tokens) {
+    sequence.clear();
+    double sum = 0;
+    for (float log_prob : window_log_probs(engine, sequence, tokens)) {
+        sum -= static_cast<double>(log_prob);
+    }
+    return sum / static_cast<double>(tokens.size() - 1);
+}
+
+}  // namespace orthorank

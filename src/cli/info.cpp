@@ -148,8 +148,11 @@ void print_plan(const PlanInfo &info) {
         if (layer.action == Action::skip) {
             fmt::print("  layer {:>3}  skip\n", il);
         } else if (layer.action == Action::select) {
-            fmt::print("  layer {:>3}  select {:g} {}\n", il, layer.ratio,
-                       policy_name(layer.policy));
+            fmt::print("  layer {:>3}  select {:g} {}{}\n", il, layer.ratio,
+                       policy_name(layer.policy),
+                       layer.policy.score == ScoreKind::hash
+                           ? fmt::format(", seed {}", layer.policy.seed)
+                           : "");
         }
     }
 }

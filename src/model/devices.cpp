@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <cctype>
+#include <mutex>
 
 #include "base/error.h"
 #include "model/ggml_log.h"
+#include "model/model.h"
 
 namespace orthorank {
 
@@ -15,6 +17,16 @@ namespace {
 
 // Rows in the imagined batch that a device is asked about, as in libllama.
 constexpr int64_t k_n_rows_asked = 512;
+
+void load_backends() {
+    capture_ggml_log();
+    static std::once_flag once;
+    std::call_once(once, [] {
+        if (ggml_backend_dev_count() == 0) {
+            ggml_backend_load_all();  // a ggml built with back ends as loadable modules
+        }
+    });
+}
 
 bool same_name(const std::string &a, const std::string &b) {
     return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](unsigned char x, unsigned char y) {
@@ -87,11 +99,22 @@ bool supports(ggml_backend_dev_t device, ggml_backend_buffer_type_t type, const 
 
 }  // namespace
 
-std::vector<ggml_backend_dev_t> choose_devices(const std::string &name) {
-    capture_ggml_log();
-    if (ggml_backend_dev_count() == 0) {
-        ggml_backend_load_all();  // a ggml built with back ends as loadable modules
+std::vector<DeviceInfo> list_devices() {
+    load_backends();
+    std::vector<DeviceInfo> devices;
+    for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
+        ggml_backend_dev_t device = ggml_backend_dev_get(i);
+        size_t n_free = 0;
+        size_t n_total = 0;
+        ggml_backend_dev_memory(device, &n_free, &n_total);
+        devices.push_back({ggml_backend_dev_name(device), ggml_backend_dev_description(device),
+                           static_cast<int64_t>(n_free), static_cast<int64_t>(n_total)});
     }
+    return devices;
+}
+
+std::vector<ggml_backend_dev_t> choose_devices(const std::string &name) {
+    load_backends();
     ggml_backend_dev_t cpu = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
     if (cpu == nullptr) {
         fail(ErrorKind::device, "ggml offers no CPU device: its installation is incomplete");

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "model/hparams.h"
@@ -31,6 +32,17 @@ struct TensorTypeCount {
     int n_tensors = 0;
     int64_t bytes = 0;
 };
+
+// A device that ggml offers, for `info`.
+struct DeviceInfo {
+    std::string name;  // as ModelOptions::device takes it
+    std::string description;
+    int64_t bytes_free = 0;
+    int64_t bytes_total = 0;
+};
+
+// All devices, in the registry's order.
+std::vector<DeviceInfo> list_devices();
 
 class Model {
  public:

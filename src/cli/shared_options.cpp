@@ -87,9 +87,10 @@ std::unique_ptr<Model> load_model(const ModelArguments &arguments) {
 }
 
 std::unique_ptr<Engine> make_engine(const Model &model, const ModelArguments &arguments,
-                                    int n_ctx) {
+                                    int n_ctx, int n_sequences) {
     EngineOptions options;
     options.n_ctx = n_ctx;
+    options.n_sequences = n_sequences;
     options.n_threads = arguments.n_threads;
     options.kv_type = kv_type_from_name(arguments.kv_type);
     return std::make_unique<Engine>(model, options);

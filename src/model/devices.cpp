@@ -9,7 +9,6 @@
 
 #include "base/error.h"
 #include "model/ggml_log.h"
-#include "model/model.h"
 
 namespace orthorank {
 
@@ -98,20 +97,6 @@ bool supports(ggml_backend_dev_t device, ggml_backend_buffer_type_t type, const 
 }
 
 }  // namespace
-
-std::vector<DeviceInfo> list_devices() {
-    load_backends();
-    std::vector<DeviceInfo> devices;
-    for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
-        ggml_backend_dev_t device = ggml_backend_dev_get(i);
-        size_t n_free = 0;
-        size_t n_total = 0;
-        ggml_backend_dev_memory(device, &n_free, &n_total);
-        devices.push_back({ggml_backend_dev_name(device), ggml_backend_dev_description(device),
-                           static_cast<int64_t>(n_free), static_cast<int64_t>(n_total)});
-    }
-    return devices;
-}
 
 std::vector<ggml_backend_dev_t> choose_devices(const std::string &name) {
     load_backends();

@@ -33,17 +33,6 @@ struct TensorTypeCount {
     int64_t bytes = 0;
 };
 
-// A device that ggml offers, for `info`.
-struct DeviceInfo {
-    std::string name;  // as ModelOptions::device takes it
-    std::string description;
-    int64_t bytes_free = 0;
-    int64_t bytes_total = 0;
-};
-
-// All devices, in the registry's order.
-std::vector<DeviceInfo> list_devices();
-
 class Model {
  public:
     // Throws Error{file}, Error{format} or Error{device}.

@@ -225,15 +225,6 @@ TEST_F(ModelTest, FusedQkvIsRefused) {
     expect_refused(file, "tensor blk.0.attn_q.weight is missing");
 }
 
-TEST_F(ModelTest, ListsDevices) {
-    const std::vector<DeviceInfo> devices = list_devices();
-    const auto cpu = std::find_if(devices.begin(), devices.end(),
-                                  [](const DeviceInfo &device) { return device.name == "CPU"; });
-    ASSERT_NE(cpu, devices.end());
-    EXPECT_FALSE(cpu->description.empty());
-    EXPECT_GT(cpu->bytes_total, 0);
-}
-
 TEST_F(ModelTest, UnknownDevice) {
     ModelOptions options;
     options.device = "Abacus";

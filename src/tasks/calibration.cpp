@@ -5,7 +5,7 @@
 #include <set>
 
 #include "base/error.h"
-#include "base/text_file.h"
+#include "eval/streams.h"
 #include "tasks/draws.h"
 
 namespace orthorank {
@@ -163,9 +163,9 @@ const char *calibration_protocol_name(CalibrationProtocol protocol) {
 
 std::vector<std::string> read_rows(const std::string &path, const std::string &field) {
     if (path.ends_with(".jsonl") || path.ends_with(".json")) {
-        return read_json_texts(path, field);
+        return read_text_field(path, field);
     }
-    const std::string content = read_text_file(path);
+    const std::string content = read_text(path).text;
     std::vector<std::string> rows;
     for (size_t first = 0; first < content.size();) {
         const size_t end = std::min(content.find('\n', first), content.size() - 1) + 1;

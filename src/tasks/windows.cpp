@@ -1,55 +1,25 @@
 #include "tasks/windows.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
-#include <string_view>
 
 #include "base/error.h"
-#include "base/text_file.h"
+#include "eval/streams.h"
 #include "tasks/log_probs.h"
 
 namespace orthorank {
 
-namespace {
-
-std::string text_of_line(std::string_view line, const std::string &place,
-                         const std::string &field) {
-    const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (!json.is_object()) {
-        fail(ErrorKind::format, "{}: expected a JSON object on each line", place);
-    }
-    const auto found = json.find(field);
-    if (found == json.end()) {
-        fail(ErrorKind::format, "{}: there is no field '{}' (--field names another)", place, field);
-    }
-    if (!found->is_string()) {
-        fail(ErrorKind::format, "{}: field '{}' is not a text", place, field);
-    }
-    return found->get<std::string>();
-}
-
-}  // namespace
-
-std::vector<std::string> read_json_texts(const std::string &path, const std::string &field) {
-    const std::string content = read_text_file(path);
-    std::vector<std::string> texts;
-    std::string_view rest = content;
-    for (size_t line_number = 1; !rest.empty(); ++line_number) {
-        const size_t end = std::min(rest.find('\n'), rest.size());
-        const std::string_view line = rest.substr(0, end);
-        rest.remove_prefix(std::min(end + 1, rest.size()));
-        if (line.find_first_not_of(" \t\r") != std::string_view::npos) {
-            texts.push_back(text_of_line(line, fmt::format("{}:{}", path, line_number), field));
-        }
-    }
-    return texts;
-}
-
 std::string read_stream(const std::string &path, const std::string &field) {
     if (!path.ends_with(".jsonl") && !path.ends_with(".json")) {
-        return read_text_file(path);
+        return read_text(path).text;
     }
-    return fmt::format("{}", fmt::join(read_json_texts(path, field), " "));
+    std::string stream;
+    bool is_first = true;
+    for (const std::string &text : read_text_field(path, field)) {
+        stream += is_first ? "" : " ";
+        stream += text;
+        is_first = false;
+    }
+    return stream;
 }
 
 size_t add_windows(Windows &windows, std::span<const int32_t> tokens, size_t max_windows) {

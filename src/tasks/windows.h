@@ -14,12 +14,8 @@ namespace orthorank {
 
 // A stream of text from a file. By the name's ending: *.jsonl and *.json are JSON Lines, one
 // object a line, whose text fields (`field`) are joined by one space; anything else is raw text,
-// byte for byte. Throws Error{file}, Error{format} naming the line.
+// byte for byte. UTF-8. Throws Error{file}, Error{format} naming the line.
 std::string read_stream(const std::string &path, const std::string &field = "text");
-
-// The texts of JSON Lines, one a line that is not blank. Throws as read_stream does.
-std::vector<std::string> read_json_texts(const std::string &path,
-                                         const std::string &field = "text");
 
 // Windows of n_ctx tokens each, one after the other.
 struct Windows {

@@ -81,7 +81,7 @@ nlohmann::ordered_json model_json(const Model &model, const InfoArguments &argum
     json["kv_cache"] = {{"n_ctx", n_ctx}, {"type", arguments.model.kv_type}, {"bytes", kv_bytes}};
     json["device"] = device_name(model);
     json["devices"] = nlohmann::ordered_json::array();
-    for (const DeviceSummary &device : list_devices()) {
+    for (const DeviceInfo &device : list_devices()) {
         json["devices"].push_back({{"name", device.name},
                                    {"description", device.description},
                                    {"bytes_free", device.bytes_free},
@@ -124,7 +124,7 @@ void print_storage(const Model &model, const InfoArguments &arguments, int n_ctx
         fmt::print("  {:<18} {:>10}\n", name, bytes_text(bytes));
     }
     fmt::print("\ndevices\n");
-    for (const DeviceSummary &device : list_devices()) {
+    for (const DeviceInfo &device : list_devices()) {
         const bool is_used = device.name == device_name(model);
         fmt::print("  {:<10} {}{}{}\n", device.name, device.description,
                    device.bytes_total > 0 ? ", " + bytes_text(device.bytes_total) : "",

@@ -35,6 +35,7 @@ int run(int argc, char **argv) {
     orthorank::add_generate(app, arguments);
     orthorank::add_perplexity(app, arguments);
     orthorank::add_trace(app, arguments);
+    orthorank::add_bench(app, arguments);
     orthorank::add_info(app, arguments);
     try {
         app.parse(argc, argv);

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 
@@ -31,6 +32,16 @@ std::vector<Plan> plans_of(const PerplexityArguments &arguments, const Model &mo
     }
     for (const std::string &path : arguments.plans) {
         plans.push_back(read_plan_for(model, path));
+    }
+    // Two files of one name in different folders: the paths tell them apart.
+    const size_t n_dense = plans.size() - arguments.plans.size();
+    std::vector<std::string> names(plans.size());
+    std::transform(plans.begin(), plans.end(), names.begin(),
+                   [](const Plan &plan) { return plan.name; });
+    for (size_t i = n_dense; i < plans.size(); ++i) {
+        if (std::count(names.begin(), names.end(), names[i]) > 1) {
+            plans[i].name = arguments.plans[i - n_dense];
+        }
     }
     return plans;
 }

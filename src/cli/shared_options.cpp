@@ -24,6 +24,30 @@ std::string model_path(const ModelArguments &arguments) {
     return given != nullptr && *given != '\0' ? given : ORTHORANK_DEFAULT_MODEL;
 }
 
+// Indented, with lists of plain values on one line: a trace has thousands of scores. `newline` is
+// a line end and the present indentation.
+void append_json(const nlohmann::ordered_json &json, const std::string &newline,
+                 std::string &text) {
+    bool is_nested = false;
+    for (const nlohmann::ordered_json &value : json) {
+        is_nested = is_nested || value.is_structured();
+    }
+    if (!json.is_structured() || json.empty() || (json.is_array() && !is_nested)) {
+        text += json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+        return;
+    }
+    const std::string inner = newline + "  ";
+    text += json.is_object() ? '{' : '[';
+    for (auto item = json.begin(); item != json.end(); ++item) {
+        text += item == json.begin() ? inner : "," + inner;
+        if (json.is_object()) {
+            text += nlohmann::json(item.key()).dump() + ": ";
+        }
+        append_json(*item, inner, text);
+    }
+    text += newline + (json.is_object() ? '}' : ']');
+}
+
 }  // namespace
 
 void add_model_options(CLI::App &command, ModelArguments &arguments) {
@@ -63,9 +87,10 @@ std::unique_ptr<Model> load_model(const ModelArguments &arguments) {
 }
 
 std::unique_ptr<Engine> make_engine(const Model &model, const ModelArguments &arguments,
-                                    int n_ctx) {
+                                    int n_ctx, int n_sequences) {
     EngineOptions options;
     options.n_ctx = n_ctx;
+    options.n_sequences = n_sequences;
     options.n_threads = arguments.n_threads;
     options.kv_type = kv_type_from_name(arguments.kv_type);
     return std::make_unique<Engine>(model, options);
@@ -128,7 +153,9 @@ nlohmann::ordered_json plan_name_json(const Plan &plan) {
 }
 
 std::string json_text(const nlohmann::ordered_json &json) {
-    return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+    std::string text;
+    append_json(json, "\n", text);
+    return text + "\n";
 }
 
 void write_json(const std::string &path, const nlohmann::ordered_json &json) {

@@ -28,8 +28,9 @@ void add_json_option(CLI::App &command, std::string &path);
 // Loads -m, or $ORTHORANK_MODEL, or the installed model. Throws as Model::load does.
 std::unique_ptr<Model> load_model(const ModelArguments &arguments);
 
-// An engine for one sequence of n_ctx tokens (0: the model's context).
-std::unique_ptr<Engine> make_engine(const Model &model, const ModelArguments &arguments, int n_ctx);
+// An engine for sequences of n_ctx tokens (0: the model's context).
+std::unique_ptr<Engine> make_engine(const Model &model, const ModelArguments &arguments, int n_ctx,
+                                    int n_sequences = 1);
 
 // Plan files that must fit the model. Throws as read_plan and check_plan_fits do.
 Plan read_plan_for(const Model &model, const std::string &path);

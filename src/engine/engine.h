@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "engine/sequence.h"
-#include "graph/kv_cache.h"
+#include "graph/kv_type.h"
 #include "model/model.h"
 
 namespace orthorank {

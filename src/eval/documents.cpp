@@ -137,8 +137,7 @@ std::string_view metric_name(Metric metric) {
         case Metric::bleu_max:
             return "bleu_max";
     }
-    CHECK(!"unknown metric");
-    return {};
+    check_failed("unknown metric", __FILE__, __LINE__);
 }
 
 const std::vector<std::string> &task_names() {

@@ -73,6 +73,28 @@ struct CsvParser {
     csv_parser state;
 };
 
+void check_utf8(std::string_view text, const std::string &path) {
+    const size_t bad = find_invalid_utf8(text);
+    if (bad != std::string_view::npos) {
+        const auto end = text.begin() + static_cast<std::ptrdiff_t>(bad);
+        fail(ErrorKind::format, "{}:{}: not UTF-8 text", path,
+             1 + std::count(text.begin(), end, '\n'));
+    }
+}
+
+std::vector<std::string> lines_of(std::string_view text) {
+    std::vector<std::string> lines = split_at(without_byte_order_mark(text), '\n');
+    if (lines.back().empty()) {
+        lines.pop_back();
+    }
+    for (std::string &line : lines) {
+        if (line.ends_with('\r')) {
+            line.pop_back();
+        }
+    }
+    return lines;
+}
+
 }  // namespace
 
 std::string Place::str() const {
@@ -95,29 +117,19 @@ std::string find_data_file(const std::string &dir, const std::vector<std::string
     fail(ErrorKind::file, "no {} under {}: looked for {}", wanted, dir, fmt::join(names, ", "));
 }
 
+std::string shown(const json &value) {
+    return value.is_structured() ? value.type_name()
+                                 : value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
 std::string read_utf8_file(const std::string &path) {
     std::string text = read_text_file(path);
-    const size_t bad = find_invalid_utf8(text);
-    if (bad != std::string_view::npos) {
-        const auto end = text.begin() + static_cast<std::ptrdiff_t>(bad);
-        fail(ErrorKind::format, "{}:{}: not UTF-8 text", path,
-             1 + std::count(text.begin(), end, '\n'));
-    }
+    check_utf8(text, path);
     return text;
 }
 
 std::vector<std::string> read_lines(const std::string &path) {
-    const std::string text = read_utf8_file(path);
-    std::vector<std::string> lines = split_at(without_byte_order_mark(text), '\n');
-    if (lines.back().empty()) {
-        lines.pop_back();
-    }
-    for (std::string &line : lines) {
-        if (line.ends_with('\r')) {
-            line.pop_back();
-        }
-    }
-    return lines;
+    return lines_of(read_utf8_file(path));
 }
 
 Record::Record(json value, Place place) : value_(std::move(value)), place_(std::move(place)) {
@@ -155,8 +167,7 @@ size_t Record::number(const char *name) const {
     const bool is_number = !digits.empty() && digits.size() < 18 &&
                            digits.find_first_not_of("0123456789") == std::string::npos;
     if (!is_number) {
-        complain(fmt::format("field '{}' is {}, expected a whole number", name,
-                             value.dump(-1, ' ', false, json::error_handler_t::replace)));
+        complain(fmt::format("field '{}' is {}, expected a whole number", name, shown(value)));
     }
     return std::stoul(digits);
 }
@@ -178,7 +189,13 @@ std::vector<std::string> Record::texts(const char *name) const {
 }
 
 void for_each_record(const std::string &path, const std::function<bool(const Record &)> &use) {
-    const std::vector<std::string> lines = read_lines(path);
+    for_each_record_in(read_text_file(path), path, use);
+}
+
+void for_each_record_in(std::string_view text, const std::string &path,
+                        const std::function<bool(const Record &)> &use) {
+    check_utf8(text, path);
+    const std::vector<std::string> lines = lines_of(text);
     for (size_t i = 0; i < lines.size(); i++) {
         if (strip(lines[i]).empty()) {
             continue;

@@ -24,6 +24,10 @@ std::string find_data_file(const std::string &dir, const std::vector<std::string
                            std::string_view wanted);
 bool has_file(const std::string &path);
 
+// A value as a message shows it: numbers and texts themselves, the type of a list or object (which
+// may be nested too deep to be printed).
+std::string shown(const nlohmann::ordered_json &value);
+
 // The whole file, which must be UTF-8 (the message names the first line that is not).
 std::string read_utf8_file(const std::string &path);
 // The lines of a UTF-8 file without their ends (LF or CRLF) and without a byte-order mark; the
@@ -53,6 +57,9 @@ class Record {
 };
 // `use` returns whether it wants more.
 void for_each_record(const std::string &path, const std::function<bool(const Record &)> &use);
+// The same for text that was read already; `path` is for messages.
+void for_each_record_in(std::string_view text, const std::string &path,
+                        const std::function<bool(const Record &)> &use);
 
 // A CSV file as RFC 4180 has it (quoted fields may hold commas, quotes and line ends; LF or CRLF
 // ends a record), read by libcsv. Every record must have as many fields as the header.

@@ -46,7 +46,7 @@ ChoiceDocument choices_document(size_t index, const json &item, const char *targ
     for (const auto &choice : item[targets].items()) {
         if (choice.value() != 0 && choice.value() != 1) {
             complain(fmt::format("choice '{}' has label {}, expected 0 or 1", choice.key(),
-                                 choice.value().dump(-1, ' ', true)));
+                                 shown(choice.value())));
         }
         labels.push_back(choice.value() == 1 ? 1 : 0);
         if (labels.back() == 1 && gold == item[targets].size()) {

@@ -1,15 +1,9 @@
 #include "graph/backends.h"
 
-#include <algorithm>
-#include <thread>
-
 #include "base/error.h"
+#include "base/threads.h"
 
 namespace orthorank {
-
-int default_n_threads() {
-    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-}
 
 namespace {
 

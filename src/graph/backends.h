@@ -12,7 +12,7 @@ namespace orthorank {
 
 class Backends {
    public:
-    // n_threads <= 0: as many as the machine has physical processors for us.
+    // n_threads <= 0: default_n_threads().
     Backends(const Model &model, int n_threads);
 
     int n_threads() const { return n_threads_; }
@@ -26,8 +26,5 @@ class Backends {
     std::vector<ggml_backend_ptr> owned_;
     std::vector<ggml_backend_t> backends_;  // same order, for ggml's C interface
 };
-
-// The threads used when a caller asks for none in particular.
-int default_n_threads();
 
 }  // namespace orthorank

@@ -5,24 +5,16 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "ggml-cpp.h"
+#include "graph/kv_type.h"
 #include "model/hparams.h"
 
 namespace orthorank {
 
-enum class KvType { f16, f32, q8_0 };
-
-// "f16", "f32" or "q8_0". Throws Error{usage} that lists them.
-KvType kv_type_from_name(const std::string &name);
-
 // Its name in that sense.
 const char *kv_type_name(KvType type);
-
-// The bytes that a cache of these measures takes, without making one.
-int64_t kv_cache_bytes(const Hparams &hparams, KvType type, int n_ctx, int n_slots);
 
 class KvCache {
    public:

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <mutex>
 
 #include "base/error.h"
 #include "model/ggml_log.h"
@@ -15,6 +16,16 @@ namespace {
 
 // Rows in the imagined batch that a device is asked about, as in libllama.
 constexpr int64_t k_n_rows_asked = 512;
+
+void load_backends() {
+    capture_ggml_log();
+    static std::once_flag once;
+    std::call_once(once, [] {
+        if (ggml_backend_dev_count() == 0) {
+            ggml_backend_load_all();  // a ggml built with back ends as loadable modules
+        }
+    });
+}
 
 bool same_name(const std::string &a, const std::string &b) {
     return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](unsigned char x, unsigned char y) {
@@ -88,10 +99,7 @@ bool supports(ggml_backend_dev_t device, ggml_backend_buffer_type_t type, const 
 }  // namespace
 
 std::vector<ggml_backend_dev_t> choose_devices(const std::string &name) {
-    capture_ggml_log();
-    if (ggml_backend_dev_count() == 0) {
-        ggml_backend_load_all();  // a ggml built with back ends as loadable modules
-    }
+    load_backends();
     ggml_backend_dev_t cpu = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
     if (cpu == nullptr) {
         fail(ErrorKind::device, "ggml offers no CPU device: its installation is incomplete");

@@ -1,5 +1,7 @@
 #include "model/ggml_log.h"
 
+#include <mutex>
+
 namespace orthorank {
 
 namespace {
@@ -32,7 +34,8 @@ void on_ggml_log(ggml_log_level level, const char *text, void *) {
 }
 
 void capture_ggml_log() {
-    ggml_log_set(on_ggml_log, nullptr);
+    static std::once_flag once;
+    std::call_once(once, [] { ggml_log_set(on_ggml_log, nullptr); });
 }
 
 void clear_ggml_error() {

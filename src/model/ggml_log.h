@@ -12,7 +12,7 @@ namespace orthorank {
 // The callback for ggml_log_set and llama_log_set.
 void on_ggml_log(ggml_log_level level, const char *text, void *user_data);
 
-// Installs the callback in ggml (libllama's is set by vocab.cpp). Cheap; may be called often.
+// Installs the callback in ggml, the first time it is called (libllama's is set by vocab.cpp).
 void capture_ggml_log();
 
 // Forgets this thread's error line; call before an operation whose failure is to be quoted.

@@ -1,6 +1,6 @@
-// The numbers that define a decoder of the Llama family, read from GGUF metadata (key names:
-// docs/formats.md). Plain data. The rope numbers are as ggml_rope_ext takes them: YaRN's attention
-// factor is already resolved.
+// The numbers that define a decoder of the Llama family, read from GGUF metadata (keys and
+// defaults: docs/models.md). Plain data. The rope numbers are as ggml_rope_ext takes them: YaRN's
+// attention factor is already resolved.
 #pragma once
 
 #include <cstdint>

@@ -91,8 +91,9 @@ std::unique_ptr<Model> Model::load(const std::string &path, const ModelOptions &
     const std::vector<WeightRequest> requests = list_weights(file, m.hparams, m.weights);
     m.vocab = Vocab::load(path);
     CHECK(m.vocab->n_tokens() == m.hparams.n_vocab);
-    m.store = std::make_unique<WeightStore>(path, options.use_mmap, options.repack, m.devices,
-                                            m.hparams.n_expert_used, requests);
+    m.store = std::make_unique<WeightStore>(
+        path, Placement{m.devices, options.use_mmap, options.repack, m.hparams.n_expert_used},
+        requests);
     share_rope_freqs(m.weights);
     m.tensor_types = count_types(file);
     m.file_type = file_type_of(file, m.tensor_types);

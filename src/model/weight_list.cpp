@@ -2,6 +2,8 @@
 
 #include <ggml.h>
 
+#include <charconv>
+#include <string_view>
 #include <unordered_set>
 
 #include "base/error.h"
@@ -41,7 +43,7 @@ class Lister {
  private:
     // Adds a request for tensor `name` of shape `ne`; returns whether the file has it.
     bool add(ggml_tensor *&slot, const std::string &name, std::array<int64_t, 4> ne, WeightUse use,
-             Presence presence = Presence::required, bool is_norm = false) {
+             Presence presence = Presence::required) {
         const TensorInfo *info = file_.find_tensor(name);
         if (info == nullptr) {
             if (presence == Presence::required) {
@@ -60,21 +62,21 @@ class Lister {
                  use == WeightUse::vector ? "f32, f16 or bf16"
                                           : "f32, f16, bf16 or a quantised type for weights");
         }
-        requests_.push_back({&slot, info, use, is_norm, /*is_tied=*/false});
+        requests_.push_back({&slot, info, use, /*is_norm=*/false, /*is_tied=*/false});
         return true;
     }
 
-    bool norm(ggml_tensor *&slot, const std::string &name, int64_t n) {
-        return add(slot, name + ".weight", {n, 1, 1, 1}, WeightUse::vector, Presence::required,
-                   /*is_norm=*/true);
+    void norm(ggml_tensor *&slot, const std::string &name, int64_t n) {
+        add(slot, name + ".weight", {n, 1, 1, 1}, WeightUse::vector);
+        requests_.back().is_norm = true;
     }
 
-    bool matrix(ggml_tensor *&slot, const std::string &name, int64_t n_in, int64_t n_out) {
-        return add(slot, name + ".weight", {n_in, n_out, 1, 1}, WeightUse::matrix);
+    void matrix(ggml_tensor *&slot, const std::string &name, int64_t n_in, int64_t n_out) {
+        add(slot, name + ".weight", {n_in, n_out, 1, 1}, WeightUse::matrix);
     }
 
-    bool bias(ggml_tensor *&slot, const std::string &name, int64_t n) {
-        return add(slot, name + ".bias", {n, 1, 1, 1}, WeightUse::vector, Presence::optional);
+    void bias(ggml_tensor *&slot, const std::string &name, int64_t n) {
+        add(slot, name + ".bias", {n, 1, 1, 1}, WeightUse::vector, Presence::optional);
     }
 
     void list_ends() {
@@ -155,6 +157,16 @@ class Lister {
         experts(w.ffn_down_exps, "ffn_down_exps.weight", n_ff, n_embd);
     }
 
+    // Whether the name is "blk.N." and more, with N below the number of layers.
+    bool is_in_a_layer(const std::string &name) const {
+        constexpr std::string_view k_prefix = "blk.";
+        int il = -1;
+        const char *end = name.data() + name.size();
+        return name.compare(0, k_prefix.size(), k_prefix) == 0 &&
+               std::from_chars(name.data() + k_prefix.size(), end, il).ec == std::errc() &&
+               il >= 0 && il < h_.n_layers;
+    }
+
     // A layer's tensor that nobody asked for (fused QKV, shared experts, a further norm) means a
     // variant that we would compute wrongly, so it is refused, as libllama does. Others are fine.
     void refuse_unknown() const {
@@ -163,12 +175,8 @@ class Lister {
             asked.insert(request.info);
         }
         for (const TensorInfo &info : file_.tensors()) {
-            int il = -1;
-            char rest[8] = {};
-            const bool is_layer = std::sscanf(info.name.c_str(), "blk.%d.%7s", &il, rest) == 2;
             const bool is_old_rope = info.name.find("attn_rot_embd") != std::string::npos;
-            if (is_layer && il >= 0 && il < h_.n_layers && asked.count(&info) == 0 &&
-                !is_old_rope) {
+            if (is_in_a_layer(info.name) && asked.count(&info) == 0 && !is_old_rope) {
                 fail(ErrorKind::format,
                      "{}: tensor {} is not part of architecture {} as supported here: another "
                      "variant of the model?",

@@ -50,13 +50,12 @@ std::vector<float> read_as_f32(const FileBytes &file, const TensorInfo &info) {
 
 WeightStore::~WeightStore() = default;
 
-WeightStore::WeightStore(const std::string &path, bool use_mmap, bool repack,
-                         std::vector<ggml_backend_dev_t> devices, int n_expert_used,
+WeightStore::WeightStore(const std::string &path, Placement placement,
                          const std::vector<WeightRequest> &requests)
     : path_(path),
-      devices_(std::move(devices)),
-      file_(std::make_unique<FileBytes>(path, use_mmap)) {
-    place(requests, repack, n_expert_used);
+      placement_(std::move(placement)),
+      file_(std::make_unique<FileBytes>(path, placement_.use_mmap)) {
+    place(requests);
     for (const std::unique_ptr<Group> &group : groups_) {
         group->is_mapped ? map_group(*group) : upload_group(*group);
         ggml_backend_buffer_set_usage(group->buffer.get(), GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
@@ -87,7 +86,7 @@ WeightStore::Group &WeightStore::group_for(ggml_backend_buffer_type_t type, bool
 // Weights stay where the file is mapped when the CPU reads them as they are.
 bool WeightStore::can_stay_mapped(const WeightRequest &request,
                                   ggml_backend_buffer_type_t type) const {
-    ggml_backend_dev_t cpu = devices_.back();
+    ggml_backend_dev_t cpu = placement_.devices.back();
     ggml_backend_dev_props props{};
     ggml_backend_dev_get_props(cpu, &props);
     return file_->is_mapped() && type == ggml_backend_dev_buffer_type(cpu) &&
@@ -96,14 +95,13 @@ bool WeightStore::can_stay_mapped(const WeightRequest &request,
 }
 
 // Chooses a buffer type for each weight and makes its tensor there, without memory yet.
-void WeightStore::place(const std::vector<WeightRequest> &requests, bool repack,
-                        int n_expert_used) {
+void WeightStore::place(const std::vector<WeightRequest> &requests) {
     ggml_backend_buffer_type_t embedding_type = nullptr;
     ggml_tensor *embedding = nullptr;
     for (const WeightRequest &request : requests) {
         const TensorInfo &info = *request.info;
-        ggml_backend_buffer_type_t type =
-            choose_buffer_type(devices_, info, request.use, repack, n_expert_used);
+        ggml_backend_buffer_type_t type = choose_buffer_type(
+            placement_.devices, info, request.use, placement_.repack, placement_.n_expert_used);
         if (request.is_tied && type == embedding_type) {
             *request.slot = embedding;
             continue;
@@ -128,7 +126,7 @@ void WeightStore::map_group(Group &group) {
         max_bytes = std::max(max_bytes, ggml_nbytes(item.tensor));
     }
     group.buffer.reset(ggml_backend_dev_buffer_from_host_ptr(
-        devices_.back(), file_->map(), static_cast<size_t>(file_->size()), max_bytes));
+        placement_.devices.back(), file_->map(), static_cast<size_t>(file_->size()), max_bytes));
     if (group.buffer == nullptr) {
         fail(ErrorKind::device, "{}: the device cannot use the mapped file; load without mapping",
              path_);

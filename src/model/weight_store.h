@@ -15,12 +15,19 @@
 
 namespace orthorank {
 
+// Where weights may go.
+struct Placement {
+    std::vector<ggml_backend_dev_t> devices;  // in order of preference, a CPU last
+    bool use_mmap = true;
+    bool repack = true;
+    int n_expert_used = 0;
+};
+
 class WeightStore {
  public:
     // Places and loads everything in `requests`, and sets their slots. Throws Error{format} when no
     // device computes with a tensor's type, Error{limit} when memory is short, Error{file}.
-    WeightStore(const std::string &path, bool use_mmap, bool repack,
-                std::vector<ggml_backend_dev_t> devices, int n_expert_used,
+    WeightStore(const std::string &path, Placement placement,
                 const std::vector<WeightRequest> &requests);
     ~WeightStore();
 
@@ -33,12 +40,12 @@ class WeightStore {
     struct Group;  // the tensors of one buffer type, or those that stay in the mapped file
     Group &group_for(ggml_backend_buffer_type_t type, bool is_mapped, size_t max_tensors);
     bool can_stay_mapped(const WeightRequest &request, ggml_backend_buffer_type_t type) const;
-    void place(const std::vector<WeightRequest> &requests, bool repack, int n_expert_used);
+    void place(const std::vector<WeightRequest> &requests);
     void map_group(Group &group);
     void upload_group(Group &group);
 
     std::string path_;
-    std::vector<ggml_backend_dev_t> devices_;
+    Placement placement_;
     // Order matters: groups' buffers may lie over the file's mapping and are destroyed first.
     std::unique_ptr<FileBytes> file_;
     std::vector<std::unique_ptr<Group>> groups_;

@@ -1,52 +1,22 @@
 #include "tasks/windows.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
-#include <string_view>
 
 #include "base/error.h"
-#include "base/text_file.h"
+#include "eval/streams.h"
 #include "tasks/log_probs.h"
 
 namespace orthorank {
 
-namespace {
-
-std::string text_of_line(std::string_view line, const std::string &place,
-                         const std::string &field) {
-    const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (!json.is_object()) {
-        fail(ErrorKind::format, "{}: expected a JSON object on each line", place);
-    }
-    const auto found = json.find(field);
-    if (found == json.end()) {
-        fail(ErrorKind::format, "{}: there is no field '{}' (--field names another)", place, field);
-    }
-    if (!found->is_string()) {
-        fail(ErrorKind::format, "{}: field '{}' is not a text", place, field);
-    }
-    return found->get<std::string>();
-}
-
-}  // namespace
-
 std::string read_stream(const std::string &path, const std::string &field) {
-    std::string content = read_text_file(path);
     if (!path.ends_with(".jsonl") && !path.ends_with(".json")) {
-        return content;
+        return read_text(path).text;
     }
     std::string stream;
     bool is_first = true;
-    std::string_view rest = content;
-    for (size_t line_number = 1; !rest.empty(); ++line_number) {
-        const size_t end = std::min(rest.find('\n'), rest.size());
-        const std::string_view line = rest.substr(0, end);
-        rest.remove_prefix(std::min(end + 1, rest.size()));
-        if (line.find_first_not_of(" \t\r") == std::string_view::npos) {
-            continue;
-        }
+    for (const std::string &text : read_text_field(path, field)) {
         stream += is_first ? "" : " ";
-        stream += text_of_line(line, fmt::format("{}:{}", path, line_number), field);
+        stream += text;
         is_first = false;
     }
     return stream;

@@ -14,7 +14,7 @@ namespace orthorank {
 
 // A stream of text from a file. By the name's ending: *.jsonl and *.json are JSON Lines, one
 // object a line, whose text fields (`field`) are joined by one space; anything else is raw text,
-// byte for byte. Throws Error{file}, Error{format} naming the line.
+// byte for byte. UTF-8. Throws Error{file}, Error{format} naming the line.
 std::string read_stream(const std::string &path, const std::string &field = "text");
 
 // Non-overlapping windows of n_ctx tokens each.

@@ -87,6 +87,8 @@ TEST(BadFiles, Winogrande) {
     EXPECT_EQ(message("a _", "\"3\""), "dev.jsonl:1: field 'answer' is 3, expected 1 to 2");
     EXPECT_EQ(message("a _", "\"\""),
               "dev.jsonl:1: field 'answer' is \"\", expected a whole number");
+    EXPECT_EQ(message("a _", (std::string(200000, '[') + std::string(200000, ']')).c_str()),
+              "dev.jsonl:1: field 'answer' is array, expected a whole number");
     EXPECT_EQ(message("a _", "-1"), "dev.jsonl:1: field 'answer' is -1, expected a whole number");
 }
 

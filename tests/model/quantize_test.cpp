@@ -41,11 +41,11 @@ std::vector<float> dequantised(const ggml_tensor *tensor) {
     return values;
 }
 
-// weight x one vector of ones and twos, by ggml's CPU back end.
-std::vector<float> multiplied(ggml_tensor *weight, const std::vector<float> &x) {
+// The weight times each of n vectors in x, by ggml's CPU back end.
+std::vector<float> multiplied(ggml_tensor *weight, const std::vector<float> &x, int64_t n) {
     const ggml_context_ptr ctx{
         ggml_init({ggml_tensor_overhead() * 8 + ggml_graph_overhead(), nullptr, true})};
-    ggml_tensor *input = ggml_new_tensor_2d(ctx.get(), GGML_TYPE_F32, weight->ne[0], 1);
+    ggml_tensor *input = ggml_new_tensor_2d(ctx.get(), GGML_TYPE_F32, weight->ne[0], n);
     ggml_tensor *result = ggml_mul_mat(ctx.get(), weight, input);
     ggml_cgraph *graph = ggml_new_graph(ctx.get());
     ggml_build_forward_expand(graph, result);
@@ -53,9 +53,37 @@ std::vector<float> multiplied(ggml_tensor *weight, const std::vector<float> &x) 
     const ggml_backend_buffer_ptr buffer{ggml_backend_alloc_ctx_tensors(ctx.get(), cpu.get())};
     ggml_backend_tensor_set(input, x.data(), 0, ggml_nbytes(input));
     EXPECT_EQ(ggml_backend_graph_compute(cpu.get(), graph), GGML_STATUS_SUCCESS);
-    std::vector<float> values(static_cast<size_t>(weight->ne[1]));
+    std::vector<float> values(static_cast<size_t>(ggml_nelements(result)));
     ggml_backend_tensor_get(result, values.data(), 0, ggml_nbytes(result));
     return values;
+}
+
+// The same from dequantised values, in double precision.
+std::vector<double> multiplied_exactly(const ggml_tensor *weight, const std::vector<float> &x) {
+    const std::vector<float> w = dequantised(weight);
+    const auto n_in = static_cast<size_t>(weight->ne[0]);
+    std::vector<double> values;
+    for (size_t x0 = 0; x0 < x.size(); x0 += n_in) {
+        for (size_t w0 = 0; w0 < w.size(); w0 += n_in) {
+            double sum = 0;
+            for (size_t i = 0; i < n_in; i++) {
+                sum += double{w[w0 + i]} * x[x0 + i];
+            }
+            values.push_back(sum);
+        }
+    }
+    return values;
+}
+
+// Squared error relative to the expected values' squares.
+double relative_error(const std::vector<float> &found, const std::vector<double> &expected) {
+    double error = 0;
+    double norm = 0;
+    for (size_t i = 0; i < expected.size(); i++) {
+        error += std::pow(found.at(i) - expected[i], 2);
+        norm += expected[i] * expected[i];
+    }
+    return error / norm;
 }
 
 class QuantizeTest : public testing::TestWithParam<std::string> {
@@ -81,25 +109,18 @@ TEST_P(QuantizeTest, LoadsAndMultiplies) {
     EXPECT_EQ(file_type_number(plain->file_type()), file_type_number(type));
 
     ggml_tensor *weight = plain->weights().layers[1].attn_q;
-    const std::vector<float> w = dequantised(weight);
-    std::vector<float> x(256);
-    for (size_t i = 0; i < x.size(); i++) {
-        x[i] = std::sin(static_cast<float>(i));
-    }
-    double error = 0;
-    double norm = 0;
-    const std::vector<float> found_plain = multiplied(weight, x);
-    const std::vector<float> found = multiplied(fast->weights().layers[1].attn_q, x);
-    for (size_t row = 0; row < found.size(); row++) {
-        double expected = 0;
+    ggml_tensor *fast_weight = fast->weights().layers[1].attn_q;
+    // One vector and many: the kernels differ.
+    for (const int64_t n : {1, 40}) {
+        std::vector<float> x(static_cast<size_t>(256 * n));
         for (size_t i = 0; i < x.size(); i++) {
-            expected += double{w[row * x.size() + i]} * x[i];
+            x[i] = std::sin(static_cast<float>(i));
         }
-        norm += expected * expected;
-        error += std::pow(found[row] - expected, 2) + std::pow(found_plain[row] - expected, 2);
+        const std::vector<double> expected = multiplied_exactly(weight, x);
+        // The vectors are rounded to 8 bits at most.
+        EXPECT_LT(relative_error(multiplied(weight, x, n), expected), 1e-3);
+        EXPECT_LT(relative_error(multiplied(fast_weight, x, n), expected), 1e-3);
     }
-    EXPECT_GT(norm, 10);
-    EXPECT_LT(error / norm, 1e-3) << "the rows of x are rounded to 8 bits at most";
 }
 
 INSTANTIATE_TEST_SUITE_P(All, QuantizeTest, testing::ValuesIn(all_types()),

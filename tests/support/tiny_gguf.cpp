@@ -321,6 +321,14 @@ TinyModel tiny_llama_rope() {
     return m;
 }
 
+TinyModel tiny_llama_yarn() {
+    TinyModel m;
+    m.name = "llama_yarn";
+    m.rope_scaling = "yarn";
+    m.rope_factor = 4;
+    return m;
+}
+
 TinyModel tiny_llama_biases() {
     TinyModel m;
     m.name = "llama_biases";
@@ -361,8 +369,8 @@ TinyModel tiny_qwen3() {
 }
 
 std::vector<TinyModel> tiny_models() {
-    return {tiny_llama(),   tiny_llama_gqa_tied(), tiny_llama_rope(), tiny_llama_biases(),
-            tiny_mixtral(), tiny_qwen2(),          tiny_qwen3()};
+    return {tiny_llama(),        tiny_llama_gqa_tied(), tiny_llama_rope(), tiny_llama_yarn(),
+            tiny_llama_biases(), tiny_mixtral(),        tiny_qwen2(),      tiny_qwen3()};
 }
 
 TinyModel widened(TinyModel model) {

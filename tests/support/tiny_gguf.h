@@ -53,6 +53,7 @@ struct TinyModel {
 TinyModel tiny_llama();           // multi-head attention, like Llama 2
 TinyModel tiny_llama_gqa_tied();  // grouped queries, tied embeddings, like SmolLM2
 TinyModel tiny_llama_rope();      // rope_freqs, like Llama 3.1
+TinyModel tiny_llama_yarn();      // context stretched by YaRN
 TinyModel tiny_llama_biases();    // every optional bias
 TinyModel tiny_mixtral();         // two of four experts
 TinyModel tiny_qwen2();           // biases on Q, K, V

@@ -1,0 +1,80 @@
+// Speed, measured so that it can be trusted: the arms (libllama, the dense model, plans) take turns
+// in one process on the same tokens, repetition by repetition, and ratios are taken within a
+// repetition, so that a machine that slows down slows all arms down. Times are wall-clock seconds
+// of the calls alone; nothing else should run meanwhile.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+
+namespace orthorank {
+
+// What is timed: a prefill of n_tokens, or a decode of n_tokens one by one after a prompt of depth
+// tokens; for n_sequences sequences at once.
+struct BenchShape {
+    Phase phase = Phase::prefill;
+    int n_tokens = 0;
+    int depth = 0;  // decode only
+    int n_sequences = 1;
+};
+
+// Something that can run a shape. Not thread-safe.
+class BenchArm {
+   public:
+    virtual ~BenchArm() = default;
+    // Untimed: brings the arm to the state before a timed run. tokens: the prompt, then what is
+    // decoded; every sequence gets the same.
+    virtual void prepare(const BenchShape &shape, std::span<const int32_t> tokens) = 0;
+    // The timed run; returns after the last result is there.
+    virtual void run(const BenchShape &shape, std::span<const int32_t> tokens) = 0;
+    // Fraction of the rows offered to selecting layers that the last run computed; 1 without any.
+    virtual double fraction_of_rows() const { return 1.0; }
+};
+
+// Our engine under a plan. The engine must have n_sequences free slots and outlive the arm.
+std::unique_ptr<BenchArm> make_engine_arm(Engine &engine, const Plan &plan);
+
+// libllama on the same file with the same threads, flash attention on, 512 tokens in a physical
+// batch. Throws Error{file} when it cannot load it. (tasks/bench_libllama.cpp)
+std::unique_ptr<BenchArm> make_libllama_arm(const std::string &gguf_path, int n_ctx,
+                                            int n_sequences, int n_threads);
+
+struct BenchOptions {
+    std::vector<BenchShape> shapes;
+    int n_repetitions = 5;
+    int n_warmups = 1;
+};
+
+struct BenchResult {
+    size_t arm = 0;
+    BenchShape shape;
+    std::vector<double> seconds;  // one per repetition
+    double fraction_of_rows = 1.0;
+    // tokens of all sequences / seconds
+    double tokens_per_second(double of_seconds) const;
+};
+
+// Median over repetitions of (seconds of `base` / seconds of `of`), with its quartiles: above 1,
+// `of` is faster.
+struct SpeedRatio {
+    double median = 0;
+    double low = 0;   // first quartile
+    double high = 0;  // third quartile
+};
+SpeedRatio speed_ratio(const BenchResult &base, const BenchResult &of);
+
+using OnBench = std::function<void(size_t n_done, size_t n_all)>;
+
+// All arms on all shapes: results[shape * n_arms + arm]. Arms run interleaved, in an order that
+// rotates from repetition to repetition. Throws Error{limit} when there are too few tokens.
+std::vector<BenchResult> bench(std::span<const std::unique_ptr<BenchArm>> arms,
+                               std::span<const int32_t> tokens, const BenchOptions &options,
+                               const OnBench &on_progress = {});
+
+}  // namespace orthorank

@@ -1,0 +1,101 @@
+// The benchmark's libllama arm: stock llama.cpp on the same file. The one place outside model/
+// that includes llama.h.
+#include <llama.h>
+
+#include <memory>
+
+#include "base/error.h"
+#include "tasks/bench.h"
+
+namespace orthorank {
+
+namespace {
+
+constexpr int k_ubatch = 512;
+
+struct LlamaDeleter {
+    void operator()(llama_model *model) const { llama_model_free(model); }
+    void operator()(llama_context *context) const { llama_free(context); }
+};
+
+class LibllamaArm : public BenchArm {
+   public:
+    LibllamaArm(const std::string &path, int n_ctx, int n_sequences, int n_threads)
+        : n_sequences_(n_sequences) {
+        llama_backend_init();
+        model_.reset(llama_model_load_from_file(path.c_str(), llama_model_default_params()));
+        if (!model_) {
+            fail(ErrorKind::file, "libllama cannot load {}", path);
+        }
+        llama_context_params params = llama_context_default_params();
+        params.n_ctx = static_cast<uint32_t>(n_ctx) * static_cast<uint32_t>(n_sequences);
+        params.n_seq_max = static_cast<uint32_t>(n_sequences);
+        params.n_batch = params.n_ctx;
+        params.n_ubatch = k_ubatch;
+        params.n_threads = n_threads;
+        params.n_threads_batch = n_threads;
+        params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
+        params.no_perf = true;
+        context_.reset(llama_init_from_model(model_.get(), params));
+        if (!context_) {
+            fail(ErrorKind::limit, "libllama cannot make a context of {} tokens", params.n_ctx);
+        }
+        batch_ = llama_batch_init(static_cast<int32_t>(params.n_ctx), 0, 1);
+    }
+    ~LibllamaArm() override { llama_batch_free(batch_); }
+    LibllamaArm(const LibllamaArm &) = delete;
+    LibllamaArm &operator=(const LibllamaArm &) = delete;
+
+    void prepare(const BenchShape &shape, std::span<const int32_t> tokens) override {
+        CHECK(shape.n_sequences <= n_sequences_);
+        llama_memory_clear(llama_get_memory(context_.get()), false);
+        if (shape.phase == Phase::decode && shape.depth > 0) {
+            decode(tokens.subspan(0, static_cast<size_t>(shape.depth)), 0, shape.n_sequences);
+        }
+    }
+
+    void run(const BenchShape &shape, std::span<const int32_t> tokens) override {
+        if (shape.phase == Phase::prefill) {
+            decode(tokens.subspan(0, static_cast<size_t>(shape.n_tokens)), 0, shape.n_sequences);
+            return;
+        }
+        for (int i = 0; i < shape.n_tokens; ++i) {
+            decode(tokens.subspan(static_cast<size_t>(shape.depth + i), 1), shape.depth + i,
+                   shape.n_sequences);
+        }
+    }
+
+   private:
+    // Logits of each sequence's last token, as our arms compute them.
+    void decode(std::span<const int32_t> tokens, int first_position, int n_sequences) {
+        batch_.n_tokens = 0;
+        for (int sequence = 0; sequence < n_sequences; ++sequence) {
+            for (size_t i = 0; i < tokens.size(); ++i) {
+                const int32_t at = batch_.n_tokens++;
+                batch_.token[at] = tokens[i];
+                batch_.pos[at] = first_position + static_cast<int32_t>(i);
+                batch_.n_seq_id[at] = 1;
+                batch_.seq_id[at][0] = sequence;
+                batch_.logits[at] = i + 1 == tokens.size();
+            }
+        }
+        if (llama_decode(context_.get(), batch_) != 0) {
+            fail(ErrorKind::device, "libllama failed to decode {} tokens", batch_.n_tokens);
+        }
+        llama_synchronize(context_.get());
+    }
+
+    std::unique_ptr<llama_model, LlamaDeleter> model_;
+    std::unique_ptr<llama_context, LlamaDeleter> context_;
+    llama_batch batch_{};
+    int n_sequences_;
+};
+
+}  // namespace
+
+std::unique_ptr<BenchArm> make_libllama_arm(const std::string &gguf_path, int n_ctx,
+                                            int n_sequences, int n_threads) {
+    return std::make_unique<LibllamaArm>(gguf_path, n_ctx, n_sequences, n_threads);
+}
+
+}  // namespace orthorank

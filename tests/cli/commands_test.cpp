@@ -1,0 +1,359 @@
+// The built program on tiny models: exit codes, error lines, JSON fields.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "support/paths.h"
+#include "support/program.h"
+#include "support/tiny_gguf.h"
+
+namespace orthorank::test {
+namespace {
+
+using nlohmann::json;
+using testing::AllOf;
+using testing::Contains;
+using testing::HasSubstr;
+using testing::SizeIs;
+using testing::StartsWith;
+
+// A selecting layer of the tiny model, which has three.
+std::string plan_text(const std::string &layer, int n_layers = 3) {
+    return R"({"format": "orthorank-plan", "version": 1, "model": {"n_layers": )" +
+           std::to_string(n_layers) + R"(}, "layers": [)" + layer + "]}";
+}
+
+class Commands : public testing::Test {
+ protected:
+    Commands() : model_(dir_.file("m.gguf")), plan_(dir_.file("plan.json")) {
+        write_tiny_gguf(tiny_llama(), model_);
+        write_bytes(plan_, plan_text(R"({"index": 1, "action": "select", "ratio": 0.4})"));
+        write_bytes(dir_.file("text.txt"),
+                    "the quick brown fox jumps over the lazy dog and goes on and on and on");
+    }
+
+    ProgramResult run(std::vector<std::string> arguments, const ProgramInput &input = {}) const {
+        if (arguments.front() != "--version" && arguments.back() != "--help") {
+            arguments.insert(arguments.end(), {"-m", model_, "--threads", "1"});
+        }
+        return run_program(ORTHORANK_PROGRAM, arguments, input);
+    }
+    // Runs with --json and expects success.
+    json run_json(std::vector<std::string> arguments) const {
+        arguments.insert(arguments.end(), {"--json", "-"});
+        const ProgramResult result = run(arguments);
+        EXPECT_EQ(result.exit_code, 0) << result.err;
+        return json::parse(result.out, nullptr, false);
+    }
+    // Expects this exit code and one line on standard error with `part` in it.
+    void expect_failure(int exit_code, const std::string &part,
+                        const std::vector<std::string> &arguments) const {
+        const ProgramResult result = run(arguments);
+        EXPECT_EQ(result.exit_code, exit_code) << result.err;
+        EXPECT_THAT(result.err, AllOf(StartsWith("orthorank: "), HasSubstr(part)));
+        EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+    }
+    std::string text() const { return dir_.file("text.txt"); }
+
+    TempDir dir_;
+    std::string model_;
+    std::string plan_;
+};
+
+TEST_F(Commands, HelpOfEveryCommand) {
+    for (const std::string command : {"generate", "perplexity", "trace", "info"}) {
+        const ProgramResult result = run({command, "--help"});
+        EXPECT_EQ(result.exit_code, 0);
+        EXPECT_EQ(result.err, "");
+        for (const char *option : {"--model", "--plan", "--threads", "--json", "--device"}) {
+            EXPECT_THAT(result.out, HasSubstr(option)) << command;
+        }
+        EXPECT_THAT(run_program(ORTHORANK_PROGRAM, {"--help"}).out, HasSubstr(command));
+    }
+    EXPECT_THAT(run({"--version"}).out, AllOf(StartsWith("orthorank "), HasSubstr("ggml")));
+}
+
+TEST_F(Commands, UsageErrorsExitWith2) {
+    EXPECT_EQ(run_program(ORTHORANK_PROGRAM, {}).exit_code, 2);
+    EXPECT_EQ(run_program(ORTHORANK_PROGRAM, {"dance"}).exit_code, 2);
+    expect_failure(2, "--nonsense", {"info", "--nonsense"});
+    expect_failure(2, "--threads", {"info", "--threads", "0"});
+    expect_failure(2, "--file", {"perplexity"});
+    expect_failure(2, "--plan", {"trace", "-p", "x"});
+    expect_failure(2, "unknown KV cache type 'q3' (known: f16, f32, q8_0)",
+                   {"generate", "-p", "x", "--kv-type", "q3"});
+    expect_failure(2, "unknown apply mode 'never' (known: prefill, decode, both)",
+                   {"generate", "-p", "x", "--apply", "never"});
+    expect_failure(2, "temperature", {"generate", "-p", "x", "--temp", "-1"});
+    expect_failure(2, "--no-dense", {"perplexity", "-f", text(), "--no-dense"});
+    expect_failure(2, "excludes", {"generate", "-p", "x", "-f", text()});
+}
+
+TEST_F(Commands, UnknownPolicyAndBadPlans) {
+    const std::string bad = dir_.file("bad.json");
+    write_bytes(bad, plan_text(R"({"index": 1, "action": "select", "ratio": 0.4, "policy": "x"})"));
+    expect_failure(1, "orthogonal", {"generate", "-p", "x", "--plan", bad});
+    write_bytes(bad, plan_text("", 40));
+    expect_failure(1, "40", {"perplexity", "-f", text(), "--plan", bad});
+    write_bytes(bad, "{");
+    expect_failure(1, "bad.json", {"trace", "-p", "x", "--plan", bad});
+    expect_failure(1, "none.json", {"info", "--plan", dir_.file("none.json")});
+    write_bytes(bad, plan_text(""));
+    expect_failure(2, "no selecting layer", {"trace", "-p", "x", "--plan", bad});
+    write_bytes(bad, plan_text(R"({"index": 1, "action": "select", "ratio": 0.4,
+                                   "policy": "attention-up"})"));
+    expect_failure(2, "attention-up", {"generate", "-p", "x", "--plan", bad});
+}
+
+TEST_F(Commands, MissingFilesAndDevices) {
+    const ProgramResult result = run_program(ORTHORANK_PROGRAM, {"info", "-m", "/none.gguf"});
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_THAT(result.err,
+                AllOf(HasSubstr("/none.gguf"), HasSubstr("make deps"), HasSubstr("-m")));
+    expect_failure(1, "none.txt", {"perplexity", "-f", dir_.file("none.txt")});
+    expect_failure(1, "none.txt", {"generate", "-f", dir_.file("none.txt")});
+    expect_failure(1, "there is no device 'GPU99' (known: ", {"info", "--device", "GPU99"});
+    expect_failure(1, "cannot be written", {"info", "--json", "/none/x.json"});
+    write_bytes(dir_.file("broken.gguf"), "GGUF but not for long");
+    const ProgramResult broken =
+        run_program(ORTHORANK_PROGRAM, {"info", "-m", dir_.file("broken.gguf")});
+    EXPECT_EQ(broken.exit_code, 1);
+    EXPECT_THAT(broken.err, HasSubstr("broken.gguf"));
+}
+
+TEST_F(Commands, ModelFromTheEnvironment) {
+    const ProgramResult result =
+        run_program(ORTHORANK_PROGRAM, {"info"},
+                    {.text = "", .environment = {"ORTHORANK_MODEL=" + model_}, .out_path = ""});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(result.out, HasSubstr(model_));
+}
+
+TEST_F(Commands, FullDiskIsReported) {
+    const ProgramResult result =
+        run({"info"}, {.text = "", .environment = {}, .out_path = "/dev/full"});
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_THAT(result.err, HasSubstr("standard output"));
+}
+
+TEST_F(Commands, ResultsSayWhatWasRun) {
+    const json result = run_json({"info"});
+    EXPECT_THAT(result["command"], Contains("info"));
+    EXPECT_EQ(result["model"]["name"], "llama");
+    EXPECT_EQ(result["model"]["file"], model_);
+    EXPECT_EQ(result["model"]["file_type"], "F32");
+    EXPECT_EQ(result["model"]["fingerprint"].get<std::string>().size(), 16u);
+    EXPECT_TRUE(result["build"]["version"].is_string() && result["build"]["ggml"].is_string());
+    EXPECT_TRUE(result["results"].is_array());
+}
+
+TEST_F(Commands, InfoDescribesModelAndPlans) {
+    const std::string other = dir_.file("other.json");
+    write_bytes(other, plan_text(R"({"index": 0, "action": "skip"})", 7));
+    const json info = run_json({"info", "--plan", plan_, "--plan", other, "--ctx", "512",
+                                "--kv-type", "f32"})["results"][0];
+    EXPECT_EQ(info["hparams"]["n_layers"], 3);
+    EXPECT_EQ(info["hparams"]["n_head_kv"], 4);
+    // K and V, 3 layers, 64 wide, 4 bytes.
+    EXPECT_EQ(info["kv_cache"]["bytes"], 2 * 3 * 64 * 4 * 512);
+    EXPECT_FALSE(info["devices"].empty());
+    EXPECT_FALSE(info["buffers"].empty());
+    EXPECT_FALSE(info["tensor_types"].empty());
+    EXPECT_EQ(info["plans"][0]["plan"], "plan.json");
+    EXPECT_EQ(info["plans"][0]["fits"], true);
+    EXPECT_NEAR(info["plans"][0]["effective_sparsity"].get<double>(), 0.2, 1e-9);
+    EXPECT_EQ(info["plans"][0]["layers"][0]["policy"], "orthogonal");
+    EXPECT_EQ(info["plans"][1]["fits"], false);
+    EXPECT_THAT(info["plans"][1]["misfit"].get<std::string>(), HasSubstr("7"));
+    EXPECT_THAT(run({"info", "--plan", plan_}).out, HasSubstr("select 0.4 orthogonal"));
+}
+
+TEST_F(Commands, InfoComparesFingerprints) {
+    const std::string fingerprint = run_json({"info"})["model"]["fingerprint"];
+    json plan = json::parse(read_bytes(plan_));
+    plan["model"]["fingerprint"] = fingerprint;
+    write_bytes(plan_, plan.dump());
+    EXPECT_EQ(run_json({"info", "--plan", plan_})["results"][0]["plans"][0]["fits"], true);
+    plan["model"]["fingerprint"] = "0123456789abcdef";
+    write_bytes(plan_, plan.dump());
+    EXPECT_EQ(run_json({"info", "--plan", plan_})["results"][0]["plans"][0]["fits"], false);
+    expect_failure(1, "0123456789abcdef", {"generate", "-p", "x", "--plan", plan_});
+}
+
+TEST_F(Commands, GenerateWritesTextAndOneLineOfNumbers) {
+    const ProgramResult result = run({"generate", "-p", "the dog", "-n", "8", "--plan", plan_});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_FALSE(result.out.empty());
+    EXPECT_THAT(result.err, AllOf(StartsWith("prefill "), HasSubstr("tokens/s"),
+                                  HasSubstr("% of rows computed in 1 selecting layers")));
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1);
+    EXPECT_THAT(run({"generate", "-p", "the dog", "-n", "2"}).err, HasSubstr("| dense"));
+}
+
+TEST_F(Commands, GenerateTakesItsPromptFromAnywhere) {
+    write_bytes(dir_.file("p.txt"), "the dog\n");
+    const ProgramResult result = run({"generate", "-p", "the dog", "-n", "8"});
+    EXPECT_EQ(run({"generate", "-f", dir_.file("p.txt"), "-n", "8"}).out, result.out);
+    EXPECT_EQ(
+        run({"generate", "-n", "8"}, {.text = "the dog\n", .environment = {}, .out_path = ""}).out,
+        result.out);
+}
+
+TEST_F(Commands, GenerateJson) {
+    const std::vector<std::string> arguments = {"generate", "-p", "the dog", "-n", "8",
+                                                "--temp",   "0",  "--plan",  plan_};
+    const json result = run_json(arguments)["results"][0];
+    EXPECT_EQ(result["plan"], "plan.json");
+    EXPECT_EQ(result["tokens"].size(), result["n_generated"].get<size_t>());
+    EXPECT_LE(result["tokens"].size(), 8u);
+    EXPECT_TRUE(result["text"].is_string());
+    EXPECT_GT(result["prefill_tokens_per_s"].get<double>(), 0);
+    EXPECT_LT(result["fraction_of_rows_computed"].get<double>(), 1);
+    EXPECT_EQ(run_json(arguments)["results"][0]["tokens"], result["tokens"]);
+    const json none = run_json({"generate", "-p", "the dog", "-n", "0"})["results"][0];
+    EXPECT_THAT(none["tokens"], SizeIs(0));
+    EXPECT_TRUE(none["decode_tokens_per_s"].is_null());
+    EXPECT_TRUE(none["plan"].is_null());
+}
+
+TEST_F(Commands, GenerateChat) {
+    expect_failure(1, "chat template", {"generate", "-p", "hi", "--chat"});
+    TinyModel chatty = tiny_llama();
+    chatty.chat_template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% endfor %}";
+    write_tiny_gguf(chatty, model_);
+    const json plain = run_json({"generate", "-p", "hi", "-n", "1", "--no-chat"});
+    const json chat = run_json({"generate", "-p", "hi", "-n", "1", "--chat"});
+    const json usual = run_json({"generate", "-p", "hi", "-n", "1"});
+    EXPECT_GT(chat["results"][0]["n_prompt"], plain["results"][0]["n_prompt"]);
+    EXPECT_EQ(usual["results"][0]["n_prompt"], plain["results"][0]["n_prompt"]) << "no terminal";
+}
+
+TEST_F(Commands, PromptLongerThanTheContextIsRefused) {
+    expect_failure(1, "the context only 4: shorten it or raise --ctx",
+                   {"generate", "-f", text(), "--ctx", "4"});
+    expect_failure(1, "the model has 2048", {"generate", "-p", "x", "--ctx", "4096"});
+    std::string longer;
+    for (int i = 0; i < 3000; ++i) {
+        longer += " x";
+    }
+    write_bytes(dir_.file("long.txt"), longer);
+    expect_failure(1, "the context only 2048: shorten it\n",
+                   {"generate", "-f", dir_.file("long.txt")});
+}
+
+TEST_F(Commands, FullContextEndsTheText) {
+    const std::vector<std::string> arguments = {"generate", "-p", "the dog", "-n", "-1",
+                                                "--ctx",    "12", "--temp",  "0"};
+    EXPECT_EQ(run_json(arguments)["results"][0]["stop_reason"], "context");
+    EXPECT_THAT(run(arguments).err, StartsWith("The context of 12 tokens is full.\n"));
+}
+
+TEST_F(Commands, PerplexityOfSeveralPlans) {
+    const std::string file = dir_.file("out.json");
+    const ProgramResult table = run({"perplexity", "-f", text(), "--ctx", "16", "--windows", "2",
+                                     "--plan", plan_, "--json", file});
+    EXPECT_EQ(table.exit_code, 0) << table.err;
+    EXPECT_EQ(table.err, "") << "no progress bar without a terminal";
+    EXPECT_THAT(table.out, AllOf(HasSubstr("2 windows of 16 tokens"), HasSubstr("dense"),
+                                 HasSubstr("plan.json"), HasSubstr("ratio to dense")));
+    const json results = json::parse(read_bytes(file))["results"];
+    ASSERT_THAT(results, SizeIs(2));
+    EXPECT_TRUE(results[0]["plan"].is_null());
+    EXPECT_EQ(results[1]["plan"], "plan.json");
+    for (const json &result : results) {
+        EXPECT_EQ(result["n_windows"], 2);
+        EXPECT_EQ(result["n_targets"], 30);
+        EXPECT_NEAR(result["ppl"].get<double>(), std::exp(result["nll"].get<double>()), 1e-9);
+        EXPECT_GE(result["se"].get<double>(), 0);
+        EXPECT_GT(result["seconds"].get<double>(), 0);
+    }
+    EXPECT_NEAR(results[1]["effective_sparsity"].get<double>(), 0.2, 1e-9);
+    EXPECT_NEAR(results[1]["fraction_of_rows_computed"].get<double>(), 0.375, 1e-9);  // 6 of 16
+}
+
+TEST_F(Commands, PerplexityWithoutDense) {
+    write_bytes(dir_.file("a.jsonl"), "{\"body\": \"" + read_bytes(text()) + "\"}\n");
+    const json results =
+        run_json({"perplexity", "-f", dir_.file("a.jsonl"), text(), "--field", "body", "--no-dense",
+                  "--plan", plan_, "--ctx", "16", "--windows", "1"})["results"];
+    ASSERT_THAT(results, SizeIs(1));
+    EXPECT_EQ(results[0]["n_windows"], 2) << "one of each file";
+    EXPECT_TRUE(results[0]["ratio_to_dense"].is_null());
+    EXPECT_NEAR(results[0]["se"].get<double>(), 0, 1e-9) << "the same text twice";
+    EXPECT_TRUE(
+        run_json({"perplexity", "-f", text(), "--ctx", "16", "--windows", "1"})["results"][0]["se"]
+            .is_null())
+        << "one window has no spread, and JSON has no NaN";
+}
+
+TEST_F(Commands, PlansOfOneNameAreToldApart) {
+    std::filesystem::create_directory(dir_.path() / "b");
+    const std::string second = dir_.file("b/plan.json");
+    write_bytes(second, plan_text(R"({"index": 1, "action": "skip"})"));
+    const json results = run_json(
+        {"perplexity", "-f", text(), "--ctx", "16", "--plan", plan_, "--plan", second})["results"];
+    ASSERT_THAT(results, SizeIs(3));
+    EXPECT_EQ(results[1]["plan"], plan_);
+    EXPECT_EQ(results[2]["plan"], second);
+}
+
+TEST_F(Commands, ZeroWindowsAreRefused) {
+    expect_failure(1, "no window of 2048 tokens", {"perplexity", "-f", text()});
+    write_bytes(dir_.file("empty.txt"), "");
+    expect_failure(1, "no window", {"perplexity", "-f", dir_.file("empty.txt"), "--ctx", "8"});
+    write_bytes(dir_.file("long.txt"), std::string(9000, 'x'));
+    expect_failure(1, "the model has 2048",
+                   {"perplexity", "-f", dir_.file("long.txt"), "--ctx", "4096"});
+}
+
+TEST_F(Commands, TraceJson) {
+    const json result = run_json({"trace", "-f", text(), "--tokens", "10", "--plan", plan_});
+    EXPECT_THAT(result["tokens"], SizeIs(10));
+    EXPECT_THAT(result["pieces"], SizeIs(10));
+    ASSERT_THAT(result["layers"], SizeIs(1));
+    const json layer = result["layers"][0];
+    EXPECT_EQ(layer["index"], 1);
+    EXPECT_EQ(layer["policy"], "orthogonal");
+    EXPECT_EQ(layer["ratio"], 0.4);
+    EXPECT_THAT(layer["scores"], SizeIs(10));
+    EXPECT_TRUE(layer["scores"][0].is_null());
+    EXPECT_TRUE(layer["scores"][1].is_number());
+    EXPECT_THAT(layer["rows"], SizeIs(4));
+    const json longer =
+        run_json({"trace", "-f", text(), "--tokens", "10", "--plan", plan_, "--decode", "3"});
+    EXPECT_EQ(longer["results"][0]["n_prompt"], 10);
+    EXPECT_EQ(longer["results"][0]["n_tokens"], longer["tokens"].size());
+    EXPECT_GE(longer["tokens"].size(), 10u);
+}
+
+TEST_F(Commands, TraceTableMarksRows) {
+    const ProgramResult result = run({"trace", "-f", text(), "--tokens", "10", "--plan", plan_});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(result.out, AllOf(HasSubstr("layer 1"), HasSubstr("sink"), HasSubstr("4 of 10")));
+    const size_t head = result.out.find('\n');
+    EXPECT_EQ(
+        std::count(result.out.begin() + static_cast<std::ptrdiff_t>(head), result.out.end(), '*'),
+        4);
+}
+
+TEST_F(Commands, AnEmptyTextIsItsFirstSpecialToken) {
+    EXPECT_THAT(run_json({"trace", "-p", "", "--plan", plan_})["tokens"], SizeIs(1));
+}
+
+TEST(DefaultModel, KnowsParis) {
+    if (!has_default_model()) {
+        GTEST_SKIP() << "no default model at " << default_model_path();
+    }
+    const ProgramResult result =
+        run_program(ORTHORANK_PROGRAM, {"generate", "-m", default_model_path(), "-p",
+                                        "The capital of France is", "-n", "4", "--temp", "0"});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(result.out, HasSubstr("Paris"));
+}
+
+}  // namespace
+}  // namespace orthorank::test

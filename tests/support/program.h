@@ -1,0 +1,24 @@
+// Runs a program and catches what it prints: for tests of the commands.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace orthorank::test {
+
+struct ProgramResult {
+    int exit_code = -1;  // 128 + n: ended by signal n
+    std::string out;
+    std::string err;
+};
+
+struct ProgramInput {
+    std::string text;                      // standard input
+    std::vector<std::string> environment;  // further NAME=value
+    std::string out_path;                  // standard output goes there instead of into the result
+};
+
+ProgramResult run_program(const std::string &program, const std::vector<std::string> &arguments,
+                          const ProgramInput &input = {});
+
+}  // namespace orthorank::test

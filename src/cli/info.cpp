@@ -158,6 +158,7 @@ void print_plan(const PlanInfo &info) {
 }
 
 void run_info(const InfoArguments &arguments, const Argv &argv) {
+    check_json_path(arguments.json);
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const Hparams &hparams = model->hparams();
     const int n_ctx = arguments.n_ctx > 0 ? arguments.n_ctx : hparams.n_ctx_train;

@@ -16,9 +16,6 @@ namespace orthorank {
 // Its name in that sense.
 const char *kv_type_name(KvType type);
 
-// The bytes that a cache of these measures takes, without making one.
-int64_t kv_cache_bytes(const Hparams &hparams, KvType type, int n_ctx, int n_slots);
-
 class KvCache {
    public:
     // n_ctx is rounded up to k_kv_padding. Throws Error{limit} when the buffer cannot be

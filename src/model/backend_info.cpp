@@ -3,7 +3,43 @@
 #include <ggml-backend.h>
 #include <ggml.h>
 
+#include "model/devices.h"
+
 namespace orthorank {
+
+namespace {
+
+const char *type_name(enum ggml_backend_dev_type type) {
+    switch (type) {
+        case GGML_BACKEND_DEVICE_TYPE_CPU:
+            return "CPU";
+        case GGML_BACKEND_DEVICE_TYPE_GPU:
+            return "GPU";
+        case GGML_BACKEND_DEVICE_TYPE_IGPU:
+            return "integrated GPU";
+        case GGML_BACKEND_DEVICE_TYPE_ACCEL:
+            return "accelerator";
+        default:
+            return "other";
+    }
+}
+
+}  // namespace
+
+std::vector<DeviceInfo> list_devices() {
+    choose_devices("");  // loads what ggml has as modules
+    std::vector<DeviceInfo> devices;
+    for (size_t i = 0; i < ggml_backend_dev_count(); ++i) {
+        ggml_backend_dev_t device = ggml_backend_dev_get(i);
+        size_t bytes_free = 0;
+        size_t bytes_total = 0;
+        ggml_backend_dev_memory(device, &bytes_free, &bytes_total);
+        devices.push_back({ggml_backend_dev_name(device), ggml_backend_dev_description(device),
+                           type_name(ggml_backend_dev_type(device)),
+                           static_cast<int64_t>(bytes_free), static_cast<int64_t>(bytes_total)});
+    }
+    return devices;
+}
 
 std::string device_name(const Model &model) {
     return ggml_backend_dev_name(model.devices().front());

@@ -87,8 +87,8 @@ std::unique_ptr<Model> load_model(const ModelArguments &arguments) {
     return Model::load(path, options);
 }
 
-std::unique_ptr<Engine> make_engine(const Model &model, const ModelArguments &arguments,
-                                    int n_ctx, int n_sequences) {
+std::unique_ptr<Engine> make_engine(const Model &model, const ModelArguments &arguments, int n_ctx,
+                                    int n_sequences) {
     EngineOptions options;
     options.n_ctx = n_ctx;
     options.n_sequences = n_sequences;

@@ -96,6 +96,8 @@ Sequence Engine::fork(const Sequence &sequence) {
                             impl_->model.hparams().n_layers);
     copy.n_past_ = sequence.n_past_;
     copy.records_ = sequence.records_;
+    copy.n_rows_offered_ = sequence.n_rows_offered_;
+    copy.n_rows_computed_ = sequence.n_rows_computed_;
     const size_t n_layers = static_cast<size_t>(impl_->model.hparams().n_layers);
     ggml_tensor *sinks = impl_->state.sinks;
     std::vector<uint8_t> bytes(sinks->nb[1] * n_layers);

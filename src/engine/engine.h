@@ -67,8 +67,9 @@ class Tap {
 struct ForwardOptions {
     std::function<void(const LogitsBlock &)> on_logits;  // required if any chunk has outputs
     Tap *tap = nullptr;
-    // Run only layers first_layer .. end_layer - 1 (end_layer < 0: all, then the head). A pass that
-    // stops early leaves n_past as it was unless it reaches the end.
+    // Run only layers first_layer .. end_layer - 1 (end_layer < 0: all, then the head). n_past
+    // advances in any case, so that more rows can follow up to the same layer; truncate() before
+    // resuming the same rows from there.
     int first_layer = 0;
     int end_layer = -1;
 };

@@ -77,6 +77,16 @@ std::vector<int> ForwardPass::cuts() const {
     return cuts;
 }
 
+// Does anybody look at the hidden states that leave layer il or a later one?
+bool ForwardPass::taps_hidden_after(int il) const {
+    for (int boundary = il + 1; options_.tap != nullptr && boundary <= n_layers_; ++boundary) {
+        if (options_.tap->wants_hidden(boundary)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void ForwardPass::load_hidden() {
     const ggml_tensor *hidden = engine_.state.hidden;
     for (size_t i = 0; i < batch_.size(); ++i) {
@@ -314,8 +324,8 @@ void ForwardPass::read_attention_received(int il) {
 void ForwardPass::pick(int il) {
     read_attention_received(il);
     body_rows_.clear();
-    const bool is_last = il == schedule_.last_layer && end_layer_ == n_layers_ &&
-                         !(options_.tap != nullptr && options_.tap->wants_hidden(n_layers_));
+    const bool is_last =
+        il == schedule_.last_layer && end_layer_ == n_layers_ && !taps_hidden_after(il);
     std::vector<int32_t> rows;
     for (size_t i = 0; i < batch_.size(); ++i) {
         pick_of_chunk(il, i, rows);
@@ -335,7 +345,7 @@ void ForwardPass::pick_of_chunk(int il, size_t chunk, std::vector<int32_t> &rows
     const auto n_new = static_cast<int64_t>(batch_[chunk].n_rows(engine_.model.hparams().n_embd));
     const int64_t n_past = sequence.n_past();
     rows.clear();
-    if (layer.action == Action::skip) {
+    if (layer.action == Action::skip || n_new == 0) {
         return;
     }
     if (layer.action == Action::select) {

@@ -78,6 +78,9 @@ void check_arguments(const SelectLayersArguments &arguments) {
     if (arguments.out.empty()) {
         fail(ErrorKind::usage, "no output: name the plan file to write with -o");
     }
+    if (arguments.brute_force && arguments.method == "shortened-taylor") {
+        fail(ErrorKind::usage, "--brute-force compares losses, which shortened-taylor has not");
+    }
     if (arguments.race && arguments.exact) {
         fail(ErrorKind::usage, "--race and --exact exclude each other");
     }
@@ -153,11 +156,15 @@ LayerOrder search(const Run &run, const LayerOrder &done, bool brute_force) {
 
 void print_order(const Run &run, const LayerOrder &order) {
     const bool is_sleb = run.settings.method == SelectionMethod::sleb;
+    const bool is_score = run.settings.method == SelectionMethod::shortened_taylor;
     fmt::print("{:>5}  {:>5}  {}\n", "round", "layer",
-               is_sleb ? "loss with all layers so far" : "loss with this layer alone");
+               is_score  ? "Taylor score"
+               : is_sleb ? "loss with all layers so far"
+                         : "loss with this layer alone");
     for (size_t i = 0; i < order.rounds.size(); ++i) {
+        const double loss = order.rounds[i].loss;
         fmt::print("{:>5}  {:>5}  {}{}\n", i + 1, order.rounds[i].layer,
-                   loss_text(order.rounds[i].loss, run.windows.size()),
+                   is_score ? fmt::format("{:.6g}", loss) : loss_text(loss, run.windows.size()),
                    i + 1 == static_cast<size_t>(run.n_layers) ? "  <- this plan" : "");
     }
 }

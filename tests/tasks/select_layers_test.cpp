@@ -10,6 +10,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "graph/taylor.h"
 #include "support/errors.h"
 #include "support/paths.h"
 #include "support/tiny_gguf.h"
@@ -154,6 +155,25 @@ TEST_P(OneShotFixture, PerplexitiesAreTheReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(SelectLayers, OneShotFixture,
+                         testing::Values("tiny-llama-gqa", "tiny-mixtral", "tiny-qwen3"));
+
+class TaylorFixture : public testing::TestWithParam<const char *> {};
+
+TEST_P(TaylorFixture, ScoresAreAutogradsOfPyTorch) {
+    const json data = fixture(GetParam());
+    const Windows windows = crops_of(data);
+    const auto model = Model::load(k_fixtures + data.at("model").get<std::string>());
+    const TaylorScores taylor = taylor_scores(*model, windows.tokens, windows.n_ctx, 1);
+    const json &expected = data.at("taylor");
+    EXPECT_NEAR(taylor.loss, expected.at("loss").get<double>(), 1e-5 * taylor.loss);
+    ASSERT_EQ(taylor.scores.size(), expected.at("layers").size());
+    for (const json &layer : expected.at("layers")) {
+        const double score = layer.at("score").get<double>();
+        EXPECT_NEAR(taylor.scores[layer.at("index").get<size_t>()], score, 1e-4 * score);
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(SelectLayers, TaylorFixture,
                          testing::Values("tiny-llama-gqa", "tiny-mixtral", "tiny-qwen3"));
 
 // A tiny random model of 8 layers and some windows.

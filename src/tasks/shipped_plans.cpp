@@ -66,7 +66,9 @@ std::string note_on(const Plan &plan, const Model &model, const std::string &pat
                        model.file_type());
 }
 
-std::string percent(double sparsity) { return fmt::format("{:g}%", 100.0 * sparsity); }
+std::string percent(double sparsity) {
+    return fmt::format("{:g}%", 100.0 * sparsity);
+}
 
 }  // namespace
 

@@ -75,12 +75,15 @@ TEST(Export, PerLayerArraysAreCut) {
 TEST(Export, ErrorsNameTheFile) {
     test::TempDir dir;
     test::write_tiny_gguf(test::tiny_llama(), dir.file("m.gguf"));
-    expect_error(ErrorKind::file, "cannot be written",
-                 [&] { export_gguf(dir.file("m.gguf"), dir.file("no/s.gguf"), {{0}, ""}); });
-    expect_error(ErrorKind::usage, "is the model itself",
-                 [&] { export_gguf(dir.file("m.gguf"), dir.file("m.gguf"), {{0}, ""}); });
-    expect_error(ErrorKind::file, "cannot open",
-                 [&] { export_gguf(dir.file("x.gguf"), dir.file("s.gguf"), {{0}, ""}); });
+    expect_error(ErrorKind::file, "cannot be written", [&] {
+        export_gguf(dir.file("m.gguf"), dir.file("no/s.gguf"), {{0}, ""});
+    });
+    expect_error(ErrorKind::usage, "is the model itself", [&] {
+        export_gguf(dir.file("m.gguf"), dir.file("m.gguf"), {{0}, ""});
+    });
+    expect_error(ErrorKind::file, "cannot open", [&] {
+        export_gguf(dir.file("x.gguf"), dir.file("s.gguf"), {{0}, ""});
+    });
 }
 
 class ShippedPlans : public testing::Test {

@@ -84,6 +84,7 @@ nlohmann::ordered_json model_json(const Model &model, const InfoArguments &argum
     for (const DeviceInfo &device : list_devices()) {
         json["devices"].push_back({{"name", device.name},
                                    {"description", device.description},
+                                   {"type", device.type},
                                    {"bytes_free", device.bytes_free},
                                    {"bytes_total", device.bytes_total}});
     }
@@ -126,7 +127,7 @@ void print_storage(const Model &model, const InfoArguments &arguments, int n_ctx
     fmt::print("\ndevices\n");
     for (const DeviceInfo &device : list_devices()) {
         const bool is_used = device.name == device_name(model);
-        fmt::print("  {:<10} {}{}{}\n", device.name, device.description,
+        fmt::print("  {:<10} {}, {}{}{}\n", device.name, device.type, device.description,
                    device.bytes_total > 0 ? ", " + bytes_text(device.bytes_total) : "",
                    is_used ? "  (used)" : "");
     }
@@ -148,16 +149,16 @@ void print_plan(const PlanInfo &info) {
         if (layer.action == Action::skip) {
             fmt::print("  layer {:>3}  skip\n", il);
         } else if (layer.action == Action::select) {
-            fmt::print("  layer {:>3}  select {:g} {}{}\n", il, layer.ratio,
-                       policy_name(layer.policy),
-                       layer.policy.score == ScoreKind::hash
-                           ? fmt::format(", seed {}", layer.policy.seed)
-                           : "");
+            fmt::print(
+                "  layer {:>3}  select {:g} {}{}\n", il, layer.ratio, policy_name(layer.policy),
+                layer.policy.score == ScoreKind::hash ? fmt::format(", seed {}", layer.policy.seed)
+                                                      : "");
         }
     }
 }
 
 void run_info(const InfoArguments &arguments, const Argv &argv) {
+    check_json_path(arguments.json);
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const Hparams &hparams = model->hparams();
     const int n_ctx = arguments.n_ctx > 0 ? arguments.n_ctx : hparams.n_ctx_train;

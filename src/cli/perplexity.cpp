@@ -119,6 +119,7 @@ void run_perplexity(const PerplexityArguments &arguments, const Argv &argv) {
     if (arguments.no_dense && arguments.plans.empty()) {
         fail(ErrorKind::usage, "--no-dense leaves nothing to run: name a --plan");
     }
+    check_json_path(arguments.json);
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const std::vector<Plan> plans = plans_of(arguments, *model);
     const Windows windows = windows_of(arguments, model->vocab());

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdlib>
+#include <filesystem>
 
 #include "base/error.h"
 #include "base/text_file.h"
@@ -86,8 +87,8 @@ std::unique_ptr<Model> load_model(const ModelArguments &arguments) {
     return Model::load(path, options);
 }
 
-std::unique_ptr<Engine> make_engine(const Model &model, const ModelArguments &arguments,
-                                    int n_ctx, int n_sequences) {
+std::unique_ptr<Engine> make_engine(const Model &model, const ModelArguments &arguments, int n_ctx,
+                                    int n_sequences) {
     EngineOptions options;
     options.n_ctx = n_ctx;
     options.n_sequences = n_sequences;
@@ -156,6 +157,21 @@ std::string json_text(const nlohmann::ordered_json &json) {
     std::string text;
     append_json(json, "\n", text);
     return text + "\n";
+}
+
+void check_json_path(const std::string &path) {
+    if (path.empty() || path == "-") {
+        return;
+    }
+    std::error_code ignored;
+    const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+    if (std::filesystem::is_directory(path, ignored)) {
+        fail(ErrorKind::file, "{}: cannot be written: it is a directory", path);
+    }
+    if (::access(folder.empty() ? "." : folder.c_str(), W_OK) != 0) {
+        fail(ErrorKind::file, "{}: cannot be written: no folder {} to write to", path,
+             folder.string());
+    }
 }
 
 void write_json(const std::string &path, const nlohmann::ordered_json &json) {

@@ -112,6 +112,7 @@ void run_trace(const TraceArguments &arguments, const Argv &argv) {
     TraceOptions options;
     options.apply = apply_from_name(arguments.apply);
     options.n_decode = arguments.n_decode;
+    check_json_path(arguments.json);
     const std::unique_ptr<Model> model = load_model(arguments.model);
     options.plan = read_plan_for(*model, arguments.plan);
     if (options.plan.layers_with(Action::select).empty()) {

@@ -33,7 +33,7 @@ size_t add_windows(Windows &windows, std::span<const int32_t> tokens, size_t max
 }
 
 std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
-                                    std::span<const int32_t> tokens) {
+                                    std::span<const int32_t> tokens, const WindowStart &start) {
     CHECK(sequence.n_past() == 0 && tokens.size() >= 2);
     // Row i predicts token i + 1; the last row predicts nothing.
     std::vector<int32_t> targets(tokens.begin() + 1, tokens.end());
@@ -41,9 +41,14 @@ std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
     std::vector<float> log_probs(targets.size());
     Chunk chunk;
     chunk.sequence = &sequence;
-    chunk.tokens = tokens;
+    if (start.layer == 0) {
+        chunk.tokens = tokens;
+    } else {
+        chunk.hidden = start.hidden;
+    }
     chunk.outputs = Outputs::all;
     ForwardOptions options;
+    options.first_layer = start.layer;
     options.on_logits = [&](const LogitsBlock &block) {
         const auto first = static_cast<size_t>(block.first_row);
         const auto n = static_cast<size_t>(block.n_rows);
@@ -55,10 +60,11 @@ std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
     return log_probs;
 }
 
-double window_nll(Engine &engine, Sequence &sequence, std::span<const int32_t> tokens) {
+double window_nll(Engine &engine, Sequence &sequence, std::span<const int32_t> tokens,
+                  const WindowStart &start) {
     sequence.clear();
     double sum = 0;
-    for (float log_prob : window_log_probs(engine, sequence, tokens)) {
+    for (float log_prob : window_log_probs(engine, sequence, tokens, start)) {
         sum -= static_cast<double>(log_prob);
     }
     return sum / static_cast<double>(tokens.size() - 1);

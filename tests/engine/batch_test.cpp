@@ -172,6 +172,52 @@ TEST_P(BatchTest, PromptBesideDecodeSteps) {
     }
 }
 
+// Ragged sequences interrupted and resumed at a layer together, with taps, as calibration and
+// evaluation do.
+TEST_P(BatchTest, ResumedTogetherIsOneByOne) {
+    std::vector<Member> members = this->members();
+    members.resize(3);
+    const int layer = 1;
+    const std::vector<int> boundaries = {layer, layer + 1, n_layers_};
+    Engine engine(model_, options(3, 40));
+    Engine alone(model_, options(1));
+    std::vector<Sequence> sequences;
+    std::vector<Chunk> batch;
+    sequences.reserve(members.size());  // chunks point at them
+    for (const Member &member : members) {
+        sequences.push_back(engine.new_sequence(member.plan));
+        batch.push_back(chunk_of(sequences.back(), member.tokens, Phase::prefill, Outputs::none));
+    }
+    HiddenTap stopped({layer});
+    ForwardOptions to_layer;
+    to_layer.end_layer = layer;
+    to_layer.tap = &stopped;
+    run_batch(engine, batch, to_layer);
+    for (size_t i = 0; i < batch.size(); ++i) {
+        sequences[i].truncate(0);
+        batch[i].tokens = {};
+        batch[i].hidden = stopped.hidden(layer, i);
+        batch[i].outputs = Outputs::all;
+    }
+    HiddenTap resumed(boundaries);
+    ForwardOptions from_layer;
+    from_layer.first_layer = layer;
+    from_layer.tap = &resumed;
+    const std::vector<Logits> logits = run_batch(engine, batch, from_layer);
+    for (size_t i = 0; i < members.size(); ++i) {
+        SCOPED_TRACE(i);
+        Sequence expected = alone.new_sequence(members[i].plan);
+        HiddenTap tap(boundaries);
+        expect_logits(logits[i], run(alone, expected, members[i].tokens, Outputs::all, &tap));
+        expect_same(sequences[i], expected);
+        for (const int boundary : boundaries) {
+            EXPECT_TRUE(rows_close(resumed.hidden(boundary, i), tap.hidden(boundary),
+                                   static_cast<size_t>(model_.hparams().n_embd), 1e-4))
+                << "boundary " << boundary;
+        }
+    }
+}
+
 // A chunk without rows is a sequence that stays as it is.
 TEST_P(BatchTest, EmptyChunksAreIgnored) {
     Engine engine(model_, options(3));

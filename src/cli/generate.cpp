@@ -178,6 +178,7 @@ void add_generate(CLI::App &app, const Argv &argv) {
     command
         .add_option("--plan", a.plan, "plan file: what each layer computes (default: all of it)")
         ->type_name("FILE");
+    add_sparsity_option(command, a.plan);
     command.add_option("--apply", a.apply, "where the plan selects: prefill, decode or both")
         ->capture_default_str()
         ->type_name("MODE");

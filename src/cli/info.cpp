@@ -1,10 +1,12 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <optional>
 
 #include "base/error.h"
 #include "cli/shared_options.h"
 #include "model/backend_info.h"
+#include "tasks/shipped_plans.h"
 
 namespace orthorank {
 
@@ -24,6 +26,9 @@ struct PlanInfo {
 };
 
 PlanInfo plan_info(const Model &model, const std::string &path) {
+    if (path.starts_with("sparsity:")) {
+        return {read_plan_for(model, path), ""};
+    }
     PlanInfo info{read_plan(path), ""};
     try {
         check_plan_fits(info.plan, model.hparams().n_layers, model.fingerprint(),
@@ -168,6 +173,9 @@ void run_info(const InfoArguments &arguments, const Argv &argv) {
     for (const std::string &path : arguments.plans) {
         plans.push_back(plan_info(*model, path));
     }
+    if (std::optional<Plan> plan = embedded_plan(*model)) {
+        plans.push_back({std::move(*plan), ""});
+    }
     if (prints_text(arguments.json)) {
         print_model(*model);
         print_storage(*model, arguments, n_ctx, kv_bytes);
@@ -194,6 +202,7 @@ void add_info(CLI::App &app, const Argv &argv) {
     InfoArguments &a = *arguments;
     command.add_option("--plan", a.plans, "plan file to describe; may be given several times")
         ->type_name("FILE");
+    add_sparsity_option(command, a.plans);
     command.add_option("--ctx", a.n_ctx, "context for the KV cache's size (default: the model's)")
         ->check(CLI::Range(1, 1 << 24))
         ->type_name("N");

@@ -39,6 +39,7 @@ int run(int argc, char **argv) {
     orthorank::add_bench(app, arguments);
     orthorank::add_info(app, arguments);
     orthorank::add_select_layers(app, arguments);
+    orthorank::add_export(app, arguments);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError &error) {

@@ -166,6 +166,7 @@ void add_perplexity(CLI::App &app, const Argv &argv) {
         ->type_name("NAME");
     command.add_option("--plan", a.plans, "plan file to compare; may be given several times")
         ->type_name("FILE");
+    add_sparsity_option(command, a.plans);
     command.add_flag("--no-dense", a.no_dense, "leave out the dense model");
     command.add_option("--ctx", a.n_ctx, "tokens in a window")
         ->capture_default_str()

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/progress.h"
+#include "cli/select_layers.h"
 #include "cli/shared_options.h"
 #include "graph/kv_cache.h"
 #include "tasks/calibration.h"
@@ -15,28 +16,6 @@
 namespace orthorank {
 
 namespace {
-
-struct SelectLayersArguments {
-    ModelArguments model;
-    CalibrationOptions calibration;
-    std::string protocol = "windows";
-    std::string method = "sleb";
-    std::string convert = "select";
-    double ratio = 0.333;
-    std::string policy = "orthogonal";
-    uint64_t seed = 0;
-    std::string sparsity;
-    int n_layers = 0;
-    bool no_plus = false;
-    bool race = false;
-    bool exact = false;
-    bool brute_force = false;
-    bool restart = false;
-    int memory_mib = 4096;
-    std::string from;
-    std::string out;
-    std::string json;
-};
 
 volatile std::sig_atomic_t g_is_interrupted = 0;
 
@@ -75,8 +54,17 @@ std::optional<double> sparsity_of(const SelectLayersArguments &arguments) {
 }
 
 void check_arguments(const SelectLayersArguments &arguments) {
+    if (arguments.sweep) {
+        if (arguments.json.empty() && arguments.csv.empty() && arguments.svg.empty()) {
+            fail(ErrorKind::usage, "--sweep writes no plan: name a --json, --csv or --svg file");
+        }
+        return;
+    }
     if (arguments.out.empty()) {
         fail(ErrorKind::usage, "no output: name the plan file to write with -o");
+    }
+    if (arguments.brute_force && arguments.method == "shortened-taylor") {
+        fail(ErrorKind::usage, "--brute-force compares losses, which shortened-taylor has not");
     }
     if (arguments.race && arguments.exact) {
         fail(ErrorKind::usage, "--race and --exact exclude each other");
@@ -153,11 +141,15 @@ LayerOrder search(const Run &run, const LayerOrder &done, bool brute_force) {
 
 void print_order(const Run &run, const LayerOrder &order) {
     const bool is_sleb = run.settings.method == SelectionMethod::sleb;
+    const bool is_score = run.settings.method == SelectionMethod::shortened_taylor;
     fmt::print("{:>5}  {:>5}  {}\n", "round", "layer",
-               is_sleb ? "loss with all layers so far" : "loss with this layer alone");
+               is_score  ? "Taylor score"
+               : is_sleb ? "loss with all layers so far"
+                         : "loss with this layer alone");
     for (size_t i = 0; i < order.rounds.size(); ++i) {
+        const double loss = order.rounds[i].loss;
         fmt::print("{:>5}  {:>5}  {}{}\n", i + 1, order.rounds[i].layer,
-                   loss_text(order.rounds[i].loss, run.windows.size()),
+                   is_score ? fmt::format("{:.6g}", loss) : loss_text(loss, run.windows.size()),
                    i + 1 == static_cast<size_t>(run.n_layers) ? "  <- this plan" : "");
     }
 }
@@ -256,8 +248,13 @@ LayerOrder run_search(const Run &run) {
 
 void run_select_layers(const SelectLayersArguments &arguments, const Argv &argv) {
     check_arguments(arguments);
+    std::signal(SIGINT, on_interrupt);
     if (!arguments.from.empty()) {
         derive(arguments);
+        return;
+    }
+    if (arguments.sweep) {
+        run_layer_sweep(arguments, argv, [] { return g_is_interrupted != 0; });
         return;
     }
     const std::optional<double> sparsity = sparsity_of(arguments);
@@ -279,7 +276,6 @@ void run_select_layers(const SelectLayersArguments &arguments, const Argv &argv)
                    calibration.windows.size(), calibration.windows.n_ctx);
         print_count(run, change, sparsity);
     }
-    std::signal(SIGINT, on_interrupt);
     const LayerOrder order = run_search(run);
     Plan plan = plan_of_order(settings, order, n_layers, sparsity, {});
     if (settings.method != SelectionMethod::sleb) {
@@ -305,64 +301,6 @@ void run_select_layers(const SelectLayersArguments &arguments, const Argv &argv)
     write_json(arguments.json, json);
 }
 
-void add_calibration_options(CLI::App &command, SelectLayersArguments &a) {
-    command
-        .add_option("--calibration", a.calibration.files,
-                    "calibration texts: raw, or JSON Lines (*.jsonl, *.json)")
-        ->type_name("FILE");
-    command.add_option("--field", a.calibration.field, "the text's field in JSON Lines")
-        ->capture_default_str()
-        ->type_name("NAME");
-    command
-        .add_option("--protocol", a.protocol,
-                    "windows: of each file; sleb: of 128 rows shuffled with seed 0; crops: 10 "
-                    "random crops of 128 tokens")
-        ->capture_default_str()
-        ->type_name("NAME");
-    command.add_option("--seqlen", a.calibration.seqlen, "tokens in a window (default: 2048)")
-        ->check(CLI::Range(2, 1 << 30))
-        ->type_name("N");
-    command
-        .add_option("--stride", a.calibration.stride,
-                    "a window starts every N tokens (default: --seqlen)")
-        ->check(CLI::Range(1, 1 << 30))
-        ->type_name("N");
-    command
-        .add_option("--windows", a.calibration.n_windows,
-                    "the first N windows of each file (default: all)")
-        ->check(CLI::Range(1, 1 << 30))
-        ->type_name("N");
-}
-
-void add_method_options(CLI::App &command, SelectLayersArguments &a) {
-    command.add_option("--method", a.method, "sleb, shortened-ppl or shortened-taylor")
-        ->capture_default_str()
-        ->type_name("NAME");
-    command
-        .add_option("--convert", a.convert,
-                    "what becomes of a chosen layer: select (OrthoRank) or skip (removed)")
-        ->capture_default_str()
-        ->type_name("NAME");
-    command.add_option("--ratio", a.ratio, "with select: fraction of the tokens computed")
-        ->capture_default_str()
-        ->check(CLI::Range(0.0, 1.0))
-        ->type_name("P");
-    command.add_option("--policy", a.policy, "with select: which tokens")
-        ->capture_default_str()
-        ->type_name("NAME");
-    command.add_option("--seed", a.seed, "of policy random")->type_name("N");
-    command
-        .add_option("--sparsity", a.sparsity,
-                    "such as 20%: removes that part of the layers, or makes as many selecting as "
-                    "save the same")
-        ->type_name("S");
-    command.add_option("--layers", a.n_layers, "choose so many layers")
-        ->check(CLI::Range(1, 65536))
-        ->type_name("N");
-    command.add_flag("--no-plus", a.no_plus,
-                     "shortened-*: also the first four and the last two layers");
-}
-
 }  // namespace
 
 void add_select_layers(CLI::App &app, const Argv &argv) {
@@ -380,6 +318,11 @@ void add_select_layers(CLI::App &app, const Argv &argv) {
     command.add_flag("--race", a.race, "drop candidates by a statistical test: faster, not exact");
     command.add_flag("--brute-force", a.brute_force,
                      "search again without any saving, and compare orders and times");
+    command.add_flag("--sweep", a.sweep,
+                     "no search: the loss with each layer alone changed, for the policy, its "
+                     "controls and removal");
+    command.add_option("--csv", a.csv, "with --sweep: write a table")->type_name("FILE");
+    command.add_option("--svg", a.svg, "with --sweep: write a plot")->type_name("FILE");
     command.add_flag("--restart", a.restart, "begin anew where a partial file of -o exists");
     command.add_option("--memory", a.memory_mib, "MiB for kept hidden states")
         ->capture_default_str()

@@ -32,7 +32,13 @@ std::unique_ptr<Model> load_model(const ModelArguments &arguments);
 std::unique_ptr<Engine> make_engine(const Model &model, const ModelArguments &arguments, int n_ctx,
                                     int n_sequences = 1);
 
-// Plan files that must fit the model. Throws as read_plan and check_plan_fits do.
+// --sparsity 20%, beside --plan: sets (or adds to) what --plan sets, to a name that read_plan_for
+// understands.
+void add_sparsity_option(CLI::App &command, std::string &plan);
+void add_sparsity_option(CLI::App &command, std::vector<std::string> &plans);
+
+// Plan files that must fit the model, or "sparsity:20%": the plan in the model's file or a shipped
+// one. Throws as read_plan, check_plan_fits and plan_for_sparsity do.
 Plan read_plan_for(const Model &model, const std::string &path);
 
 // The text of -p, or of the file -f, or standard input if neither was given. One line end at the

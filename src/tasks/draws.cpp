@@ -84,17 +84,17 @@ class Pcg64 {
         return static_cast<uint32_t>(value);
     }
 
-    // A uniform draw from 0..max by Lemire's method; max < 2^32 - 1.
+    // A uniform draw from 0..max: as many bits as max has, drawn again until they are not above it.
     uint32_t bounded(uint32_t max) {
-        const uint32_t n = max + 1;
-        uint64_t product = static_cast<uint64_t>(next_32()) * n;
-        if (static_cast<uint32_t>(product) < n) {
-            const uint32_t threshold = (UINT32_MAX - max) % n;
-            while (static_cast<uint32_t>(product) < threshold) {
-                product = static_cast<uint64_t>(next_32()) * n;
-            }
+        uint32_t mask = max;
+        for (uint32_t shift = 1; shift < 32; shift *= 2) {
+            mask |= mask >> shift;
         }
-        return static_cast<uint32_t>(product >> 32);
+        uint32_t value = 0;
+        do {
+            value = next_32() & mask;
+        } while (value > max);
+        return value;
     }
 
  private:

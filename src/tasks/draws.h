@@ -10,7 +10,7 @@
 
 namespace orthorank {
 
-// numpy.random.default_rng(seed).permutation(n): SeedSequence, PCG64, Lemire's bounded integers.
+// numpy.random.default_rng(seed).permutation(n): SeedSequence, PCG64, Fisher-Yates.
 std::vector<int64_t> numpy_permutation(uint32_t seed, int64_t n);
 
 // Python's `random` after random.seed(seed): MT19937 seeded by init_by_array.

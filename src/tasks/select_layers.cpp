@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/stopwatch.h"
+#include "graph/taylor.h"
 #include "tasks/layer_losses.h"
 #include "tasks/selection_race.h"
 
@@ -259,7 +260,36 @@ void check_options(const LayerSelectionOptions &options, int n_layers, size_t n_
     if (options.race && options.method != SelectionMethod::sleb) {
         fail(ErrorKind::usage, "--race goes with method sleb only: the others need every loss");
     }
-    CHECK(options.method != SelectionMethod::shortened_taylor);
+}
+
+// Shortened LLaMA's other criterion: nothing is changed, gradients of the dense model are scored.
+LayerOrder taylor_order(const Engine &engine, const Windows &windows,
+                        const LayerSelectionOptions &options) {
+    const Stopwatch watch;
+    LayerOrder order;
+    const TaylorScores taylor = taylor_scores(
+        engine.model(), windows.tokens, windows.n_ctx, engine.n_threads(), [&](double fraction) {
+            if (options.should_stop && options.should_stop()) {
+                throw Interrupted("interrupted");
+            }
+            if (options.on_progress) {
+                options.on_progress(fraction, order);
+            }
+        });
+    for (int layer : eligible_layers(options.method, options.plus,
+                                     engine.model().hparams().n_layers)) {
+        SelectionRound round;
+        round.layer = layer;
+        round.loss = taylor.scores[static_cast<size_t>(layer)];
+        order.rounds.push_back(round);
+    }
+    order.rounds = one_shot_order(order.rounds);
+    order.dense_loss = taylor.loss * static_cast<double>(windows.size());
+    // A forward and a backward pass.
+    order.n_layer_evaluations =
+        2 * static_cast<int64_t>(windows.size()) * engine.model().hparams().n_layers;
+    order.seconds = watch.elapsed_s();
+    return order;
 }
 
 }  // namespace
@@ -343,6 +373,9 @@ int n_layers_for(double sparsity, const LayerPlan &change, int n_layers) {
 LayerOrder select_layers(Engine &engine, const Windows &windows,
                          const LayerSelectionOptions &options) {
     check_options(options, engine.model().hparams().n_layers, windows.size());
+    if (options.method == SelectionMethod::shortened_taylor) {
+        return taylor_order(engine, windows, options);
+    }
     return Search(engine, windows, options).run();
 }
 

@@ -1,5 +1,5 @@
 // Which layers to remove, or to make selecting: SLEB's greedy search and Shortened LLaMA's one-shot
-// perplexity criterion, each for both kinds of change (docs/layer-selection.md). Loss: the sum over
+// perplexity and Taylor criteria, each for both kinds of change (docs/layer-selection.md). Loss: the sum over
 // calibration windows of the mean negative log-likelihood. Uses one sequence of the engine; throws
 // Error{usage} for options that cannot be, Error{format} when no loss is a number, Interrupted when
 // asked to stop.
@@ -56,7 +56,7 @@ struct LayerSelectionOptions {
     std::function<bool()> should_stop;  // asked between windows
 };
 
-// The order by the loss (sleb, shortened-ppl).
+// The order by the loss, or by the Taylor score.
 LayerOrder select_layers(Engine &engine, const Windows &windows,
                          const LayerSelectionOptions &options);
 

@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "engine/engine.h"
-#include "model/gguf_export.h"
+#include "model/export_model.h"
 #include "support/paths.h"
 #include "support/tiny_gguf.h"
 

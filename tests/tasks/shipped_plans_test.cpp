@@ -8,7 +8,7 @@
 #include <memory>
 
 #include "engine/engine.h"
-#include "model/gguf_export.h"
+#include "model/export_model.h"
 #include "model/gguf_file.h"
 #include "select/plan_text.h"
 #include "support/errors.h"

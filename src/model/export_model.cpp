@@ -1,4 +1,4 @@
-#include "model/gguf_export.h"
+#include "model/export_model.h"
 
 #include <ggml-cpp.h>
 #include <gguf.h>
@@ -139,6 +139,10 @@ void copy_tensor(Output &output, const FileBytes &bytes, const TensorInfo &info)
 }
 
 }  // namespace
+
+std::optional<std::string> plan_text_in(const std::string &gguf_path) {
+    return GgufFile(gguf_path).find_text(k_plan_key);
+}
 
 void export_gguf(const std::string &from, const std::string &to, const GgufChanges &changes) {
     const GgufFile file(from);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -35,11 +36,14 @@ size_t add_windows(Windows &windows, std::span<const int32_t> tokens, size_t max
 
 // The log-probability of each token of the window but the first, given all before it: one prefill
 // of the empty sequence, logits of all rows. log_probs[i] is that of tokens[i + 1].
+// on_logits sees the logits too.
 std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
-                                    std::span<const int32_t> tokens);
+                                    std::span<const int32_t> tokens,
+                                    const std::function<void(const LogitsBlock &)> &on_logits = {});
 
 // The mean negative log-likelihood of a window's tokens but the first. The sequence is cleared
 // first. NaN if the model's logits are not numbers. At least 2 tokens.
-double window_nll(Engine &engine, Sequence &sequence, std::span<const int32_t> tokens);
+double window_nll(Engine &engine, Sequence &sequence, std::span<const int32_t> tokens,
+                  const std::function<void(const LogitsBlock &)> &on_logits = {});
 
 }  // namespace orthorank

@@ -6,7 +6,9 @@
 
 #include "base/error.h"
 #include "base/progress.h"
+#include "cli/comparison_table.h"
 #include "cli/shared_options.h"
+#include "eval/streams.h"
 #include "model/vocab.h"
 #include "tasks/perplexity.h"
 
@@ -20,54 +22,105 @@ struct PerplexityArguments {
     std::string field = "text";
     std::vector<std::string> plans;
     bool no_dense = false;
+    bool with_kl = false;
+    std::string protocol;
+    std::string data_dir;
     int n_ctx = 2048;
     int n_windows = 0;
     std::string json;
 };
 
-std::vector<Plan> plans_of(const PerplexityArguments &arguments, const Model &model) {
-    std::vector<Plan> plans;
-    if (!arguments.no_dense) {
-        plans.push_back(dense_plan(model.hparams().n_layers));
-    }
-    for (const std::string &path : arguments.plans) {
-        plans.push_back(read_plan_for(model, path));
-    }
-    // Two files of one name in different folders: the paths tell them apart.
-    const size_t n_dense = plans.size() - arguments.plans.size();
-    std::vector<std::string> names(plans.size());
-    std::transform(plans.begin(), plans.end(), names.begin(),
-                   [](const Plan &plan) { return plan.name; });
-    for (size_t i = n_dense; i < plans.size(); ++i) {
-        if (std::count(names.begin(), names.end(), names[i]) > 1) {
-            plans[i].name = arguments.plans[i - n_dense];
-        }
-    }
-    return plans;
-}
-
-Windows windows_of(const PerplexityArguments &arguments, const Vocab &vocab) {
+// Texts that are averaged over together.
+struct TextSet {
+    std::string name;  // of the protocol's; empty for files
+    std::vector<std::string> files;
+    size_t n_documents = 0;  // the protocol's only, and how many it asks for
+    size_t n_wanted = 0;
+    size_t n_tokens = 0;
     Windows windows;
-    windows.n_ctx = arguments.n_ctx;
+};
+
+TextSet set_of_files(const PerplexityArguments &arguments, const Vocab &vocab) {
+    TextSet set;
+    set.files = arguments.files;
+    set.windows.n_ctx = arguments.n_ctx;
     size_t n_longest = 0;
     for (const std::string &file : arguments.files) {
         const std::vector<int32_t> tokens =
             vocab.tokenize(read_stream(file, arguments.field), /*add_special=*/true);
-        add_windows(windows, tokens, static_cast<size_t>(arguments.n_windows));
+        add_windows(set.windows, tokens, static_cast<size_t>(arguments.n_windows));
+        set.n_tokens += tokens.size();
         n_longest = std::max(n_longest, tokens.size());
     }
-    if (windows.size() == 0) {
+    if (set.windows.size() == 0) {
         fail(ErrorKind::limit,
              "no window of {} tokens: {} has only {} tokens; give more text or a smaller --ctx",
              arguments.n_ctx,
              arguments.files.size() == 1 ? arguments.files.front() : "the longest file", n_longest);
     }
-    return windows;
+    return set;
 }
 
-nlohmann::ordered_json result_json(const PerplexityResult &result, size_t n_windows,
+TextSet set_of_stream(const std::string &name, const TextStream &stream,
+                      const PerplexityArguments &arguments, const Vocab &vocab) {
+    TextSet set;
+    set.name = name;
+    set.files = {stream.file};
+    set.n_documents = stream.n_documents;
+    set.n_wanted = stream.n_wanted;
+    set.windows.n_ctx = arguments.n_ctx;
+    const std::vector<int32_t> tokens = vocab.tokenize(stream.text, /*add_special=*/true);
+    set.n_tokens = tokens.size();
+    size_t n = n_windows(tokens.size(), static_cast<size_t>(arguments.n_ctx), stream);
+    if (n == 0) {
+        fail(ErrorKind::limit, "no window of {} tokens: {} has only {} tokens", arguments.n_ctx,
+             stream.file, tokens.size());
+    }
+    if (arguments.n_windows > 0) {
+        n = std::min(n, static_cast<size_t>(arguments.n_windows));
+    }
+    add_windows(set.windows, tokens, n);
+    return set;
+}
+
+std::vector<TextSet> sets_of(const PerplexityArguments &arguments, const Vocab &vocab) {
+    if (arguments.protocol.empty()) {
+        return {set_of_files(arguments, vocab)};
+    }
+    return {set_of_stream("c4", c4_stream(arguments.data_dir), arguments, vocab),
+            set_of_stream("wikitext-2", wikitext2_stream(arguments.data_dir), arguments, vocab)};
+}
+
+void check_arguments(const PerplexityArguments &arguments) {
+    if (!arguments.protocol.empty() && arguments.protocol != "paper") {
+        fail(ErrorKind::usage, "unknown protocol '{}' (known: paper)", arguments.protocol);
+    }
+    if (arguments.files.empty() == arguments.protocol.empty()) {
+        fail(ErrorKind::usage, "name texts with --file, or give --protocol paper");
+    }
+    if (arguments.protocol.empty() != arguments.data_dir.empty()) {
+        fail(ErrorKind::usage, "--protocol and --data belong together");
+    }
+    if (arguments.with_kl && (arguments.no_dense || arguments.plans.empty())) {
+        fail(ErrorKind::usage, "--kl compares plans with the dense model: name a --plan, without "
+                               "--no-dense");
+    }
+}
+
+nlohmann::ordered_json divergence_json(const Divergence &divergence) {
+    return {{"mean", divergence.mean},         {"se", divergence.se},
+            {"median", divergence.median},     {"p90", divergence.p90},
+            {"p95", divergence.p95},           {"p99", divergence.p99},
+            {"max", divergence.max},           {"same_top", divergence.same_top},
+            {"n_rows", divergence.n_rows}};
+}
+
+nlohmann::ordered_json result_json(const PerplexityResult &result, const TextSet &set,
                                    bool has_dense) {
     nlohmann::ordered_json json;
+    if (!set.name.empty()) {
+        json["set"] = set.name;
+    }
     json["plan"] = plan_name_json(result.plan);
     json["ppl"] = result.ppl;
     json["nll"] = result.nll;
@@ -78,7 +131,7 @@ nlohmann::ordered_json result_json(const PerplexityResult &result, size_t n_wind
         json["ratio_to_dense"] = result.ratio;
         json["ratio_se"] = result.ratio_se;
     }
-    json["n_windows"] = n_windows;
+    json["n_windows"] = set.windows.size();
     json["n_targets"] = result.n_targets;
     json["effective_sparsity"] = result.plan.effective_sparsity();
     json["fraction_of_rows_computed"] = nullptr;
@@ -87,13 +140,11 @@ nlohmann::ordered_json result_json(const PerplexityResult &result, size_t n_wind
                                             static_cast<double>(result.n_rows_offered);
     }
     json["seconds"] = result.seconds;
+    if (result.divergence) {
+        json["kl"] = divergence_json(*result.divergence);
+    }
     json["window_nlls"] = result.window_nlls;
     return json;
-}
-
-std::string with_error(double value, double error, int n_digits) {
-    return std::isfinite(error) ? fmt::format("{:.{}f} ± {:.{}f}", value, n_digits, error, n_digits)
-                                : fmt::format("{:.{}f}", value, n_digits);
 }
 
 // fmt counts characters: columns stay straight with the sign in them.
@@ -115,19 +166,38 @@ void print_table(std::span<const PerplexityResult> results, bool has_dense) {
     }
 }
 
-void run_perplexity(const PerplexityArguments &arguments, const Argv &argv) {
-    if (arguments.no_dense && arguments.plans.empty()) {
-        fail(ErrorKind::usage, "--no-dense leaves nothing to run: name a --plan");
+void print_divergences(std::span<const PerplexityResult> results) {
+    ComparisonTable table;
+    table.header = {"KL divergence from dense", "mean", "median", "90%", "95%", "99%", "max",
+                    "same top token"};
+    for (const PerplexityResult &result : results.subspan(1)) {
+        const Divergence &kl = *result.divergence;
+        table.rows.push_back({result.plan.name, with_error(kl.mean, kl.se, 4),
+                              fmt::format("{:.4f}", kl.median), fmt::format("{:.4f}", kl.p90),
+                              fmt::format("{:.4f}", kl.p95), fmt::format("{:.4f}", kl.p99),
+                              fmt::format("{:.4f}", kl.max),
+                              fmt::format("{:.2f}%", 100.0 * kl.same_top)});
     }
-    check_json_path(arguments.json);
-    const std::unique_ptr<Model> model = load_model(arguments.model);
-    const std::vector<Plan> plans = plans_of(arguments, *model);
-    const Windows windows = windows_of(arguments, model->vocab());
-    const std::unique_ptr<Engine> engine = make_engine(*model, arguments.model, arguments.n_ctx);
-    Progress progress("perplexity");
+    fmt::print("{}", plain_text(table));
+}
+
+void print_set(const TextSet &set) {
+    if (set.name.empty()) {
+        fmt::print("{} windows of {} tokens\n", set.windows.size(), set.windows.n_ctx);
+        return;
+    }
+    const std::string of =
+        set.n_wanted > set.n_documents ? fmt::format(" of {}", set.n_wanted) : "";
+    fmt::print("{}: {}{} documents, {} tokens, {} windows of {} tokens\n", set.name,
+               set.n_documents, of, set.n_tokens, set.windows.size(), set.windows.n_ctx);
+}
+
+std::vector<PerplexityResult> run_set(const TextSet &set, const PerplexityArguments &arguments,
+                                      Engine &engine, std::span<const Plan> plans) {
+    Progress progress(set.name.empty() ? "perplexity" : set.name);
     progress.update(0.0);
-    const std::vector<PerplexityResult> results = perplexity(
-        *engine, windows, plans,
+    return perplexity(
+        engine, set.windows, plans,
         [&](size_t n_done, size_t n_all, std::span<const PerplexityResult> so_far) {
             std::string text;
             for (const PerplexityResult &result : so_far) {
@@ -136,17 +206,49 @@ void run_perplexity(const PerplexityArguments &arguments, const Argv &argv) {
                 }
             }
             progress.update(static_cast<double>(n_done) / static_cast<double>(n_all), text);
-        });
-    progress.finish();
-    nlohmann::ordered_json json = result_frame(argv, *model, engine.get(), arguments.model);
-    json["files"] = arguments.files;
-    json["results"] = nlohmann::ordered_json::array();
-    for (const PerplexityResult &result : results) {
-        json["results"].push_back(result_json(result, windows.size(), !arguments.no_dense));
+        },
+        arguments.with_kl);
+}
+
+nlohmann::ordered_json sets_json(std::span<const TextSet> sets) {
+    nlohmann::ordered_json json = nlohmann::ordered_json::array();
+    for (const TextSet &set : sets) {
+        json.push_back({{"set", set.name},
+                        {"file", set.files.front()},
+                        {"n_documents", set.n_documents},
+                        {"n_tokens", set.n_tokens},
+                        {"n_windows", set.windows.size()}});
     }
-    if (prints_text(arguments.json)) {
-        fmt::print("{} windows of {} tokens\n", windows.size(), windows.n_ctx);
-        print_table(results, !arguments.no_dense);
+    return json;
+}
+
+void run_perplexity(const PerplexityArguments &arguments, const Argv &argv) {
+    check_arguments(arguments);
+    check_json_path(arguments.json);
+    const std::unique_ptr<Model> model = load_model(arguments.model);
+    const bool has_dense = !arguments.no_dense;
+    const std::vector<Plan> plans = read_plans(*model, arguments.plans, has_dense);
+    const std::vector<TextSet> sets = sets_of(arguments, model->vocab());
+    const std::unique_ptr<Engine> engine = make_engine(*model, arguments.model, arguments.n_ctx);
+    nlohmann::ordered_json json = result_frame(argv, *model, engine.get(), arguments.model);
+    if (arguments.protocol.empty()) {
+        json["files"] = arguments.files;
+    } else {
+        json["sets"] = sets_json(sets);
+    }
+    json["results"] = nlohmann::ordered_json::array();
+    for (const TextSet &set : sets) {
+        const std::vector<PerplexityResult> results = run_set(set, arguments, *engine, plans);
+        for (const PerplexityResult &result : results) {
+            json["results"].push_back(result_json(result, set, has_dense));
+        }
+        if (prints_text(arguments.json)) {
+            print_set(set);
+            print_table(results, has_dense);
+            if (arguments.with_kl) {
+                print_divergences(results);
+            }
+        }
     }
     write_json(arguments.json, json);
 }
@@ -159,8 +261,13 @@ void add_perplexity(CLI::App &app, const Argv &argv) {
     const auto arguments = std::make_shared<PerplexityArguments>();
     PerplexityArguments &a = *arguments;
     command.add_option("-f,--file", a.files, "texts: raw, or JSON Lines (*.jsonl, *.json)")
-        ->required()
         ->type_name("FILE");
+    command
+        .add_option("--protocol", a.protocol,
+                    "'paper': C4 and WikiText-2 as the OrthoRank paper takes them, from --data")
+        ->type_name("NAME");
+    command.add_option("--data", a.data_dir, "folder with the data sets' files")->type_name("DIR");
+    command.add_flag("--kl", a.with_kl, "how far each plan's distributions are from the dense ones");
     command.add_option("--field", a.field, "the text's field in JSON Lines")
         ->capture_default_str()
         ->type_name("NAME");
@@ -172,7 +279,7 @@ void add_perplexity(CLI::App &app, const Argv &argv) {
         ->capture_default_str()
         ->check(CLI::Range(2, 1 << 30))
         ->type_name("N");
-    command.add_option("--windows", a.n_windows, "the first N windows of each file (default: all)")
+    command.add_option("--windows", a.n_windows, "the first N windows of each text (default: all)")
         ->check(CLI::Range(1, 1 << 30))
         ->type_name("N");
     add_model_options(command, a.model);

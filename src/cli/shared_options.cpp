@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 
@@ -137,6 +139,34 @@ Plan read_plan_for(const Model &model, const std::string &path) {
     return plan;
 }
 
+std::vector<Plan> read_plans(const Model &model, const std::vector<std::string> &paths,
+                             bool with_dense) {
+    if (!with_dense && paths.empty()) {
+        fail(ErrorKind::usage, "--no-dense leaves nothing to run: name a --plan");
+    }
+    std::vector<Plan> plans;
+    if (with_dense) {
+        plans.push_back(dense_plan(model.hparams().n_layers));
+    }
+    for (const std::string &path : paths) {
+        plans.push_back(read_plan_for(model, path));
+    }
+    // Two files of one name in different folders: the paths tell them apart.
+    const size_t n_dense = plans.size() - paths.size();
+    std::vector<std::string> names(plans.size());
+    std::transform(plans.begin(), plans.end(), names.begin(),
+                   [](const Plan &plan) { return plan.name; });
+    for (size_t i = n_dense; i < plans.size(); ++i) {
+        if (std::count(names.begin(), names.end(), names[i]) > 1) {
+            plans[i].name = paths[i - n_dense];
+        }
+        if (std::count(paths.begin(), paths.end(), paths[i - n_dense]) > 1) {
+            fail(ErrorKind::usage, "--plan {} is named twice", paths[i - n_dense]);
+        }
+    }
+    return plans;
+}
+
 std::string read_prompt(const CLI::Option &text, const CLI::Option &file) {
     if (text.count() > 0) {
         return text.as<std::string>();
@@ -214,6 +244,11 @@ void write_json(const std::string &path, const nlohmann::ordered_json &json) {
     } else if (!path.empty()) {
         write_file_atomically(path, json_text(json));
     }
+}
+
+std::string with_error(double value, double error, int n_digits) {
+    return std::isfinite(error) ? fmt::format("{:.{}f} ± {:.{}f}", value, n_digits, error, n_digits)
+                                : fmt::format("{:.{}f}", value, n_digits);
 }
 
 std::string bytes_text(int64_t n_bytes) {

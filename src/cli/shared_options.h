@@ -41,6 +41,11 @@ void add_sparsity_option(CLI::App &command, std::vector<std::string> &plans);
 // one. Throws as read_plan, check_plan_fits and plan_for_sparsity do.
 Plan read_plan_for(const Model &model, const std::string &path);
 
+// Several of them to compare, the dense plan first if wanted; those of one name are told apart by
+// their paths. Throws Error{usage} when there is none, or a file is named twice.
+std::vector<Plan> read_plans(const Model &model, const std::vector<std::string> &paths,
+                             bool with_dense);
+
 // The text of -p, or of the file -f, or standard input if neither was given. One line end at the
 // end of a file or of standard input is dropped: editors put it there.
 std::string read_prompt(const CLI::Option &text, const CLI::Option &file);
@@ -60,6 +65,9 @@ void check_json_path(const std::string &path);
 
 // Writes to the file, or to standard output for "-". Nothing for an empty path.
 void write_json(const std::string &path, const nlohmann::ordered_json &json);
+
+// "12.34 ± 0.56", or "12.34" where there is no error.
+std::string with_error(double value, double error, int n_digits);
 
 // Whether standard output is free for people to read.
 inline bool prints_text(const std::string &json_path) {

@@ -38,6 +38,8 @@ struct Chunk {
     std::span<const float> hidden;  // [n_embd, n_rows], instead of tokens when first_layer > 0
     Phase phase = Phase::prefill;
     Outputs outputs = Outputs::last;
+    // With Outputs::all: the rows from this one on. What only earlier rows need is not computed.
+    int64_t first_output_row = 0;
 
     size_t n_rows(int n_embd) const {
         return hidden.empty() ? tokens.size() : hidden.size() / static_cast<size_t>(n_embd);

@@ -390,7 +390,7 @@ bool ForwardPass::wants_output(const RowRef &ref) const {
         return ref.row + 1 ==
                static_cast<int32_t>(chunk.n_rows(engine_.model.hparams().n_embd));
     }
-    return chunk.outputs == Outputs::all;
+    return chunk.outputs == Outputs::all && ref.row >= chunk.first_output_row;
 }
 
 std::vector<RowRef> ForwardPass::outputs_in(int first, int end) const {

@@ -51,6 +51,22 @@ void target_log_probs(const float *logits, int n_vocab, std::span<const int32_t>
     (void)n_threads;
 }
 
+double kl_divergence(std::span<const float> p_logits, std::span<const float> q_logits) {
+    const auto p_lse = static_cast<float>(log_sum_exp(p_logits));
+    const auto q_lse = static_cast<float>(log_sum_exp(q_logits));
+    double sum = 0;
+    for (size_t first = 0; first < p_logits.size(); first += k_block) {
+        const size_t end = std::min(p_logits.size(), first + k_block);
+        float block = 0;
+        for (size_t i = first; i < end; ++i) {
+            const float log_p = p_logits[i] - p_lse;
+            block += std::exp(log_p) * (log_p - (q_logits[i] - q_lse));
+        }
+        sum += static_cast<double>(block);
+    }
+    return std::max(sum, 0.0);
+}
+
 int32_t argmax(std::span<const float> row) {
     return static_cast<int32_t>(std::max_element(row.begin(), row.end()) - row.begin());
 }

@@ -16,6 +16,10 @@ double log_sum_exp(std::span<const float> row);
 void target_log_probs(const float *logits, int n_vocab, std::span<const int32_t> targets,
                       int n_threads, std::span<float> log_probs);
 
+// sum p (log p - log q) over the vocabulary, where p and q are the softmax of two rows of logits:
+// the Kullback-Leibler divergence of q from p, in nats. Not below 0.
+double kl_divergence(std::span<const float> p_logits, std::span<const float> q_logits);
+
 // Index of the largest logit; the lowest index wins ties.
 int32_t argmax(std::span<const float> row);
 

@@ -10,11 +10,12 @@ namespace orthorank {
 
 namespace {
 
-void run_window(Engine &engine, std::span<const int32_t> tokens, PerplexityResult &result) {
+void run_window(Engine &engine, std::span<const int32_t> tokens, PerplexityResult &result,
+                const std::function<void(const LogitsBlock &)> &on_logits) {
     const Stopwatch watch;
     // Nothing is decoded, so policies that cannot decode are welcome.
     Sequence sequence = engine.new_sequence(result.plan, Apply::prefill);
-    result.window_nlls.push_back(window_nll(engine, sequence, tokens));
+    result.window_nlls.push_back(window_nll(engine, sequence, tokens, {}, on_logits));
     result.seconds += watch.elapsed_s();
     result.n_targets += static_cast<int64_t>(tokens.size()) - 1;
     result.n_rows_offered += sequence.n_rows_offered();
@@ -37,7 +38,7 @@ void compare(PerplexityResult &result, const PerplexityResult &first) {
 
 std::vector<PerplexityResult> perplexity(Engine &engine, const Windows &windows,
                                          std::span<const Plan> plans,
-                                         const OnPerplexity &on_window) {
+                                         const OnPerplexity &on_window, bool with_divergence) {
     if (windows.size() == 0) {
         fail(ErrorKind::limit, "the text is shorter than one window of {} tokens", windows.n_ctx);
     }
@@ -45,17 +46,29 @@ std::vector<PerplexityResult> perplexity(Engine &engine, const Windows &windows,
     for (size_t i = 0; i < plans.size(); ++i) {
         results[i].plan = plans[i];
     }
+    std::optional<DivergenceMeter> meter;
+    if (with_divergence) {
+        meter.emplace(static_cast<size_t>(windows.n_ctx), engine.model().hparams().n_vocab,
+                      plans.size(), engine.n_threads());
+    }
     size_t n_done = 0;
     for (size_t w = 0; w < windows.size(); ++w) {
-        for (PerplexityResult &result : results) {
-            run_window(engine, windows.window(w), result);
+        for (size_t i = 0; i < plans.size(); ++i) {
+            std::function<void(const LogitsBlock &)> on_logits;
+            if (meter) {
+                on_logits = [&meter, i](const LogitsBlock &block) { meter->add(i, block); };
+            }
+            run_window(engine, windows.window(w), results[i], on_logits);
             if (on_window) {
                 on_window(++n_done, windows.size() * plans.size(), results);
             }
         }
     }
-    for (PerplexityResult &result : results) {
-        compare(result, results.front());
+    for (size_t i = 0; i < plans.size(); ++i) {
+        compare(results[i], results.front());
+        if (meter) {
+            results[i].divergence = meter->result(i);
+        }
     }
     return results;
 }

@@ -5,11 +5,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "engine/engine.h"
+#include "tasks/divergence.h"
 #include "tasks/windows.h"
 
 namespace orthorank {
@@ -33,6 +35,7 @@ struct PerplexityResult {
     int64_t n_targets = 0;
     int64_t n_rows_offered = 0;  // to selecting layers, and how many they computed
     int64_t n_rows_computed = 0;
+    std::optional<Divergence> divergence;  // from the first plan, if asked for
 };
 
 // After each window of each plan: how many of all are done, and the results so far (means only).
@@ -41,8 +44,11 @@ using OnPerplexity =
 
 // One result per plan, in their order. The engine needs one free sequence and a context of
 // windows.n_ctx. Throws Error{limit} when there is no window.
+// with_divergence: also how far each plan's distributions are from the first plan's, which takes
+// memory for one window of its logits (n_ctx * n_vocab floats).
 std::vector<PerplexityResult> perplexity(Engine &engine, const Windows &windows,
                                          std::span<const Plan> plans,
-                                         const OnPerplexity &on_window = {});
+                                         const OnPerplexity &on_window = {},
+                                         bool with_divergence = false);
 
 }  // namespace orthorank

@@ -33,7 +33,8 @@ size_t add_windows(Windows &windows, std::span<const int32_t> tokens, size_t max
 }
 
 std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
-                                    std::span<const int32_t> tokens, const WindowStart &start) {
+                                    std::span<const int32_t> tokens, const WindowStart &start,
+                                    const OnWindowLogits &on_logits) {
     CHECK(sequence.n_past() == 0 && tokens.size() >= 2);
     // Row i predicts token i + 1; the last row predicts nothing.
     std::vector<int32_t> targets(tokens.begin() + 1, tokens.end());
@@ -54,6 +55,9 @@ std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
         const auto n = static_cast<size_t>(block.n_rows);
         target_log_probs(block.logits, block.n_vocab, std::span(targets).subspan(first, n),
                          engine.n_threads(), std::span(log_probs).subspan(first, n));
+        if (on_logits) {
+            on_logits(block);
+        }
     };
     engine.forward(std::span(&chunk, 1), options);
     log_probs.pop_back();
@@ -61,10 +65,10 @@ std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
 }
 
 double window_nll(Engine &engine, Sequence &sequence, std::span<const int32_t> tokens,
-                  const WindowStart &start) {
+                  const WindowStart &start, const OnWindowLogits &on_logits) {
     sequence.clear();
     double sum = 0;
-    for (float log_prob : window_log_probs(engine, sequence, tokens, start)) {
+    for (float log_prob : window_log_probs(engine, sequence, tokens, start, on_logits)) {
         sum -= static_cast<double>(log_prob);
     }
     return sum / static_cast<double>(tokens.size() - 1);

@@ -224,6 +224,31 @@ TEST_P(BatchTest, ResumedTogetherIsOneByOne) {
     }
 }
 
+// Logits of the last rows only are those that all rows' logits have there.
+TEST_P(BatchTest, OutputsFromARowOn) {
+    const size_t n_vocab = static_cast<size_t>(model_.hparams().n_vocab);
+    for (const int chunk_rows : {512, 16}) {
+        Engine engine(model_, options(2, chunk_rows));
+        for (const Plan &plan : {dense_plan(n_layers_), select_plan(n_layers_, {1, n_layers_ - 1},
+                                                                    0.5)}) {
+            Sequence whole = engine.new_sequence(plan);
+            const auto tokens = random_tokens(40, 61);
+            const Logits all = run(engine, whole, tokens);
+            whole.clear();
+            Sequence other = engine.new_sequence(plan);
+            std::vector<Chunk> batch = {chunk_of(whole, tokens), chunk_of(other, tokens)};
+            batch[0].first_output_row = 29;
+            batch[1].first_output_row = 40;
+            const std::vector<Logits> logits = run_batch(engine, batch);
+            ASSERT_EQ(logits[0].size(), 11 * n_vocab);
+            EXPECT_TRUE(nmse_below(k_nmse_f32, logits[0],
+                                   std::span(all).subspan(29 * n_vocab)));
+            EXPECT_TRUE(logits[1].empty());
+            EXPECT_EQ(other.n_past(), 40);
+        }
+    }
+}
+
 // A chunk without rows is a sequence that stays as it is.
 TEST_P(BatchTest, EmptyChunksAreIgnored) {
     Engine engine(model_, options(3));

@@ -1,0 +1,262 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+
+#include "base/error.h"
+#include "base/progress.h"
+#include "cli/comparison_table.h"
+#include "cli/shared_options.h"
+#include "eval/longbench_scores.h"
+#include "eval/text.h"
+#include "model/vocab.h"
+#include "tasks/longbench_run.h"
+
+namespace orthorank {
+
+namespace {
+
+using json = nlohmann::ordered_json;
+
+struct LongBenchArguments {
+    ModelArguments model;
+    std::string sets;
+    LongBenchOptions options;
+    size_t limit = 0;
+    std::string output;
+    std::vector<std::string> plans;
+    bool no_dense = false;
+    std::vector<std::string> score;
+    bool with_levenshtein = false;
+    std::string json;
+};
+
+Similarity similarity_of(const LongBenchArguments &arguments) {
+    return arguments.with_levenshtein ? Similarity::levenshtein : Similarity::difflib;
+}
+
+void check_arguments(const LongBenchArguments &arguments) {
+    if (arguments.score.empty() == arguments.sets.empty()) {
+        fail(ErrorKind::usage, "name sets to run with --sets, or files to score with --score");
+    }
+    if (!arguments.sets.empty() && (arguments.options.data_dir.empty() || arguments.output.empty())) {
+        fail(ErrorKind::usage, "--sets needs --data and --output");
+    }
+}
+
+// ---- scoring of files, which needs no model
+
+void score_files(const LongBenchArguments &arguments, const Argv &argv) {
+    json result;
+    result["command"] = argv;
+    result["results"] = json::array();
+    ComparisonTable table;
+    table.header = {"file", "records", "score"};
+    for (const std::string &path : arguments.score) {
+        const LongBenchSet &set = longbench_set(std::filesystem::path(path).stem().string());
+        const std::vector<Prediction> predictions = read_predictions(path);
+        const double score = longbench_set_score(set, predictions, similarity_of(arguments));
+        result["results"].push_back({{"set", set.name},
+                                     {"file", path},
+                                     {"n_records", predictions.size()},
+                                     {"is_complete", predictions.size() == set.n_records},
+                                     {"score", score}});
+        table.rows.push_back({path,
+                              fmt::format("{} of {}", predictions.size(), set.n_records),
+                              fmt::format("{:.2f}", score)});
+    }
+    if (prints_text(arguments.json)) {
+        fmt::print("{}", plain_text(table));
+    }
+    write_json(arguments.json, result);
+}
+
+// ---- running
+
+// Named sets must have data; of "all" those without are left out, and said so.
+std::vector<LongBenchTask> read_tasks(const LongBenchArguments &arguments, const Model &model,
+                                      const LongBenchOptions &options) {
+    const int n_ctx = model.hparams().n_ctx_train;
+    std::vector<LongBenchTask> tasks;
+    if (arguments.sets != "all") {
+        for (const std::string &name : split_at(arguments.sets, ',')) {
+            tasks.push_back(
+                read_longbench_task(longbench_set(strip(name)), options, model.vocab(), n_ctx));
+        }
+        return tasks;
+    }
+    std::string missing;
+    for (const LongBenchSet &set : longbench_sets()) {
+        try {
+            tasks.push_back(read_longbench_task(set, options, model.vocab(), n_ctx));
+        } catch (const Error &error) {
+            if (error.kind() != ErrorKind::file) {
+                throw;
+            }
+            missing += fmt::format("{}{}", missing.empty() ? "" : ", ", set.name);
+        }
+    }
+    if (tasks.empty()) {
+        fail(ErrorKind::file, "{} has no LongBench set (wanted: longbench/NAME.jsonl for {})",
+             options.data_dir, missing);
+    }
+    if (!missing.empty()) {
+        fmt::print(stderr, "left out, no data in {}: {}\n", options.data_dir, missing);
+    }
+    return tasks;
+}
+
+json run_of(const Model &model, const LongBenchArguments &arguments,
+            const LongBenchOptions &options) {
+    return {{"model", model.fingerprint()},
+            {"file_type", model.file_type()},
+            {"kv_type", arguments.model.kv_type},
+            {"max_length", options.max_length},
+            {"cleans_spaces", options.cleans_spaces}};
+}
+
+std::string records_text(const LongBenchTask &task) {
+    return task.data.is_complete
+               ? fmt::format("{}", task.prompts.size())
+               : fmt::format("{} of {}", task.prompts.size(), task.set->n_records);
+}
+
+void print_scores(std::span<const LongBenchTask> tasks, std::span<const Plan> plans,
+                  std::span<const double> scores, size_t max_length) {
+    fmt::print("prompts of at most {} tokens, the middle cut out; no chat template\n", max_length);
+    ComparisonTable table;
+    table.header = {"set", "records", "cut"};
+    for (const Plan &plan : plans) {
+        table.header.push_back(plan.name);
+    }
+    std::vector<double> sums(plans.size(), 0.0);
+    for (size_t t = 0; t < tasks.size(); ++t) {
+        table.rows.push_back({std::string(tasks[t].set->name), records_text(tasks[t]),
+                              fmt::format("{}", tasks[t].n_cut)});
+        for (size_t p = 0; p < plans.size(); ++p) {
+            const double score = scores[t * plans.size() + p];
+            sums[p] += score;
+            table.rows.back().push_back(fmt::format("{:.2f}", score));
+        }
+    }
+    table.rows.push_back({"mean", "", ""});
+    for (const double sum : sums) {
+        table.rows.back().push_back(
+            fmt::format("{:.2f}", sum / static_cast<double>(tasks.size())));
+    }
+    fmt::print("{}", plain_text(table));
+}
+
+json result_json(const LongBenchTask &task, const Plan &plan, double score,
+                 const std::string &file) {
+    return {{"set", task.set->name},
+            {"plan", plan_name_json(plan)},
+            {"effective_sparsity", plan.effective_sparsity()},
+            {"n_records", task.prompts.size()},
+            {"is_complete", task.data.is_complete},
+            {"n_cut", task.n_cut},
+            {"score", score},
+            {"predictions", file}};
+}
+
+std::vector<std::vector<Prediction>> predict(const LongBenchArguments &arguments, Engine &engine,
+                                             std::span<const LongBenchTask> tasks,
+                                             std::span<const Plan> plans, const json &made_by) {
+    Progress progress("longbench");
+    progress.update(0.0);
+    LongBenchRun run;
+    run.output_dir = arguments.output;
+    run.run = made_by;
+    run.cleans_spaces = arguments.options.cleans_spaces;
+    run.on_progress = [&](size_t n_done, size_t n_all, std::string_view set) {
+        progress.update(static_cast<double>(n_done) / static_cast<double>(n_all), set);
+    };
+    return run_longbench(engine, tasks, plans, run);
+}
+
+void run_sets(const LongBenchArguments &arguments, const Argv &argv) {
+    for (const std::string &name : split_at(arguments.sets, ',')) {
+        if (arguments.sets != "all") {
+            longbench_set(strip(name));  // throws for an unknown one before the model is loaded
+        }
+    }
+    const std::unique_ptr<Model> model = load_model(arguments.model);
+    const std::vector<Plan> plans = read_plans(*model, arguments.plans, !arguments.no_dense);
+    LongBenchOptions options = arguments.options;
+    if (options.max_length == 0) {
+        options.max_length = default_max_length(model->hparams().n_ctx_train);
+    }
+    if (arguments.limit > 0) {
+        options.limit = arguments.limit;
+    }
+    const std::vector<LongBenchTask> tasks = read_tasks(arguments, *model, options);
+    const std::unique_ptr<Engine> engine =
+        make_engine(*model, arguments.model, longbench_context(tasks));
+    const std::vector<std::vector<Prediction>> predictions =
+        predict(arguments, *engine, tasks, plans, run_of(*model, arguments, options));
+
+    json result = result_frame(argv, *model, engine.get(), arguments.model);
+    result["max_length"] = options.max_length;
+    result["results"] = json::array();
+    std::vector<double> scores;
+    for (size_t a = 0; a < predictions.size(); ++a) {
+        const LongBenchTask &task = tasks[a / plans.size()];
+        const Plan &plan = plans[a % plans.size()];
+        scores.push_back(
+            longbench_set_score(*task.set, predictions[a], similarity_of(arguments)));
+        result["results"].push_back(result_json(
+            task, plan, scores.back(), prediction_path(arguments.output, plan, *task.set)));
+    }
+    if (prints_text(arguments.json)) {
+        print_scores(tasks, plans, scores, options.max_length);
+    }
+    write_json(arguments.json, result);
+}
+
+void run_longbench_command(const LongBenchArguments &arguments, const Argv &argv) {
+    check_arguments(arguments);
+    if (arguments.score.empty()) {
+        run_sets(arguments, argv);
+    } else {
+        score_files(arguments, argv);
+    }
+}
+
+}  // namespace
+
+void add_longbench(CLI::App &app, const Argv &argv) {
+    CLI::App &command = *app.add_subcommand(
+        "longbench", "LongBench: predictions of plans beside the dense model, and their scores");
+    const auto arguments = std::make_shared<LongBenchArguments>();
+    LongBenchArguments &a = *arguments;
+    command.add_option("--sets", a.sets, "sets, parted by commas; 'all': those there is data for")
+        ->type_name("NAMES");
+    command.add_option("--data", a.options.data_dir, "folder with the sets' files")
+        ->type_name("DIR");
+    command.add_option("--output", a.output, "predictions go to DIR/PLAN/SET.jsonl")
+        ->type_name("DIR");
+    command
+        .add_option("--max-length", a.options.max_length,
+                    "tokens of a prompt; what is beyond is cut out of its middle (default: 7500 "
+                    "for a context of 8192, and so on)")
+        ->check(CLI::Range(2, 1 << 30))
+        ->type_name("N");
+    command.add_option("--limit", a.limit, "the first N records of each set")
+        ->check(CLI::Range(1, 1 << 30))
+        ->type_name("N");
+    command.add_flag("--clean-spaces", a.options.cleans_spaces,
+                     "decode as tokenizers with clean_up_tokenization_spaces do (Llama 3)");
+    command.add_option("--plan", a.plans, "plan file to compare; may be given several times")
+        ->type_name("FILE");
+    command.add_flag("--no-dense", a.no_dense, "leave out the dense model");
+    command.add_option("--score", a.score, "score files of predictions, each named SET.jsonl")
+        ->type_name("FILE");
+    command.add_flag("--levenshtein", a.with_levenshtein,
+                     "code similarity as fuzzywuzzy has it with python-Levenshtein installed");
+    add_model_options(command, a.model);
+    add_json_option(command, a.json);
+    command.callback([arguments, &argv] { run_longbench_command(*arguments, argv); });
+}
+
+}  // namespace orthorank

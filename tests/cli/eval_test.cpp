@@ -1,0 +1,177 @@
+// `orthorank eval` on tiny models and data files: what it prints, how it fails, how it resumes.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "support/paths.h"
+#include "support/program.h"
+#include "support/tiny_gguf.h"
+
+namespace orthorank::test {
+namespace {
+
+using nlohmann::json;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+using testing::SizeIs;
+using testing::StartsWith;
+
+constexpr const char *k_plan = R"({"format": "orthorank-plan", "version": 1,
+    "model": {"n_layers": 3}, "layers": [{"index": 1, "action": "select", "ratio": 0.4}]})";
+
+class EvalCommand : public testing::Test {
+ protected:
+    EvalCommand() : model_(dir_.file("m.gguf")), plan_(dir_.file("plan.json")) {
+        write_tiny_gguf(tiny_llama(), model_);
+        write_bytes(plan_, k_plan);
+        std::filesystem::create_directory(dir_.path() / "piqa");
+        std::string goals;
+        for (int i = 0; i < 8; ++i) {
+            goals += R"({"goal": "go )" + std::string(static_cast<size_t>(i + 1), 'a') +
+                     R"(", "sol1": "the dog sleeps", "sol2": "a fox"})" + "\n";
+        }
+        write_bytes(dir_.file("piqa/valid.jsonl"), goals);
+        write_bytes(dir_.file("piqa/valid-labels.lst"), "0\n1\n0\n0\n1\n1\n0\n1\n");
+        write_bytes(dir_.file("winogrande_xl-validation.jsonl"),
+                    R"({"sentence": "the dog bit _ .", "option1": "me", "option2": "you", "answer": "1"})"
+                    "\n");
+        write_bytes(dir_.file("TruthfulQA.csv"),
+                    "Question,Correct Answers,Incorrect Answers\nwhy?,a; b,c\nwho?,me,you\n");
+    }
+
+    ProgramResult run(std::vector<std::string> arguments) const {
+        arguments.insert(arguments.begin(), {"eval", "--data", dir_.path().string()});
+        arguments.insert(arguments.end(), {"-m", model_, "--threads", "1"});
+        return run_program(ORTHORANK_PROGRAM, arguments);
+    }
+    json run_json(std::vector<std::string> arguments) const {
+        arguments.insert(arguments.end(), {"--json", "-"});
+        const ProgramResult result = run(arguments);
+        EXPECT_EQ(result.exit_code, 0) << result.err;
+        return json::parse(result.out, nullptr, false);
+    }
+    void expect_failure(int exit_code, const std::string &part,
+                        const std::vector<std::string> &arguments) const {
+        const ProgramResult result = run(arguments);
+        EXPECT_EQ(result.exit_code, exit_code) << result.err;
+        EXPECT_THAT(result.err, AllOf(StartsWith("orthorank: "), HasSubstr(part)));
+        EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+    }
+
+    TempDir dir_;
+    std::string model_;
+    std::string plan_;
+};
+
+TEST_F(EvalCommand, ComparesPlansWithDense) {
+    const json result = run_json({"--tasks", "piqa,winogrande", "--plan", plan_});
+    ASSERT_THAT(result["results"], SizeIs(4));
+    EXPECT_EQ(result["tasks"][0]["n_docs"], 8);
+    EXPECT_THAT(result["tasks"][0]["files"][0].get<std::string>(), HasSubstr("valid.jsonl"));
+    const json &dense = result["results"][0];
+    EXPECT_EQ(dense["task"], "piqa");
+    EXPECT_TRUE(dense["plan"].is_null());
+    EXPECT_EQ(dense["metric"], "acc_norm");
+    EXPECT_EQ(dense["value"], dense["metrics"]["acc_norm"]["value"]);
+    EXPECT_TRUE(dense["difference"].is_null());
+    const json &plan = result["results"][1];
+    EXPECT_EQ(plan["plan"], "plan.json");
+    EXPECT_NEAR(plan["difference"].get<double>(),
+                plan["value"].get<double>() - dense["value"].get<double>(), 1e-12);
+    EXPECT_NEAR(plan["effective_sparsity"].get<double>(), 0.2, 1e-12);
+    EXPECT_EQ(result["results"][2]["metric"], "acc");
+    EXPECT_TRUE(result["results"][2]["se"].is_null()) << "one document has no spread";
+}
+
+TEST_F(EvalCommand, TableAndMarkdown) {
+    const ProgramResult table = run({"--tasks", "piqa", "--plan", plan_});
+    EXPECT_EQ(table.exit_code, 0) << table.err;
+    EXPECT_THAT(table.out, AllOf(HasSubstr("piqa"), HasSubstr("dense"), HasSubstr("±"),
+                                 HasSubstr("  - dense"), Not(HasSubstr("mean of five"))));
+    const ProgramResult markdown = run({"--tasks", "piqa", "--markdown", "-"});
+    EXPECT_THAT(markdown.out, StartsWith("| plan | sparsity | piqa |\n|---|---:|---:|\n| dense |"));
+    EXPECT_EQ(run({"--tasks", "piqa", "--no-dense", "--plan", plan_}).out.find("dense"),
+              std::string::npos);
+}
+
+TEST_F(EvalCommand, ChoosesDocuments) {
+    const std::string samples = dir_.file("s.jsonl");
+    EXPECT_EQ(run_json({"--tasks", "piqa", "--docs", "3,1,5-6", "--limit", "3", "--samples",
+                        samples})["results"][0]["n_docs"],
+              3);
+    const std::string lines = read_bytes(samples);
+    EXPECT_EQ(std::count(lines.begin(), lines.end(), '\n'), 3);
+    const json first = json::parse(lines.substr(0, lines.find('\n')));
+    EXPECT_EQ(first["task"], "piqa");
+    EXPECT_EQ(first["doc"], 1);
+    EXPECT_EQ(first["plan"], "dense");
+    EXPECT_THAT(first["ll"], SizeIs(2));
+    EXPECT_EQ(first["gold"], 1);
+}
+
+TEST_F(EvalCommand, SharingChangesNothing) {
+    const json shared = run_json({"--tasks", "piqa", "--plan", plan_});
+    const json alone = run_json({"--tasks", "piqa", "--plan", plan_, "--no-sharing"});
+    EXPECT_EQ(shared["results"], alone["results"]);
+}
+
+TEST_F(EvalCommand, ResumesToTheSameBits) {
+    const std::string samples = dir_.file("s.jsonl");
+    const std::vector<std::string> arguments = {"--tasks",   "piqa,truthfulqa-gen",
+                                                "--plan",    plan_,
+                                                "--samples", samples,
+                                                "--parallel", "4"};
+    const json whole = run_json(arguments);
+    const std::string lines = read_bytes(samples);
+    // Cut within a line, within a batch.
+    for (const size_t n : {lines.size() / 2, lines.size() - 5, size_t{3}}) {
+        write_bytes(samples, lines.substr(0, n));
+        EXPECT_EQ(run_json(arguments)["results"], whole["results"]);
+        EXPECT_EQ(read_bytes(samples), lines) << n;
+    }
+    EXPECT_THAT(run(arguments).err, HasSubstr("going on after 20 samples"));
+    // Another plan of the same name is another run; one more plan is not.
+    write_bytes(dir_.file("more.json"), k_plan);
+    EXPECT_EQ(run({"--tasks", "piqa", "--plan", dir_.file("more.json"), "--samples", samples})
+                  .exit_code,
+              0);
+    std::string other = k_plan;
+    other.replace(other.find("0.4"), 3, "0.5");
+    write_bytes(plan_, other);
+    expect_failure(2, "another run, whose plan plan.json differs", arguments);
+    std::filesystem::remove(samples + ".run.json");
+    expect_failure(2, "name another file", arguments);
+}
+
+TEST_F(EvalCommand, AnswersAreScored) {
+    const json result = run_json({"--tasks", "truthfulqa-gen", "--limit", "1"})["results"][0];
+    EXPECT_EQ(result["metric"], "bleu_max");
+    EXPECT_GE(result["value"].get<double>(), 0);
+    EXPECT_TRUE(result["metrics"].contains("bleu_acc"));
+    EXPECT_TRUE(result["metrics"].contains("bleu_diff"));
+}
+
+TEST_F(EvalCommand, Failures) {
+    expect_failure(2, "--tasks", {});
+    expect_failure(2, "unknown task 'dance'", {"--tasks", "piqa,dance"});
+    expect_failure(2, "truthfulqa-gen", {"--tasks", "dance"});
+    expect_failure(1, "hellaswag", {"--tasks", "hellaswag"});
+    expect_failure(2, "99", {"--tasks", "piqa", "--docs", "99"});
+    expect_failure(2, "--limit", {"--tasks", "piqa", "--limit", "0"});
+    expect_failure(2, "--no-dense", {"--tasks", "piqa", "--no-dense"});
+    expect_failure(2, "named twice", {"--tasks", "piqa", "--plan", plan_, "--plan", plan_});
+    expect_failure(2, "standard output", {"--tasks", "piqa", "--json", "-", "--markdown", "-"});
+    expect_failure(1, "piqa: document 0 has ", {"--tasks", "piqa", "--ctx", "8"});
+    write_bytes(dir_.file("TruthfulQA.csv"), "Question,Answers\nwhy?,a\n");
+    expect_failure(1, "TruthfulQA.csv", {"--tasks", "truthfulqa-gen"});
+    const std::string piqa = dir_.file("piqa/valid.jsonl");
+    write_bytes(piqa, "{\"goal\": \"a\", \"sol1\": \"b\", \"sol2\": \"c\"}\n{\"goal\": \"a\"}\n");
+    expect_failure(1, "valid.jsonl:2: ", {"--tasks", "piqa"});
+}
+
+}  // namespace
+}  // namespace orthorank::test

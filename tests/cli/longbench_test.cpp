@@ -1,0 +1,160 @@
+// `orthorank longbench` and the perplexity options of the paper's protocol, on tiny models and
+// data files.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "support/paths.h"
+#include "support/program.h"
+#include "support/tiny_gguf.h"
+
+namespace orthorank::test {
+namespace {
+
+using nlohmann::json;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::SizeIs;
+using testing::StartsWith;
+
+constexpr const char *k_plan = R"({"format": "orthorank-plan", "version": 1,
+    "model": {"n_layers": 3}, "layers": [{"index": 1, "action": "select", "ratio": 0.4}]})";
+
+class DataCommands : public testing::Test {
+ protected:
+    DataCommands() : model_(dir_.file("m.gguf")), plan_(dir_.file("plan.json")) {
+        write_tiny_gguf(tiny_llama(), model_);
+        write_bytes(plan_, k_plan);
+        for (const char *name : {"longbench", "c4", "wikitext-2-raw"}) {
+            std::filesystem::create_directory(dir_.path() / name);
+        }
+        std::string records;
+        for (int i = 0; i < 3; ++i) {
+            records += R"({"input": "who?", "context": ")" + std::string(300, 'a') +
+                       R"( the dog", "answers": ["the dog", "dog"], "length": 4,)"
+                       R"( "all_classes": null, "_id": "x", "dataset": "hotpotqa"})" "\n";
+        }
+        write_bytes(dir_.file("longbench/hotpotqa.first3.jsonl"), records);
+        write_bytes(dir_.file("longbench/samsum.jsonl"), records);
+        write_bytes(dir_.file("c4/c4-validation.00000.first1000.jsonl"),
+                    "{\"text\": \"the quick brown fox\"}\n{\"text\": \"jumps over the dog\"}\n");
+        write_bytes(dir_.file("wikitext-2-raw/wiki.test.raw"), " = a = \n \n the fox and the dog\n");
+    }
+
+    ProgramResult run(std::vector<std::string> arguments) const {
+        arguments.insert(arguments.end(), {"-m", model_, "--threads", "1"});
+        return run_program(ORTHORANK_PROGRAM, arguments);
+    }
+    json run_json(std::vector<std::string> arguments) const {
+        arguments.insert(arguments.end(), {"--json", "-"});
+        const ProgramResult result = run(arguments);
+        EXPECT_EQ(result.exit_code, 0) << result.err;
+        return json::parse(result.out, nullptr, false);
+    }
+    void expect_failure(int exit_code, const std::string &part,
+                        const std::vector<std::string> &arguments) const {
+        const ProgramResult result = run(arguments);
+        EXPECT_EQ(result.exit_code, exit_code) << result.err;
+        EXPECT_THAT(result.err, AllOf(StartsWith("orthorank: "), HasSubstr(part)));
+        EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+    }
+    std::string data() const { return dir_.path().string(); }
+    std::vector<std::string> longbench(const std::string &sets) const {
+        return {"longbench", "--sets", sets, "--data", data(), "--output", dir_.file("pred"),
+                "--plan",    plan_,    "--max-length", "200"};
+    }
+
+    TempDir dir_;
+    std::string model_;
+    std::string plan_;
+};
+
+TEST_F(DataCommands, LongBenchWritesAndScoresPredictions) {
+    const json result = run_json(longbench("hotpotqa,samsum"));
+    ASSERT_THAT(result["results"], SizeIs(4));
+    EXPECT_EQ(result["max_length"], 200);
+    EXPECT_EQ(result["results"][0]["set"], "hotpotqa");
+    EXPECT_TRUE(result["results"][0]["plan"].is_null());
+    EXPECT_EQ(result["results"][0]["n_records"], 3);
+    EXPECT_EQ(result["results"][0]["n_cut"], 3);
+    EXPECT_EQ(result["results"][0]["is_complete"], false);
+    const std::string file = dir_.file("pred/plan/hotpotqa.jsonl");
+    EXPECT_EQ(result["results"][1]["predictions"], file);
+    const std::string lines = read_bytes(file);
+    EXPECT_EQ(std::count(lines.begin(), lines.end(), '\n'), 3);
+    const json line = json::parse(lines.substr(0, lines.find('\n')));
+    EXPECT_TRUE(line["pred"].is_string());
+    EXPECT_THAT(line["answers"], SizeIs(2));
+    EXPECT_TRUE(line["all_classes"].is_null());
+    EXPECT_EQ(line["length"], 4);
+
+    const json scored = run_json({"longbench", "--score", file});
+    EXPECT_EQ(scored["results"][0]["score"], result["results"][1]["score"]);
+    EXPECT_EQ(scored["results"][0]["set"], "hotpotqa");
+    // What is there is not made again, and a line cut short is made anew.
+    write_bytes(file, lines.substr(0, lines.size() - 9));
+    EXPECT_EQ(run_json(longbench("hotpotqa,samsum"))["results"], result["results"]);
+    EXPECT_EQ(read_bytes(file), lines);
+    std::vector<std::string> other = longbench("hotpotqa");
+    other.back() = "100";
+    expect_failure(2, "another run, whose max_length differs", other);
+}
+
+TEST_F(DataCommands, LongBenchSaysWhatIsMissing) {
+    const ProgramResult all = run(longbench("all"));
+    EXPECT_EQ(all.exit_code, 0) << all.err;
+    EXPECT_THAT(all.err, AllOf(StartsWith("left out, no data in"), HasSubstr("narrativeqa, ")));
+    EXPECT_THAT(all.out, AllOf(HasSubstr("at most 200 tokens"), HasSubstr("hotpotqa"),
+                               HasSubstr("3 of 200"), HasSubstr("mean")));
+    expect_failure(1, "trec", longbench("trec"));
+    expect_failure(2, "dance", longbench("dance"));
+    expect_failure(2, "--sets", {"longbench"});
+    expect_failure(2, "--output", {"longbench", "--sets", "trec", "--data", data()});
+    expect_failure(1, "none/trec.jsonl", {"longbench", "--score", "/none/trec.jsonl"});
+    std::vector<std::string> longer = longbench("hotpotqa");
+    longer.back() = "2040";
+    write_bytes(dir_.file("longbench/hotpotqa.jsonl"),
+                R"({"input": "", "context": ")" + std::string(5000, '1') +
+                    R"(", "answers": ["a"], "length": 4, "all_classes": null, "_id": "x"})" "\n");
+    expect_failure(1, "give a smaller --max-length", longer);
+}
+
+TEST_F(DataCommands, PerplexityOfThePapersTexts) {
+    const json result = run_json({"perplexity", "--protocol", "paper", "--data", data(), "--ctx",
+                                  "8", "--windows", "2", "--plan", plan_});
+    ASSERT_THAT(result["results"], SizeIs(4));
+    EXPECT_EQ(result["results"][0]["set"], "c4");
+    EXPECT_EQ(result["results"][3]["set"], "wikitext-2");
+    EXPECT_EQ(result["results"][3]["plan"], "plan.json");
+    EXPECT_EQ(result["sets"][0]["n_documents"], 2);
+    EXPECT_EQ(result["sets"][0]["n_windows"], 2);
+    EXPECT_THAT(run({"perplexity", "--protocol", "paper", "--data", data(), "--ctx", "8"}).out,
+                AllOf(HasSubstr("c4: 2 of 1100 documents, "), HasSubstr("windows of 8 tokens"),
+                      HasSubstr("wikitext-2: 3")));
+    expect_failure(1, "no window of 2048 tokens",
+                   {"perplexity", "--protocol", "paper", "--data", data()});
+    expect_failure(2, "known: paper", {"perplexity", "--protocol", "x", "--data", data()});
+    expect_failure(2, "--data", {"perplexity", "--protocol", "paper"});
+    expect_failure(2, "--file", {"perplexity", "--protocol", "paper", "--data", data(), "-f", "x"});
+}
+
+TEST_F(DataCommands, PerplexityWithKl) {
+    const std::vector<std::string> arguments = {
+        "perplexity", "-f", dir_.file("wikitext-2-raw/wiki.test.raw"), "--ctx", "8",
+        "--plan",     plan_, "--kl"};
+    const json results = run_json(arguments)["results"];
+    EXPECT_EQ(results[0]["kl"]["mean"], 0.0);
+    EXPECT_EQ(results[0]["kl"]["same_top"], 1.0);
+    EXPECT_GT(results[1]["kl"]["mean"].get<double>(), 0);
+    EXPECT_GE(results[1]["kl"]["max"], results[1]["kl"]["p99"]);
+    EXPECT_EQ(results[1]["kl"]["n_rows"], 7 * results[1]["n_windows"].get<int>());
+    EXPECT_THAT(run(arguments).out, AllOf(HasSubstr("KL divergence from dense"),
+                                          HasSubstr("same top token")));
+    expect_failure(2, "--kl", {"perplexity", "-f", arguments[2], "--kl"});
+}
+
+}  // namespace
+}  // namespace orthorank::test

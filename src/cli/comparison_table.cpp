@@ -23,7 +23,7 @@ std::string plain_line(const std::vector<std::string> &cells, const std::vector<
 std::string markdown_line(const std::vector<std::string> &cells) {
     std::string line = "|";
     for (const std::string &cell : cells) {
-        line += " " + replace_all(strip(cell), "|", "\\|") + " |";
+        line += fmt::format(" {} |", replace_all(strip(cell), "|", "\\|"));
     }
     return line + "\n";
 }

@@ -35,6 +35,12 @@ class InternalError : public std::logic_error {
     using std::logic_error::logic_error;
 };
 
+// Long work was asked to stop (Ctrl-C) and did so in good order; exit code 130.
+class Interrupted : public std::runtime_error {
+   public:
+    using std::runtime_error::runtime_error;
+};
+
 // Throws an Error with a message formatted as by fmt::format.
 template <typename... Args>
 [[noreturn]] void fail(ErrorKind kind, fmt::format_string<Args...> format, Args &&...args) {

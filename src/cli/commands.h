@@ -19,5 +19,7 @@ void add_longbench(CLI::App &app, const Argv &argv);
 void add_trace(CLI::App &app, const Argv &argv);
 void add_bench(CLI::App &app, const Argv &argv);
 void add_info(CLI::App &app, const Argv &argv);
+void add_select_layers(CLI::App &app, const Argv &argv);
+void add_export(CLI::App &app, const Argv &argv);
 
 }  // namespace orthorank

@@ -113,6 +113,7 @@ void run_generate(const GenerateArguments &arguments, const Argv &argv) {
     options.n_predict = arguments.n_predict;
     options.sampler = arguments.sampler;
     (void)Sampler(options.sampler);  // refuses bad options before the model is loaded
+    check_json_path(arguments.json);
     const std::unique_ptr<Model> model = load_model(arguments.model);
     options.plan = arguments.plan.empty() ? dense_plan(model->hparams().n_layers)
                                           : read_plan_for(*model, arguments.plan);
@@ -168,6 +169,7 @@ void add_generate(CLI::App &app, const Argv &argv) {
         ->type_name("P");
     command.add_option("--seed", a.sampler.seed, "the same seed gives the same text")
         ->capture_default_str()
+        ->check(CLI::NonNegativeNumber)
         ->type_name("N");
     a.chat_option = command.add_flag(
         "--chat,!--no-chat", a.is_chat,
@@ -176,6 +178,7 @@ void add_generate(CLI::App &app, const Argv &argv) {
     command
         .add_option("--plan", a.plan, "plan file: what each layer computes (default: all of it)")
         ->type_name("FILE");
+    add_sparsity_option(command, a.plan);
     command.add_option("--apply", a.apply, "where the plan selects: prefill, decode or both")
         ->capture_default_str()
         ->type_name("MODE");

@@ -1,10 +1,12 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <optional>
 
 #include "base/error.h"
 #include "cli/shared_options.h"
 #include "model/backend_info.h"
+#include "tasks/shipped_plans.h"
 
 namespace orthorank {
 
@@ -24,6 +26,9 @@ struct PlanInfo {
 };
 
 PlanInfo plan_info(const Model &model, const std::string &path) {
+    if (path.starts_with("sparsity:")) {
+        return {read_plan_for(model, path), ""};
+    }
     PlanInfo info{read_plan(path), ""};
     try {
         check_plan_fits(info.plan, model.hparams().n_layers, model.fingerprint(),
@@ -84,6 +89,7 @@ nlohmann::ordered_json model_json(const Model &model, const InfoArguments &argum
     for (const DeviceInfo &device : list_devices()) {
         json["devices"].push_back({{"name", device.name},
                                    {"description", device.description},
+                                   {"type", device.type},
                                    {"bytes_free", device.bytes_free},
                                    {"bytes_total", device.bytes_total}});
     }
@@ -126,7 +132,7 @@ void print_storage(const Model &model, const InfoArguments &arguments, int n_ctx
     fmt::print("\ndevices\n");
     for (const DeviceInfo &device : list_devices()) {
         const bool is_used = device.name == device_name(model);
-        fmt::print("  {:<10} {}{}{}\n", device.name, device.description,
+        fmt::print("  {:<10} {}, {}{}{}\n", device.name, device.type, device.description,
                    device.bytes_total > 0 ? ", " + bytes_text(device.bytes_total) : "",
                    is_used ? "  (used)" : "");
     }
@@ -148,16 +154,16 @@ void print_plan(const PlanInfo &info) {
         if (layer.action == Action::skip) {
             fmt::print("  layer {:>3}  skip\n", il);
         } else if (layer.action == Action::select) {
-            fmt::print("  layer {:>3}  select {:g} {}{}\n", il, layer.ratio,
-                       policy_name(layer.policy),
-                       layer.policy.score == ScoreKind::hash
-                           ? fmt::format(", seed {}", layer.policy.seed)
-                           : "");
+            fmt::print(
+                "  layer {:>3}  select {:g} {}{}\n", il, layer.ratio, policy_name(layer.policy),
+                layer.policy.score == ScoreKind::hash ? fmt::format(", seed {}", layer.policy.seed)
+                                                      : "");
         }
     }
 }
 
 void run_info(const InfoArguments &arguments, const Argv &argv) {
+    check_json_path(arguments.json);
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const Hparams &hparams = model->hparams();
     const int n_ctx = arguments.n_ctx > 0 ? arguments.n_ctx : hparams.n_ctx_train;
@@ -166,6 +172,9 @@ void run_info(const InfoArguments &arguments, const Argv &argv) {
     std::vector<PlanInfo> plans;
     for (const std::string &path : arguments.plans) {
         plans.push_back(plan_info(*model, path));
+    }
+    if (std::optional<Plan> plan = embedded_plan(*model)) {
+        plans.push_back({std::move(*plan), ""});
     }
     if (prints_text(arguments.json)) {
         print_model(*model);
@@ -193,6 +202,7 @@ void add_info(CLI::App &app, const Argv &argv) {
     InfoArguments &a = *arguments;
     command.add_option("--plan", a.plans, "plan file to describe; may be given several times")
         ->type_name("FILE");
+    add_sparsity_option(command, a.plans);
     command.add_option("--ctx", a.n_ctx, "context for the KV cache's size (default: the model's)")
         ->check(CLI::Range(1, 1 << 24))
         ->type_name("N");

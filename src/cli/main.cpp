@@ -16,6 +16,7 @@ namespace {
 constexpr int k_exit_world = 1;
 constexpr int k_exit_usage = 2;
 constexpr int k_exit_bug = 3;
+constexpr int k_exit_interrupted = 130;  // as a shell reports Ctrl-C
 
 int report(int code, const char *message) {
     std::fflush(stdout);
@@ -39,6 +40,8 @@ int run(int argc, char **argv) {
     orthorank::add_trace(app, arguments);
     orthorank::add_bench(app, arguments);
     orthorank::add_info(app, arguments);
+    orthorank::add_select_layers(app, arguments);
+    orthorank::add_export(app, arguments);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError &error) {
@@ -61,6 +64,8 @@ int main(int argc, char **argv) {
     } catch (const orthorank::Error &error) {
         return report(error.kind() == orthorank::ErrorKind::usage ? k_exit_usage : k_exit_world,
                       error.what());
+    } catch (const orthorank::Interrupted &error) {
+        return report(k_exit_interrupted, error.what());
     } catch (const std::bad_alloc &) {
         return report(k_exit_world, "out of memory");
     } catch (const std::exception &error) {

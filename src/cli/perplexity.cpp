@@ -224,6 +224,7 @@ nlohmann::ordered_json sets_json(std::span<const TextSet> sets) {
 
 void run_perplexity(const PerplexityArguments &arguments, const Argv &argv) {
     check_arguments(arguments);
+    check_json_path(arguments.json);
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const bool has_dense = !arguments.no_dense;
     const std::vector<Plan> plans = read_plans(*model, arguments.plans, has_dense);
@@ -272,6 +273,7 @@ void add_perplexity(CLI::App &app, const Argv &argv) {
         ->type_name("NAME");
     command.add_option("--plan", a.plans, "plan file to compare; may be given several times")
         ->type_name("FILE");
+    add_sparsity_option(command, a.plans);
     command.add_flag("--no-dense", a.no_dense, "leave out the dense model");
     command.add_option("--ctx", a.n_ctx, "tokens in a window")
         ->capture_default_str()

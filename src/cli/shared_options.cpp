@@ -7,15 +7,19 @@
 #include <array>
 #include <cmath>
 #include <cstdlib>
+#include <filesystem>
 
 #include "base/error.h"
 #include "base/text_file.h"
 #include "model/backend_info.h"
+#include "tasks/select_layers.h"
+#include "tasks/shipped_plans.h"
 
 namespace orthorank {
 
 namespace {
 
+const std::string k_by_sparsity = "sparsity:";
 constexpr int k_max_threads = 1024;
 
 std::string model_path(const ModelArguments &arguments) {
@@ -88,8 +92,8 @@ std::unique_ptr<Model> load_model(const ModelArguments &arguments) {
     return Model::load(path, options);
 }
 
-std::unique_ptr<Engine> make_engine(const Model &model, const ModelArguments &arguments,
-                                    int n_ctx, int n_sequences) {
+std::unique_ptr<Engine> make_engine(const Model &model, const ModelArguments &arguments, int n_ctx,
+                                    int n_sequences) {
     EngineOptions options;
     options.n_ctx = n_ctx;
     options.n_sequences = n_sequences;
@@ -98,7 +102,38 @@ std::unique_ptr<Engine> make_engine(const Model &model, const ModelArguments &ar
     return std::make_unique<Engine>(model, options);
 }
 
+void add_sparsity_option(CLI::App &command, std::string &plan) {
+    command
+        .add_option_function<std::string>(
+            "--sparsity", [&plan](const std::string &text) { plan = k_by_sparsity + text; },
+            "use the plan of this sparsity that is in the model's file or shipped for it, such as "
+            "20%")
+        ->type_name("S")
+        ->excludes("--plan");
+}
+
+void add_sparsity_option(CLI::App &command, std::vector<std::string> &plans) {
+    command
+        .add_option_function<std::vector<std::string>>(
+            "--sparsity",
+            [&plans](const std::vector<std::string> &texts) {
+                for (const std::string &text : texts) {
+                    plans.push_back(k_by_sparsity + text);
+                }
+            },
+            "add the plan of this sparsity that is in the model's file or shipped for it")
+        ->type_name("S");
+}
+
 Plan read_plan_for(const Model &model, const std::string &path) {
+    if (path.starts_with(k_by_sparsity)) {
+        FoundPlan found =
+            plan_for_sparsity(model, sparsity_from_text(path.substr(k_by_sparsity.size())));
+        if (!found.note.empty()) {
+            fmt::print(stderr, "note: {}\n", found.note);
+        }
+        return std::move(found.plan);
+    }
     Plan plan = read_plan(path);
     check_plan_fits(plan, model.hparams().n_layers, model.fingerprint(), model.hparams().name);
     return plan;
@@ -186,6 +221,21 @@ std::string json_text(const nlohmann::ordered_json &json) {
     std::string text;
     append_json(json, "\n", text);
     return text + "\n";
+}
+
+void check_json_path(const std::string &path) {
+    if (path.empty() || path == "-") {
+        return;
+    }
+    std::error_code ignored;
+    const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+    if (std::filesystem::is_directory(path, ignored)) {
+        fail(ErrorKind::file, "{}: cannot be written: it is a directory", path);
+    }
+    if (::access(folder.empty() ? "." : folder.c_str(), W_OK) != 0) {
+        fail(ErrorKind::file, "{}: cannot be written: no folder {} to write to", path,
+             folder.string());
+    }
 }
 
 void write_json(const std::string &path, const nlohmann::ordered_json &json) {

@@ -32,7 +32,13 @@ std::unique_ptr<Model> load_model(const ModelArguments &arguments);
 std::unique_ptr<Engine> make_engine(const Model &model, const ModelArguments &arguments, int n_ctx,
                                     int n_sequences = 1);
 
-// Plan files that must fit the model. Throws as read_plan and check_plan_fits do.
+// --sparsity 20%, beside --plan: sets (or adds to) what --plan sets, to a name that read_plan_for
+// understands.
+void add_sparsity_option(CLI::App &command, std::string &plan);
+void add_sparsity_option(CLI::App &command, std::vector<std::string> &plans);
+
+// Plan files that must fit the model, or "sparsity:20%": the plan in the model's file or a shipped
+// one. Throws as read_plan, check_plan_fits and plan_for_sparsity do.
 Plan read_plan_for(const Model &model, const std::string &path);
 
 // Several of them to compare, the dense plan first if wanted; those of one name are told apart by
@@ -53,6 +59,9 @@ nlohmann::ordered_json plan_name_json(const Plan &plan);
 
 // A string for JSON: U+FFFD for what is not UTF-8. Numbers that JSON lacks become null.
 std::string json_text(const nlohmann::ordered_json &json);
+
+// Throws Error{file} now for a --json path that could not be written after hours of work.
+void check_json_path(const std::string &path);
 
 // Writes to the file, or to standard output for "-". Nothing for an empty path.
 void write_json(const std::string &path, const nlohmann::ordered_json &json);

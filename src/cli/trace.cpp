@@ -112,6 +112,10 @@ void run_trace(const TraceArguments &arguments, const Argv &argv) {
     TraceOptions options;
     options.apply = apply_from_name(arguments.apply);
     options.n_decode = arguments.n_decode;
+    check_json_path(arguments.json);
+    if (arguments.plan.empty()) {
+        fail(ErrorKind::usage, "--plan is required (or --sparsity)");
+    }
     const std::unique_ptr<Model> model = load_model(arguments.model);
     options.plan = read_plan_for(*model, arguments.plan);
     if (options.plan.layers_with(Action::select).empty()) {
@@ -139,7 +143,8 @@ void add_trace(CLI::App &app, const Argv &argv) {
         *app.add_subcommand("trace", "scores and chosen rows of each selecting layer of a plan");
     const auto arguments = std::make_shared<TraceArguments>();
     TraceArguments &a = *arguments;
-    command.add_option("--plan", a.plan, "plan file")->required()->type_name("FILE");
+    command.add_option("--plan", a.plan, "plan file")->type_name("FILE");
+    add_sparsity_option(command, a.plan);
     a.prompt_option =
         command.add_option("-p,--prompt", a.prompt, "the text (default: stdin)")->type_name("TEXT");
     a.file_option = command.add_option("-f,--file", a.prompt_file, "read the text from a file")

@@ -74,7 +74,7 @@ ggml_tensor *BlockBuilder::project(ggml_tensor *weight, ggml_tensor *bias, ggml_
 ggml_tensor *BlockBuilder::rope(int il, ggml_tensor *x, ggml_tensor *positions) const {
     const int mode = hparams_.rope_type == RopeType::neox ? GGML_ROPE_TYPE_NEOX
                                                           : GGML_ROPE_TYPE_NORMAL;
-    return ggml_rope_ext(ctx_, x, positions, model_.weights().layers[il].rope_freqs,
+    return ggml_rope_ext(ctx_, x, positions, weights_.layers[il].rope_freqs,
                          hparams_.n_rot, mode, hparams_.rope_n_ctx_orig, hparams_.rope_freq_base,
                          hparams_.rope_freq_scale, hparams_.rope_ext_factor,
                          hparams_.rope_attn_factor, hparams_.rope_beta_fast,
@@ -82,28 +82,32 @@ ggml_tensor *BlockBuilder::rope(int il, ggml_tensor *x, ggml_tensor *positions) 
 }
 
 ggml_tensor *BlockBuilder::attention_norm(int il, ggml_tensor *h) const {
-    return rms_norm(h, model_.weights().layers[il].attn_norm);
+    return rms_norm(h, weights_.layers[il].attn_norm);
+}
+
+ggml_tensor *BlockBuilder::keys(int il, ggml_tensor *a, ggml_tensor *positions) const {
+    const LayerWeights &layer = weights_.layers[il];
+    ggml_tensor *k = project(layer.attn_k, layer.attn_k_bias, a);
+    k = ggml_reshape_3d(ctx_, k, hparams_.head_dim_k, hparams_.layers[il].n_head_kv, a->ne[1]);
+    if (layer.attn_k_norm != nullptr) {
+        k = rms_norm(k, layer.attn_k_norm);
+    }
+    return rope(il, k, positions);  // [head_dim_k, n_head_kv, n]
 }
 
 void BlockBuilder::store_kv(int il, ggml_tensor *a, ggml_tensor *positions,
                             ggml_tensor *cells) const {
-    const LayerWeights &layer = model_.weights().layers[il];
-    const int n_head_kv = hparams_.layers[il].n_head_kv;
+    const LayerWeights &layer = weights_.layers[il];
     const int64_t n = a->ne[1];
-    ggml_tensor *k = project(layer.attn_k, layer.attn_k_bias, a);
-    k = ggml_reshape_3d(ctx_, k, hparams_.head_dim_k, n_head_kv, n);
-    if (layer.attn_k_norm != nullptr) {
-        k = rms_norm(k, layer.attn_k_norm);
-    }
-    k = rope(il, k, positions);  // [head_dim_k, n_head_kv, n]
+    ggml_tensor *k = keys(il, a, positions);
     ggml_tensor *v = project(layer.attn_v, layer.attn_v_bias, a);  // [n_embd_v, n]
     k = ggml_reshape_2d(ctx_, k, hparams_.n_embd_k(il), n);
-    ggml_build_forward_expand(gf_, ggml_set_rows(ctx_, cache_.k(il), k, cells));
-    ggml_build_forward_expand(gf_, ggml_set_rows(ctx_, cache_.v(il), v, cells));
+    ggml_build_forward_expand(gf_, ggml_set_rows(ctx_, cache_->k(il), k, cells));
+    ggml_build_forward_expand(gf_, ggml_set_rows(ctx_, cache_->v(il), v, cells));
 }
 
 ggml_tensor *BlockBuilder::queries(int il, ggml_tensor *a, ggml_tensor *positions) const {
-    const LayerWeights &layer = model_.weights().layers[il];
+    const LayerWeights &layer = weights_.layers[il];
     ggml_tensor *q = project(layer.attn_q, layer.attn_q_bias, a);
     q = ggml_reshape_3d(ctx_, q, hparams_.head_dim_k, hparams_.layers[il].n_head, a->ne[1]);
     if (layer.attn_q_norm != nullptr) {
@@ -115,7 +119,7 @@ ggml_tensor *BlockBuilder::queries(int il, ggml_tensor *a, ggml_tensor *position
 // The first n_kv cells of n_slots slots: [head_dim, n_kv, n_head_kv, n_slots].
 ggml_tensor *BlockBuilder::cache_view(ggml_tensor *tensor, int head_dim, int n_head_kv, int slot,
                                       int n_slots, int n_kv) const {
-    const size_t slot_bytes = tensor->nb[1] * static_cast<size_t>(cache_.n_ctx());
+    const size_t slot_bytes = tensor->nb[1] * static_cast<size_t>(cache_->n_ctx());
     return ggml_view_4d(ctx_, tensor, head_dim, n_kv, n_head_kv, n_slots, tensor->nb[1],
                         ggml_row_size(tensor->type, head_dim), slot_bytes,
                         slot_bytes * static_cast<size_t>(slot));
@@ -124,9 +128,9 @@ ggml_tensor *BlockBuilder::cache_view(ggml_tensor *tensor, int head_dim, int n_h
 ggml_tensor *BlockBuilder::attend_piece(int il, ggml_tensor *q, const Piece &piece,
                                         ggml_tensor *mask) const {
     const LayerShape &shape = hparams_.layers[il];
-    ggml_tensor *k = cache_view(cache_.k(il), hparams_.head_dim_k, shape.n_head_kv, piece.slot, 1,
+    ggml_tensor *k = cache_view(cache_->k(il), hparams_.head_dim_k, shape.n_head_kv, piece.slot, 1,
                                 piece.n_kv);
-    ggml_tensor *v = cache_view(cache_.v(il), hparams_.head_dim_v, shape.n_head_kv, piece.slot, 1,
+    ggml_tensor *v = cache_view(cache_->v(il), hparams_.head_dim_v, shape.n_head_kv, piece.slot, 1,
                                 piece.n_kv);
     ggml_tensor *rows = q;
     if (piece.first_row != 0 || q->ne[2] != piece.n_rows) {
@@ -147,9 +151,9 @@ ggml_tensor *BlockBuilder::attend_batched(int il, ggml_tensor *q, const RowSet &
     const LayerShape &shape = hparams_.layers[il];
     const int n_embd_q = hparams_.n_embd_q(il);
     const int n_embd_o = hparams_.head_dim_v * shape.n_head;
-    ggml_tensor *k = cache_view(cache_.k(il), hparams_.head_dim_k, shape.n_head_kv,
+    ggml_tensor *k = cache_view(cache_->k(il), hparams_.head_dim_k, shape.n_head_kv,
                                 rows.first_slot, rows.n_slots, rows.n_kv);
-    ggml_tensor *v = cache_view(cache_.v(il), hparams_.head_dim_v, shape.n_head_kv,
+    ggml_tensor *v = cache_view(cache_->v(il), hparams_.head_dim_v, shape.n_head_kv,
                                 rows.first_slot, rows.n_slots, rows.n_kv);
     ggml_tensor *by_slot = ggml_get_rows(ctx_, ggml_reshape_2d(ctx_, q, n_embd_q, rows.n_rows),
                                          inputs.row_of_slot);  // [n_embd_q, n_slots]
@@ -176,7 +180,7 @@ ggml_tensor *BlockBuilder::attention(int il, ggml_tensor *q, const RowSet &rows,
 
 ggml_tensor *BlockBuilder::body(int il, ggml_tensor *h, ggml_tensor *a, const RowSet &rows,
                                 const RowInputs &inputs) const {
-    const LayerWeights &layer = model_.weights().layers[il];
+    const LayerWeights &layer = weights_.layers[il];
     ggml_tensor *o = attention(il, queries(il, a, inputs.positions), rows, inputs);
     h = ggml_add(ctx_, project(layer.attn_output, layer.attn_output_bias, o), h);
     ggml_tensor *x = rms_norm(h, layer.ffn_norm);
@@ -185,7 +189,7 @@ ggml_tensor *BlockBuilder::body(int il, ggml_tensor *h, ggml_tensor *a, const Ro
 }
 
 ggml_tensor *BlockBuilder::feed_forward(int il, ggml_tensor *x) const {
-    const LayerWeights &layer = model_.weights().layers[il];
+    const LayerWeights &layer = weights_.layers[il];
     ggml_tensor *up = project(layer.ffn_up, layer.ffn_up_bias, x);        // [n_ff, n_rows]
     ggml_tensor *gate = project(layer.ffn_gate, layer.ffn_gate_bias, x);  // [n_ff, n_rows]
     return project(layer.ffn_down, layer.ffn_down_bias, ggml_swiglu_split(ctx_, gate, up));
@@ -194,7 +198,7 @@ ggml_tensor *BlockBuilder::feed_forward(int il, ggml_tensor *x) const {
 // Mixture of experts as in Mixtral: softmax over all experts, the best n_expert_used, their
 // probabilities rescaled to sum to one.
 ggml_tensor *BlockBuilder::experts(int il, ggml_tensor *x) const {
-    const LayerWeights &layer = model_.weights().layers[il];
+    const LayerWeights &layer = weights_.layers[il];
     const int64_t n = x->ne[1];
     const int n_used = hparams_.n_expert_used;
     ggml_tensor *probs = ggml_soft_max(ctx_, ggml_mul_mat(ctx_, layer.ffn_gate_inp, x));
@@ -226,7 +230,7 @@ ggml_tensor *BlockBuilder::attention_received(int il, ggml_tensor *a, const Piec
                                               ggml_tensor *positions, ggml_tensor *mask) const {
     ggml_tensor *q = queries(il, view_rows(ctx_, a, piece.first_row, piece.n_rows), positions);
     q = ggml_permute(ctx_, q, 0, 2, 1, 3);  // [head_dim_k, n_rows, n_head]
-    ggml_tensor *k = cache_view(cache_.k(il), hparams_.head_dim_k, hparams_.layers[il].n_head_kv,
+    ggml_tensor *k = cache_view(cache_->k(il), hparams_.head_dim_k, hparams_.layers[il].n_head_kv,
                                 piece.slot, 1, piece.n_kv);
     const float scale = 1.0f / std::sqrt(static_cast<float>(hparams_.head_dim_k));
     ggml_tensor *scores = ggml_mul_mat(ctx_, k, q);  // [n_kv, n_rows, n_head]
@@ -237,7 +241,7 @@ ggml_tensor *BlockBuilder::attention_received(int il, ggml_tensor *a, const Piec
 }
 
 ggml_tensor *BlockBuilder::logits(ggml_tensor *h) const {
-    return ggml_mul_mat(ctx_, model_.weights().output, rms_norm(h, model_.weights().output_norm));
+    return ggml_mul_mat(ctx_, weights_.output, rms_norm(h, weights_.output_norm));
 }
 
 }  // namespace orthorank

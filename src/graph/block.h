@@ -47,7 +47,11 @@ struct RowInputs {
 class BlockBuilder {
    public:
     BlockBuilder(ggml_context *ctx, ggml_cgraph *gf, const Model &model, const KvCache &cache)
-        : ctx_(ctx), gf_(gf), model_(model), hparams_(model.hparams()), cache_(cache) {}
+        : ctx_(ctx), gf_(gf), hparams_(model.hparams()), weights_(model.weights()),
+          cache_(&cache) {}
+    // Without a cache: for whole_block() and logits() alone, with weights of one's own.
+    BlockBuilder(ggml_context *ctx, ggml_cgraph *gf, const Hparams &hparams, const Weights &weights)
+        : ctx_(ctx), gf_(gf), hparams_(hparams), weights_(weights), cache_(nullptr) {}
 
     // Makes the input tensors for a row set.
     RowInputs make_inputs(const RowSet &rows) const;
@@ -63,6 +67,12 @@ class BlockBuilder {
     // a [n_embd, n_rows] -> [1, n_kv, n_head], still to be added over heads.
     ggml_tensor *attention_received(int il, ggml_tensor *a, const Piece &piece,
                                     ggml_tensor *positions, ggml_tensor *mask) const;
+    // The second attention mode, for gradients (flash attention, writing rows and MUL_MAT_ID have no
+    // backward pass): the whole layer for one sequence from position 0, by mul_mat and soft_max.
+    // mask F32 [n, n]: 0 or -infinity. With experts: expert_mask F32 [n_expert, n], 1 where an
+    // expert is used; null: only the router's probabilities [n_expert, n] are returned.
+    ggml_tensor *whole_block(int il, ggml_tensor *h, ggml_tensor *positions, ggml_tensor *mask,
+                             ggml_tensor *expert_mask) const;
     // h [n_embd, n] -> logits [n_vocab, n]
     ggml_tensor *logits(ggml_tensor *h) const;
 
@@ -80,12 +90,17 @@ class BlockBuilder {
                            const RowInputs &inputs) const;
     ggml_tensor *feed_forward(int il, ggml_tensor *x) const;
     ggml_tensor *experts(int il, ggml_tensor *x) const;
+    ggml_tensor *keys(int il, ggml_tensor *a, ggml_tensor *positions) const;
+    ggml_tensor *attend_plain(int il, ggml_tensor *a, ggml_tensor *positions,
+                              ggml_tensor *mask) const;
+    ggml_tensor *all_experts(int il, ggml_tensor *x, ggml_tensor *probs,
+                             ggml_tensor *expert_mask) const;
 
     ggml_context *ctx_;
     ggml_cgraph *gf_;
-    const Model &model_;
     const Hparams &hparams_;
-    const KvCache &cache_;
+    const Weights &weights_;
+    const KvCache *cache_;
 };
 
 // An upper bound of the nodes and leaves that n layers make over row sets of n pieces.

@@ -15,7 +15,7 @@ void run_window(Engine &engine, std::span<const int32_t> tokens, PerplexityResul
     const Stopwatch watch;
     // Nothing is decoded, so policies that cannot decode are welcome.
     Sequence sequence = engine.new_sequence(result.plan, Apply::prefill);
-    result.window_nlls.push_back(window_nll(engine, sequence, tokens, on_logits));
+    result.window_nlls.push_back(window_nll(engine, sequence, tokens, {}, on_logits));
     result.seconds += watch.elapsed_s();
     result.n_targets += static_cast<int64_t>(tokens.size()) - 1;
     result.n_rows_offered += sequence.n_rows_offered();

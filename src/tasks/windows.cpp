@@ -33,7 +33,7 @@ size_t add_windows(Windows &windows, std::span<const int32_t> tokens, size_t max
 }
 
 std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
-                                    std::span<const int32_t> tokens,
+                                    std::span<const int32_t> tokens, const WindowStart &start,
                                     const std::function<void(const LogitsBlock &)> &on_logits) {
     CHECK(sequence.n_past() == 0 && tokens.size() >= 2);
     // Row i predicts token i + 1; the last row predicts nothing.
@@ -42,9 +42,14 @@ std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
     std::vector<float> log_probs(targets.size());
     Chunk chunk;
     chunk.sequence = &sequence;
-    chunk.tokens = tokens;
+    if (start.layer == 0) {
+        chunk.tokens = tokens;
+    } else {
+        chunk.hidden = start.hidden;
+    }
     chunk.outputs = Outputs::all;
     ForwardOptions options;
+    options.first_layer = start.layer;
     options.on_logits = [&](const LogitsBlock &block) {
         const auto first = static_cast<size_t>(block.first_row);
         const auto n = static_cast<size_t>(block.n_rows);
@@ -60,10 +65,11 @@ std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
 }
 
 double window_nll(Engine &engine, Sequence &sequence, std::span<const int32_t> tokens,
+                  const WindowStart &start,
                   const std::function<void(const LogitsBlock &)> &on_logits) {
     sequence.clear();
     double sum = 0;
-    for (float log_prob : window_log_probs(engine, sequence, tokens, on_logits)) {
+    for (float log_prob : window_log_probs(engine, sequence, tokens, start, on_logits)) {
         sum -= static_cast<double>(log_prob);
     }
     return sum / static_cast<double>(tokens.size() - 1);

@@ -18,7 +18,7 @@ namespace orthorank {
 // byte for byte. UTF-8. Throws Error{file}, Error{format} naming the line.
 std::string read_stream(const std::string &path, const std::string &field = "text");
 
-// Non-overlapping windows of n_ctx tokens each.
+// Windows of n_ctx tokens each, one after the other.
 struct Windows {
     int n_ctx = 0;
     std::vector<int32_t> tokens;  // size() * n_ctx
@@ -34,16 +34,24 @@ struct Windows {
 // over at the end belongs to no window. Returns how many were added.
 size_t add_windows(Windows &windows, std::span<const int32_t> tokens, size_t max_windows = 0);
 
+// Where a pass over a window begins: at its tokens, or at a layer with the hidden states that enter
+// it (taken from a pass whose layers before that one were the same).
+struct WindowStart {
+    int layer = 0;
+    std::span<const float> hidden;  // [n_embd, n_tokens], layer > 0 only
+};
+
 // The log-probability of each token of the window but the first, given all before it: one prefill
 // of the empty sequence, logits of all rows. log_probs[i] is that of tokens[i + 1].
 // on_logits sees the logits too.
 std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
-                                    std::span<const int32_t> tokens,
+                                    std::span<const int32_t> tokens, const WindowStart &start = {},
                                     const std::function<void(const LogitsBlock &)> &on_logits = {});
 
 // The mean negative log-likelihood of a window's tokens but the first. The sequence is cleared
 // first. NaN if the model's logits are not numbers. At least 2 tokens.
 double window_nll(Engine &engine, Sequence &sequence, std::span<const int32_t> tokens,
+                  const WindowStart &start = {},
                   const std::function<void(const LogitsBlock &)> &on_logits = {});
 
 }  // namespace orthorank

@@ -88,6 +88,7 @@ TEST_F(Commands, UsageErrorsExitWith2) {
                    {"generate", "-p", "x", "--kv-type", "q3"});
     expect_failure(2, "unknown apply mode 'never' (known: prefill, decode, both)",
                    {"generate", "-p", "x", "--apply", "never"});
+    expect_failure(2, "--seed", {"generate", "-p", "x", "--seed", "-1"});
     expect_failure(2, "temperature", {"generate", "-p", "x", "--temp", "-1"});
     expect_failure(2, "--no-dense", {"perplexity", "-f", text(), "--no-dense"});
     expect_failure(2, "excludes", {"generate", "-p", "x", "-f", text()});
@@ -118,6 +119,7 @@ TEST_F(Commands, MissingFilesAndDevices) {
     expect_failure(1, "none.txt", {"generate", "-f", dir_.file("none.txt")});
     expect_failure(1, "there is no device 'GPU99' (known: ", {"info", "--device", "GPU99"});
     expect_failure(1, "cannot be written", {"info", "--json", "/none/x.json"});
+    expect_failure(1, "cannot be written", {"info", "--json", dir_.path().string()});
     write_bytes(dir_.file("broken.gguf"), "GGUF but not for long");
     const ProgramResult broken =
         run_program(ORTHORANK_PROGRAM, {"info", "-m", dir_.file("broken.gguf")});

@@ -2,6 +2,7 @@
 // alone: prompts together, decode steps together, both mixed.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "engine/engine.h"
@@ -110,15 +111,20 @@ TEST_P(BatchTest, DecodeTogetherIsOneByOne) {
             SCOPED_TRACE(testing::Message() << "step " << step);
             const std::vector<int32_t> tokens = random_tokens(static_cast<int>(n), 100 + step);
             std::vector<size_t> present;
-            std::vector<Chunk> batch;
             for (size_t i = 0; i < n; ++i) {
                 // All, then pairs, then every other one.
                 if (step < 8 || (step < 16 && i / 2 == step % 4) || (step >= 16 && i % 2 == 0)) {
                     present.push_back(i);
-                    batch.push_back(
-                        chunk_of(sequences[i], std::span(&tokens[i], 1), Phase::decode,
-                                 step % 3 == 2 && i == 0 ? Outputs::none : Outputs::last));
                 }
+            }
+            if (step % 2 == 1) {  // any order of slots, and a selecting row first
+                std::reverse(present.begin(), present.end());
+            }
+            std::vector<Chunk> batch;
+            for (const size_t i : present) {
+                const bool is_silent = step % 3 == 2 && i == 0;
+                batch.push_back(chunk_of(sequences[i], std::span(&tokens[i], 1), Phase::decode,
+                                         is_silent ? Outputs::none : Outputs::last));
             }
             const std::vector<Logits> logits = run_batch(engine, batch);
             for (size_t k = 0; k < present.size(); ++k) {
@@ -169,6 +175,52 @@ TEST_P(BatchTest, PromptBesideDecodeSteps) {
             expect_same(sequences[i], expected[i]);
         }
         expect_same(sequences[3], expected[3]);
+    }
+}
+
+// Ragged sequences interrupted and resumed at a layer together, with taps, as calibration and
+// evaluation do.
+TEST_P(BatchTest, ResumedTogetherIsOneByOne) {
+    std::vector<Member> members = this->members();
+    members.resize(3);
+    const int layer = 1;
+    const std::vector<int> boundaries = {layer, layer + 1, n_layers_};
+    Engine engine(model_, options(3, 40));
+    Engine alone(model_, options(1));
+    std::vector<Sequence> sequences;
+    std::vector<Chunk> batch;
+    sequences.reserve(members.size());  // chunks point at them
+    for (const Member &member : members) {
+        sequences.push_back(engine.new_sequence(member.plan));
+        batch.push_back(chunk_of(sequences.back(), member.tokens, Phase::prefill, Outputs::none));
+    }
+    HiddenTap stopped({layer});
+    ForwardOptions to_layer;
+    to_layer.end_layer = layer;
+    to_layer.tap = &stopped;
+    run_batch(engine, batch, to_layer);
+    for (size_t i = 0; i < batch.size(); ++i) {
+        sequences[i].truncate(0);
+        batch[i].tokens = {};
+        batch[i].hidden = stopped.hidden(layer, i);
+        batch[i].outputs = Outputs::all;
+    }
+    HiddenTap resumed(boundaries);
+    ForwardOptions from_layer;
+    from_layer.first_layer = layer;
+    from_layer.tap = &resumed;
+    const std::vector<Logits> logits = run_batch(engine, batch, from_layer);
+    for (size_t i = 0; i < members.size(); ++i) {
+        SCOPED_TRACE(i);
+        Sequence expected = alone.new_sequence(members[i].plan);
+        HiddenTap tap(boundaries);
+        expect_logits(logits[i], run(alone, expected, members[i].tokens, Outputs::all, &tap));
+        expect_same(sequences[i], expected);
+        for (const int boundary : boundaries) {
+            EXPECT_TRUE(rows_close(resumed.hidden(boundary, i), tap.hidden(boundary),
+                                   static_cast<size_t>(model_.hparams().n_embd), 1e-4))
+                << "boundary " << boundary;
+        }
     }
 }
 

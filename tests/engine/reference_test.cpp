@@ -4,15 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <filesystem>
 #include <limits>
 #include <nlohmann/json.hpp>
 
 #include "engine/engine.h"
-#include "model/vocab.h"
 #include "support/compare.h"
 #include "support/engine_runs.h"
 #include "support/paths.h"
+#include "support/real_models.h"
 
 namespace orthorank::test {
 namespace {
@@ -170,6 +169,19 @@ TEST_P(TinyReferenceTest, AllCases) {
 
 INSTANTIATE_TEST_SUITE_P(All, TinyReferenceTest, testing::ValuesIn(fixture_model_names()),
                          [](const auto &test) { return test_name(test.param); });
+
+// F32 copies of the default model's weights, a real text, and the plan of the orientation figures.
+TEST(RealReferenceTest, AllCases) {
+    if (!has_default_model()) {
+        GTEST_SKIP() << "no default model at " << default_model_path();
+    }
+    const Json fixture = read_fixture("smollm2-135m");
+    const auto model = load_on_cpu(default_model_as("F32"));
+    ASSERT_EQ(fixture.at("cases").size(), 2u);
+    for (const Json &test_case : fixture.at("cases")) {
+        expect_case(*model, test_case);
+    }
+}
 
 }  // namespace
 }  // namespace orthorank::test

@@ -18,6 +18,10 @@ constexpr double k_score_tie = 1e-5;         // relative
 constexpr float k_logit_tie = 0.05f;         // absolute
 constexpr double k_nmse_f32 = 1e-5;          // F32 weights across shapes
 constexpr double k_nmse_quantised = 5e-3;    // quantised weights across shapes
+// The same where one side computes an attention row alone over an F16 cache: that kernel of ggml's
+// (flash_attn_ext_f16_one_chunk) rounds the query to F16 and sums the values in F16, while tiles of
+// 64 rows are computed in F32.
+constexpr double k_nmse_f16_cache = 1e-4;
 
 // sum (found - expected)^2 / sum expected^2. Infinite for different sizes or NaN.
 double nmse(std::span<const float> found, std::span<const float> expected);

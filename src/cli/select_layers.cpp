@@ -1,0 +1,336 @@
+#include <fmt/format.h>
+
+#include <cmath>
+#include <csignal>
+#include <memory>
+#include <optional>
+
+#include "base/error.h"
+#include "base/progress.h"
+#include "cli/select_layers.h"
+#include "cli/shared_options.h"
+#include "graph/kv_cache.h"
+#include "tasks/calibration.h"
+#include "tasks/selection_files.h"
+
+namespace orthorank {
+
+namespace {
+
+volatile std::sig_atomic_t g_is_interrupted = 0;
+
+// Ctrl-C ends the work in good order; a second one ends it at once.
+void on_interrupt(int) {
+    g_is_interrupted = 1;
+    std::signal(SIGINT, SIG_DFL);
+}
+
+LayerPlan change_of(const SelectLayersArguments &arguments) {
+    LayerPlan change;
+    if (arguments.convert == "skip") {
+        change.action = Action::skip;
+        return change;
+    }
+    if (arguments.convert != "select") {
+        fail(ErrorKind::usage, "unknown --convert '{}' (known: skip, select)", arguments.convert);
+    }
+    change.action = Action::select;
+    change.ratio = arguments.ratio;
+    change.policy = policy_from_name(arguments.policy);
+    if (change.policy.score == ScoreKind::hash) {
+        change.policy.seed = arguments.seed;
+    }
+    return change;
+}
+
+std::optional<double> sparsity_of(const SelectLayersArguments &arguments) {
+    if (arguments.sparsity.empty() == (arguments.n_layers == 0)) {
+        fail(ErrorKind::usage, "say how many layers to choose: --sparsity 20% or --layers N");
+    }
+    if (arguments.sparsity.empty()) {
+        return {};
+    }
+    return sparsity_from_text(arguments.sparsity);
+}
+
+void check_arguments(const SelectLayersArguments &arguments) {
+    if (arguments.sweep) {
+        if (arguments.json.empty() && arguments.csv.empty() && arguments.svg.empty()) {
+            fail(ErrorKind::usage, "--sweep writes no plan: name a --json, --csv or --svg file");
+        }
+        return;
+    }
+    if (arguments.out.empty()) {
+        fail(ErrorKind::usage, "no output: name the plan file to write with -o");
+    }
+    if (arguments.brute_force && arguments.method == "shortened-taylor") {
+        fail(ErrorKind::usage, "--brute-force compares losses, which shortened-taylor has not");
+    }
+    if (arguments.race && arguments.exact) {
+        fail(ErrorKind::usage, "--race and --exact exclude each other");
+    }
+}
+
+SelectionSettings settings_of(const SelectLayersArguments &arguments, const Model &model,
+                              const Calibration &calibration) {
+    SelectionSettings settings;
+    settings.method = selection_method_from_name(arguments.method);
+    settings.change = change_of(arguments);
+    settings.plus = !arguments.no_plus;
+    settings.race = arguments.race;
+    settings.model_name = model.hparams().name;
+    settings.fingerprint = model.fingerprint();
+    settings.file_type = model.file_type();
+    settings.kv_type = arguments.model.kv_type;
+    settings.n_model_layers = model.hparams().n_layers;
+    settings.calibration = calibration.description;
+    return settings;
+}
+
+// One run of select-layers on an engine: what its parts share.
+struct Run {
+    const SelectLayersArguments &arguments;
+    const SelectionSettings &settings;
+    Engine &engine;
+    const Windows &windows;
+    int n_layers;
+    bool prints;
+};
+
+std::string loss_text(double loss, size_t n_windows) {
+    const double nll = loss / static_cast<double>(n_windows);
+    return fmt::format("{:.4f} (ppl {:.2f})", nll, std::exp(nll));
+}
+
+LayerOrder search(const Run &run, const LayerOrder &done, bool brute_force) {
+    const std::string partial = partial_path(run.arguments.out);
+    Progress progress(brute_force ? "brute force" : "select-layers");
+    LayerSelectionOptions options;
+    options.method = run.settings.method;
+    options.change = run.settings.change;
+    options.n_layers = run.n_layers;
+    options.plus = run.settings.plus;
+    options.race = run.settings.race && !brute_force;
+    options.brute_force = brute_force;
+    options.budget_bytes = int64_t{run.arguments.memory_mib} << 20;
+    options.done = done;
+    options.should_stop = [] { return g_is_interrupted != 0; };
+    options.on_progress = [&](double fraction, const LayerOrder &order) {
+        const double loss = order.rounds.empty() ? order.dense_loss : order.rounds.back().loss;
+        progress.update(fraction, fmt::format("{} layers, loss {}", order.rounds.size(),
+                                              loss_text(loss, run.windows.size())));
+    };
+    size_t n_rounds = done.rounds.size();
+    options.on_round = [&](const LayerOrder &order) {
+        n_rounds = order.rounds.size();
+        if (!brute_force) {
+            write_partial(run.settings, order, partial);
+        }
+    };
+    try {
+        return select_layers(run.engine, run.windows, options);
+    } catch (const Interrupted &) {
+        progress.finish();
+        throw Interrupted(
+            brute_force || n_rounds == 0
+                ? std::string("interrupted; nothing was finished yet")
+                : fmt::format("interrupted after {} finished rounds, kept in {}: the same command "
+                              "continues there", n_rounds, partial));
+    }
+}
+
+void print_order(const Run &run, const LayerOrder &order) {
+    const bool is_sleb = run.settings.method == SelectionMethod::sleb;
+    const bool is_score = run.settings.method == SelectionMethod::shortened_taylor;
+    fmt::print("{:>5}  {:>5}  {}\n", "round", "layer",
+               is_score  ? "Taylor score"
+               : is_sleb ? "loss with all layers so far"
+                         : "loss with this layer alone");
+    for (size_t i = 0; i < order.rounds.size(); ++i) {
+        const double loss = order.rounds[i].loss;
+        fmt::print("{:>5}  {:>5}  {}{}\n", i + 1, order.rounds[i].layer,
+                   is_score ? fmt::format("{:.6g}", loss) : loss_text(loss, run.windows.size()),
+                   i + 1 == static_cast<size_t>(run.n_layers) ? "  <- this plan" : "");
+    }
+}
+
+nlohmann::ordered_json order_json(const LayerOrder &order) {
+    nlohmann::ordered_json json;
+    json["order"] = nlohmann::ordered_json::array();
+    json["losses"] = nlohmann::ordered_json::array();
+    for (const SelectionRound &round : order.rounds) {
+        json["order"].push_back(round.layer);
+        json["losses"].push_back(round.loss);
+    }
+    json["n_layer_evaluations"] = order.n_layer_evaluations;
+    json["seconds"] = order.seconds;
+    return json;
+}
+
+bool is_same_order(const LayerOrder &a, const LayerOrder &b) {
+    for (size_t i = 0; i < a.rounds.size() && i < b.rounds.size(); ++i) {
+        if (a.rounds[i].layer != b.rounds[i].layer) {
+            return false;
+        }
+    }
+    return a.rounds.size() == b.rounds.size();
+}
+
+nlohmann::ordered_json compare_with_brute_force(const Run &run, const LayerOrder &order) {
+    const LayerOrder brute = search(run, LayerOrder{}, /*brute_force=*/true);
+    const double evaluations = static_cast<double>(brute.n_layer_evaluations) /
+                               static_cast<double>(order.n_layer_evaluations);
+    const double seconds = brute.seconds / order.seconds;
+    const bool is_same = is_same_order(order, brute);
+    if (run.prints) {
+        fmt::print("brute force: {} order; layer evaluations {} instead of {} ({:.2f}x), "
+                   "{:.1f} s instead of {:.1f} s ({:.2f}x)\n",
+                   is_same ? "the same" : "ANOTHER", brute.n_layer_evaluations,
+                   order.n_layer_evaluations, evaluations, brute.seconds, order.seconds, seconds);
+    }
+    nlohmann::ordered_json json = order_json(brute);
+    json["is_same_order"] = is_same;
+    json["evaluations_ratio"] = evaluations;
+    json["seconds_ratio"] = seconds;
+    return json;
+}
+
+double measured_loss(const Run &run, const Plan &plan) {
+    double loss = 0;
+    for (size_t w = 0; w < run.windows.size(); ++w) {
+        Sequence sequence = run.engine.new_sequence(plan, Apply::prefill);
+        loss += window_nll(run.engine, sequence, run.windows.window(w));
+    }
+    return loss;
+}
+
+void print_count(const Run &run, const LayerPlan &change, std::optional<double> sparsity) {
+    const int n_model = run.settings.n_model_layers;
+    const double saved = change.action == Action::skip ? 1.0 : 1.0 - change.ratio;
+    fmt::print("{} of {} layers {}{}: effective sparsity {:.1f}%{}\n", run.n_layers, n_model,
+               change.action == Action::skip ? "removed" : "selecting",
+               change.action == Action::skip
+                   ? ""
+                   : fmt::format(" at ratio {} ({})", change.ratio, policy_name(change.policy)),
+               100.0 * saved * run.n_layers / n_model,
+               sparsity ? fmt::format(" ({:g}% asked for)", 100.0 * *sparsity) : "");
+}
+
+void derive(const SelectLayersArguments &arguments) {
+    const Plan from = read_plan(arguments.from);
+    const std::optional<double> sparsity = sparsity_of(arguments);
+    const int n_layers =
+        sparsity ? n_layers_for(*sparsity, recorded_change(from), from.n_layers())
+                 : arguments.n_layers;
+    Plan plan = plan_from_recorded_order(from, n_layers);
+    if (sparsity) {
+        plan.provenance["sparsity"] = *sparsity;
+    }
+    write_plan(plan, arguments.out);
+    if (prints_text(arguments.json)) {
+        fmt::print("{}: {} layers, effective sparsity {:.1f}%\n", arguments.out, n_layers,
+                   100.0 * plan.effective_sparsity());
+    }
+}
+
+LayerOrder run_search(const Run &run) {
+    const std::string partial = partial_path(run.arguments.out);
+    LayerOrder done;
+    if (run.arguments.restart) {
+        remove_partial(partial);
+    } else if (std::optional<LayerOrder> found = read_partial(run.settings, partial)) {
+        done = std::move(*found);
+        fmt::print(stderr, "continuing after {} finished rounds in {}\n", done.rounds.size(),
+                   partial);
+    }
+    return search(run, done, /*brute_force=*/false);
+}
+
+void run_select_layers(const SelectLayersArguments &arguments, const Argv &argv) {
+    check_arguments(arguments);
+    std::signal(SIGINT, on_interrupt);
+    if (!arguments.from.empty()) {
+        derive(arguments);
+        return;
+    }
+    if (arguments.sweep) {
+        run_layer_sweep(arguments, argv, [] { return g_is_interrupted != 0; });
+        return;
+    }
+    const std::optional<double> sparsity = sparsity_of(arguments);
+    const LayerPlan change = change_of(arguments);
+    CalibrationOptions calibration_options = arguments.calibration;
+    calibration_options.protocol = calibration_protocol_from_name(arguments.protocol);
+    const std::unique_ptr<Model> model = load_model(arguments.model);
+    const Calibration calibration = read_calibration(calibration_options, model->vocab());
+    const SelectionSettings settings = settings_of(arguments, *model, calibration);
+    const int n_layers = sparsity
+                             ? n_layers_for(*sparsity, change, model->hparams().n_layers)
+                             : arguments.n_layers;
+    const std::unique_ptr<Engine> engine =
+        make_engine(*model, arguments.model, calibration.windows.n_ctx);
+    const Run run{arguments, settings, *engine, calibration.windows, n_layers,
+                  prints_text(arguments.json)};
+    if (run.prints) {
+        fmt::print("calibration: {} tokens, {} windows of {}\n", calibration.n_tokens,
+                   calibration.windows.size(), calibration.windows.n_ctx);
+        print_count(run, change, sparsity);
+    }
+    const LayerOrder order = run_search(run);
+    Plan plan = plan_of_order(settings, order, n_layers, sparsity, {});
+    if (settings.method != SelectionMethod::sleb) {
+        plan = plan_of_order(settings, order, n_layers, sparsity, measured_loss(run, plan));
+    }
+    write_plan(plan, arguments.out);
+    remove_partial(partial_path(arguments.out));
+    if (run.prints) {
+        fmt::print("dense loss {}\n", loss_text(order.dense_loss, calibration.windows.size()));
+        print_order(run, order);
+        fmt::print("{} layer evaluations, {}; written: {}\n", order.n_layer_evaluations,
+                   duration_text(order.seconds), arguments.out);
+    }
+    nlohmann::ordered_json json =
+        result_frame(argv, *model, engine.get(), arguments.model);
+    json["results"] = nlohmann::ordered_json::array();
+    nlohmann::ordered_json result = {{"plan", arguments.out}, {"provenance", plan.provenance}};
+    result["search"] = order_json(order);
+    if (arguments.brute_force) {
+        result["brute_force"] = compare_with_brute_force(run, order);
+    }
+    json["results"].push_back(result);
+    write_json(arguments.json, json);
+}
+
+}  // namespace
+
+void add_select_layers(CLI::App &app, const Argv &argv) {
+    CLI::App &command = *app.add_subcommand(
+        "select-layers", "find the layers to remove or to make selecting, and write a plan");
+    const auto arguments = std::make_shared<SelectLayersArguments>();
+    SelectLayersArguments &a = *arguments;
+    add_calibration_options(command, a);
+    add_method_options(command, a);
+    command.add_option("-o,--output", a.out, "the plan file to write")->type_name("FILE");
+    command
+        .add_option("--from", a.from, "take the order from this plan: nothing is computed")
+        ->type_name("PLAN");
+    command.add_flag("--exact", a.exact, "drop a candidate only where provable (the default)");
+    command.add_flag("--race", a.race, "drop candidates by a statistical test: faster, not exact");
+    command.add_flag("--brute-force", a.brute_force,
+                     "search again without any saving, and compare orders and times");
+    command.add_flag("--sweep", a.sweep,
+                     "no search: the loss with each layer alone changed, for the policy, its "
+                     "controls and removal");
+    command.add_option("--csv", a.csv, "with --sweep: write a table")->type_name("FILE");
+    command.add_option("--svg", a.svg, "with --sweep: write a plot")->type_name("FILE");
+    command.add_flag("--restart", a.restart, "begin anew where a partial file of -o exists");
+    command.add_option("--memory", a.memory_mib, "MiB for kept hidden states")
+        ->capture_default_str()
+        ->check(CLI::Range(0, 1 << 24))
+        ->type_name("MIB");
+    add_model_options(command, a.model);
+    add_json_option(command, a.json);
+    command.callback([arguments, &argv] { run_select_layers(*arguments, argv); });
+}
+
+}  // namespace orthorank

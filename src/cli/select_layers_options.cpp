@@ -1,0 +1,63 @@
+#include "cli/select_layers.h"
+
+namespace orthorank {
+
+void add_calibration_options(CLI::App &command, SelectLayersArguments &a) {
+    command
+        .add_option("--calibration", a.calibration.files,
+                    "calibration texts: raw, or JSON Lines (*.jsonl, *.json)")
+        ->type_name("FILE");
+    command.add_option("--field", a.calibration.field, "the text's field in JSON Lines")
+        ->capture_default_str()
+        ->type_name("NAME");
+    command
+        .add_option("--protocol", a.protocol,
+                    "windows: of each file; sleb: of 128 rows shuffled with seed 0; crops: 10 "
+                    "random crops of 128 tokens")
+        ->capture_default_str()
+        ->type_name("NAME");
+    command.add_option("--seqlen", a.calibration.seqlen, "tokens in a window (default: 2048)")
+        ->check(CLI::Range(2, 1 << 30))
+        ->type_name("N");
+    command
+        .add_option("--stride", a.calibration.stride,
+                    "a window starts every N tokens (default: --seqlen)")
+        ->check(CLI::Range(1, 1 << 30))
+        ->type_name("N");
+    command
+        .add_option("--windows", a.calibration.n_windows,
+                    "the first N windows of each file (default: all)")
+        ->check(CLI::Range(1, 1 << 30))
+        ->type_name("N");
+}
+
+void add_method_options(CLI::App &command, SelectLayersArguments &a) {
+    command.add_option("--method", a.method, "sleb, shortened-ppl or shortened-taylor")
+        ->capture_default_str()
+        ->type_name("NAME");
+    command
+        .add_option("--convert", a.convert,
+                    "what becomes of a chosen layer: select (OrthoRank) or skip (removed)")
+        ->capture_default_str()
+        ->type_name("NAME");
+    command.add_option("--ratio", a.ratio, "with select: fraction of the tokens computed")
+        ->capture_default_str()
+        ->check(CLI::Range(0.0, 1.0))
+        ->type_name("P");
+    command.add_option("--policy", a.policy, "with select: which tokens")
+        ->capture_default_str()
+        ->type_name("NAME");
+    command.add_option("--seed", a.seed, "of policy random")->type_name("N");
+    command
+        .add_option("--sparsity", a.sparsity,
+                    "such as 20%: removes that part of the layers, or makes as many selecting as "
+                    "save the same")
+        ->type_name("S");
+    command.add_option("--layers", a.n_layers, "choose so many layers")
+        ->check(CLI::Range(1, 65536))
+        ->type_name("N");
+    command.add_flag("--no-plus", a.no_plus,
+                     "shortened-*: also the first four and the last two layers");
+}
+
+}  // namespace orthorank

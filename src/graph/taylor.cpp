@@ -1,0 +1,379 @@
+#include "graph/taylor.h"
+
+#include <ggml-cpp.h>
+#include <ggml-cpu.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <numeric>
+
+#include "base/error.h"
+#include "base/threads.h"
+#include "graph/block.h"
+#include "model/file_bytes.h"
+#include "model/gguf_file.h"
+#include "model/weight_list.h"
+#include "model/weight_store.h"
+
+namespace orthorank {
+
+namespace {
+
+constexpr size_t k_max_graph_nodes = 8192;
+
+using Rows = std::vector<float>;  // [n_embd, n_ctx]
+
+// F32 tensors that stay while graphs come and go: weights and inputs.
+class Constants {
+ public:
+    explicit Constants(size_t n_tensors)
+        : ctx_(ggml_init({ggml_tensor_overhead() * (n_tensors + 1), nullptr, true})) {}
+
+    ggml_tensor *make(ggml_type type, const std::array<int64_t, 4> &ne) {
+        return ggml_new_tensor(ctx_.get(), type, GGML_MAX_DIMS, ne.data());
+    }
+    void allocate(ggml_backend_t backend) {
+        buffer_.reset(ggml_backend_alloc_ctx_tensors(ctx_.get(), backend));
+        if (!buffer_) {
+            fail(ErrorKind::limit, "no memory for the F32 copy of a block's weights");
+        }
+    }
+
+ private:
+    ggml_context_ptr ctx_;
+    ggml_backend_buffer_ptr buffer_;
+};
+
+template <typename T>
+void upload(ggml_tensor *tensor, const std::vector<T> &values) {
+    CHECK(values.size() * sizeof(T) == ggml_nbytes(tensor));
+    ggml_backend_tensor_set(tensor, values.data(), 0, ggml_nbytes(tensor));
+}
+
+Rows download(const ggml_tensor *tensor) {
+    Rows values(static_cast<size_t>(ggml_nelements(tensor)));
+    ggml_backend_tensor_get(tensor, values.data(), 0, values.size() * sizeof(float));
+    return values;
+}
+
+// One graph, forward and, with a loss, backward.
+class Graph {
+ public:
+    Graph()
+        : ctx_(ggml_init({ggml_tensor_overhead() * 2 * k_max_graph_nodes +
+                              ggml_graph_overhead_custom(k_max_graph_nodes, true),
+                          nullptr, true})),
+          gf_(ggml_new_graph_custom(ctx_.get(), k_max_graph_nodes, true)) {}
+
+    ggml_context *ctx() const { return ctx_.get(); }
+    ggml_cgraph *gf() const { return gf_; }
+
+    void run(ggml_backend_t backend, ggml_tensor *output) {
+        ggml_set_output(output);
+        ggml_build_forward_expand(gf_, output);
+        compute(backend);
+    }
+    // The gradients of these parameters stay readable.
+    void run_backward(ggml_backend_t backend, ggml_tensor *loss,
+                      std::span<ggml_tensor *const> parameters) {
+        ggml_set_loss(loss);
+        ggml_set_output(loss);
+        ggml_build_forward_expand(gf_, loss);
+        ggml_build_backward_expand(ctx_.get(), gf_, nullptr);
+        for (ggml_tensor *parameter : parameters) {
+            ggml_set_output(ggml_graph_get_grad(gf_, parameter));
+        }
+        ggml_tensor *seed = ggml_graph_get_grad_acc(gf_, loss);
+        ggml_set_input(seed);
+        allocate(backend);
+        upload(seed, std::vector<float>{1.0f});
+        run_allocated(backend);
+    }
+    Rows gradient(const ggml_tensor *parameter) const {
+        return download(ggml_graph_get_grad(gf_, parameter));
+    }
+
+ private:
+    void allocate(ggml_backend_t backend) {
+        allocator_.reset(ggml_gallocr_new(ggml_backend_get_default_buffer_type(backend)));
+        if (!ggml_gallocr_alloc_graph(allocator_.get(), gf_)) {
+            fail(ErrorKind::limit, "no memory for a gradient graph");
+        }
+    }
+    void run_allocated(ggml_backend_t backend) {
+        if (ggml_backend_graph_compute(backend, gf_) != GGML_STATUS_SUCCESS) {
+            fail(ErrorKind::device, "the CPU failed to compute a gradient");
+        }
+    }
+    void compute(ggml_backend_t backend) {
+        allocate(backend);
+        run_allocated(backend);
+    }
+
+    ggml_context_ptr ctx_;
+    ggml_cgraph *gf_;
+    ggml_gallocr_ptr allocator_;
+};
+
+class Taylor {
+ public:
+    Taylor(const Model &model, std::span<const int32_t> tokens, int n_ctx, int n_threads,
+           const std::function<void(double)> &on_progress)
+        : hparams_(model.hparams()), tokens_(tokens), n_ctx_(n_ctx),
+          n_windows_(tokens.size() / static_cast<size_t>(n_ctx)), on_progress_(on_progress),
+          file_(model.path()), bytes_(model.path(), true),
+          requests_(list_weights(file_, hparams_, weights_)), backend_(ggml_backend_cpu_init()) {
+        ggml_backend_cpu_set_n_threads(backend_.get(),
+                                       n_threads > 0 ? n_threads : default_n_threads());
+        hidden_.resize(static_cast<size_t>(hparams_.n_layers) + 1);
+    }
+
+    TaylorScores run() {
+        embed();
+        for (int il = 0; il < hparams_.n_layers; ++il) {
+            forward_block(il);
+            step();
+        }
+        head();
+        result_.scores.resize(static_cast<size_t>(hparams_.n_layers));
+        for (int il = hparams_.n_layers - 1; il >= 0; --il) {
+            result_.scores[static_cast<size_t>(il)] = backward_block(il);
+            hidden_[static_cast<size_t>(il) + 1].clear();
+            step();
+        }
+        return result_;
+    }
+
+ private:
+    std::span<const int32_t> window(size_t w) const {
+        return tokens_.subspan(w * static_cast<size_t>(n_ctx_), static_cast<size_t>(n_ctx_));
+    }
+
+    void step() {
+        n_steps_ += 1;
+        if (on_progress_) {
+            on_progress_(static_cast<double>(n_steps_) / (2.0 * hparams_.n_layers));
+        }
+    }
+
+    // Row by row: no F32 copy of a large vocabulary's table is needed, but reading is simpler.
+    void embed() {
+        const TensorInfo *info = file_.find_tensor("token_embd.weight");
+        CHECK(info != nullptr);
+        const Rows table = read_as_f32(bytes_, *info);
+        const auto n_embd = static_cast<size_t>(hparams_.n_embd);
+        for (size_t w = 0; w < n_windows_; ++w) {
+            Rows rows;
+            for (int32_t token : window(w)) {
+                const float *row = table.data() + static_cast<size_t>(token) * n_embd;
+                rows.insert(rows.end(), row, row + n_embd);
+            }
+            hidden_[0].push_back(std::move(rows));
+        }
+    }
+
+    // The tensors of a block (or, il < 0, of the head) in F32, in `weights_`, and the inputs.
+    struct Block {
+        Constants constants{64};
+        ggml_tensor *h = nullptr;            // [n_embd, n_ctx], the input
+        ggml_tensor *gradient = nullptr;     // [n_embd, n_ctx], of the output; head: labels
+        ggml_tensor *positions = nullptr;    // [n_ctx]
+        ggml_tensor *mask = nullptr;         // [n_ctx, n_ctx]
+        ggml_tensor *expert_mask = nullptr;  // [n_expert, n_ctx] or null
+    };
+
+    bool is_in_block(ggml_tensor **slot, int il) {
+        if (il < 0) {
+            return slot == &weights_.output || slot == &weights_.output_norm;
+        }
+        const auto *at = reinterpret_cast<const char *>(slot);
+        const auto *first = reinterpret_cast<const char *>(&weights_.layers[il]);
+        return at >= first && at < first + sizeof(LayerWeights);
+    }
+
+    std::unique_ptr<Block> load(int il) {
+        auto block = std::make_unique<Block>();
+        for (const WeightRequest &request : requests_) {
+            if (is_in_block(request.slot, il)) {
+                *request.slot = block->constants.make(GGML_TYPE_F32, request.info->ne);
+            }
+        }
+        const int64_t n_out = il < 0 ? hparams_.n_vocab : hparams_.n_embd;
+        const int64_t n = n_ctx_;
+        block->h = block->constants.make(GGML_TYPE_F32, {hparams_.n_embd, n, 1, 1});
+        block->gradient = block->constants.make(GGML_TYPE_F32, {n_out, n, 1, 1});
+        block->positions = block->constants.make(GGML_TYPE_I32, {n, 1, 1, 1});
+        block->mask = block->constants.make(GGML_TYPE_F32, {n, n, 1, 1});
+        if (il >= 0 && weights_.layers[il].ffn_gate_inp != nullptr) {
+            block->expert_mask =
+                block->constants.make(GGML_TYPE_F32, {hparams_.n_expert, n, 1, 1});
+        }
+        block->constants.allocate(backend_.get());
+        for (const WeightRequest &request : requests_) {
+            if (is_in_block(request.slot, il)) {
+                upload(*request.slot, read_as_f32(bytes_, *request.info));
+            }
+        }
+        std::vector<int32_t> positions(static_cast<size_t>(n));
+        std::iota(positions.begin(), positions.end(), 0);
+        upload(block->positions, positions);
+        std::vector<float> mask(static_cast<size_t>(n * n), 0.0f);
+        for (int64_t q = 0; q < n; ++q) {
+            std::fill(mask.begin() + q * n + q + 1, mask.begin() + (q + 1) * n,
+                      -std::numeric_limits<float>::infinity());
+        }
+        upload(block->mask, mask);
+        return block;
+    }
+
+    ggml_tensor *build(const Graph &graph, const Block &block, int il, bool only_router) const {
+        return BlockBuilder(graph.ctx(), graph.gf(), hparams_, weights_)
+            .whole_block(il, block.h, block.positions, block.mask,
+                         only_router ? nullptr : block.expert_mask);
+    }
+
+    // Puts a window's rows into the block's inputs; with experts, also which of them are used.
+    void set_window(const Block &block, int il, size_t w) {
+        upload(block.h, hidden_[static_cast<size_t>(il)][w]);
+        if (block.expert_mask == nullptr) {
+            return;
+        }
+        Graph graph;
+        ggml_tensor *router = build(graph, block, il, true);
+        graph.run(backend_.get(), router);
+        const Rows probs = download(router);
+        const auto n_expert = static_cast<size_t>(hparams_.n_expert);
+        std::vector<float> mask(probs.size(), 0.0f);
+        std::vector<size_t> order(n_expert);
+        for (size_t first = 0; first < probs.size(); first += n_expert) {
+            std::iota(order.begin(), order.end(), size_t{0});
+            std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+                return probs[first + a] > probs[first + b];
+            });
+            for (int i = 0; i < hparams_.n_expert_used; ++i) {
+                mask[first + order[static_cast<size_t>(i)]] = 1.0f;
+            }
+        }
+        upload(block.expert_mask, mask);
+    }
+
+    void forward_block(int il) {
+        const std::unique_ptr<Block> block = load(il);
+        for (size_t w = 0; w < n_windows_; ++w) {
+            set_window(*block, il, w);
+            Graph graph;
+            ggml_tensor *h = build(graph, *block, il, false);
+            graph.run(backend_.get(), h);
+            hidden_[static_cast<size_t>(il) + 1].push_back(download(h));
+        }
+    }
+
+    // Loss, and its gradient at the last boundary. The last row of a window predicts nothing: its
+    // labels are zero, and the mean over n_ctx rows is made one over n_ctx - 1.
+    void head() {
+        const std::unique_ptr<Block> block = load(-1);
+        const auto n_vocab = static_cast<size_t>(hparams_.n_vocab);
+        const double scale = n_ctx_ / (n_ctx_ - 1.0) / static_cast<double>(n_windows_);
+        ggml_set_param(block->h);
+        for (size_t w = 0; w < n_windows_; ++w) {
+            upload(block->h, hidden_.back()[w]);
+            std::vector<float> labels(n_vocab * static_cast<size_t>(n_ctx_ - 1), 0.0f);
+            for (size_t i = 0; i + 1 < static_cast<size_t>(n_ctx_); ++i) {
+                labels[i * n_vocab + static_cast<size_t>(window(w)[i + 1])] = 1.0f;
+            }
+            labels.resize(n_vocab * static_cast<size_t>(n_ctx_), 0.0f);
+            upload(block->gradient, labels);
+            Graph graph;
+            ggml_tensor *logits =
+                BlockBuilder(graph.ctx(), graph.gf(), hparams_, weights_).logits(block->h);
+            ggml_tensor *loss = ggml_cross_entropy_loss(graph.ctx(), logits, block->gradient);
+            graph.run_backward(backend_.get(), loss, std::span(&block->h, 1));
+            result_.loss += scale * static_cast<double>(download(loss).front());
+            Rows gradient = graph.gradient(block->h);
+            // ggml's formula is (softmax - labels) for each row: not for one without a label.
+            const auto n_embd = static_cast<size_t>(hparams_.n_embd);
+            std::fill(gradient.end() - static_cast<std::ptrdiff_t>(n_embd), gradient.end(), 0.0f);
+            for (float &x : gradient) {
+                x = static_cast<float>(x * scale);
+            }
+            gradients_.push_back(std::move(gradient));
+        }
+    }
+
+    std::vector<ggml_tensor *> scored_weights(int il) const {
+        const LayerWeights &layer = weights_.layers[il];
+        std::vector<ggml_tensor *> found;
+        for (ggml_tensor *weight :
+             {layer.attn_q, layer.attn_k, layer.attn_v, layer.attn_output, layer.attn_norm,
+              layer.ffn_norm, layer.ffn_gate, layer.ffn_up, layer.ffn_down, layer.ffn_gate_inp,
+              layer.ffn_gate_exps, layer.ffn_up_exps, layer.ffn_down_exps}) {
+            if (weight != nullptr) {
+                found.push_back(weight);
+            }
+        }
+        return found;
+    }
+
+    double backward_block(int il) {
+        const std::unique_ptr<Block> block = load(il);
+        std::vector<ggml_tensor *> parameters = scored_weights(il);
+        const size_t n_weights = parameters.size();
+        parameters.push_back(block->h);
+        for (ggml_tensor *parameter : parameters) {
+            ggml_set_param(parameter);
+        }
+        std::vector<std::vector<double>> sums(n_weights);
+        for (size_t w = 0; w < n_windows_; ++w) {
+            set_window(*block, il, w);
+            upload(block->gradient, gradients_[w]);
+            Graph graph;
+            ggml_tensor *h = build(graph, *block, il, false);
+            ggml_tensor *loss = ggml_sum(graph.ctx(), ggml_mul(graph.ctx(), h, block->gradient));
+            graph.run_backward(backend_.get(), loss, parameters);
+            gradients_[w] = graph.gradient(block->h);
+            for (size_t i = 0; i < n_weights; ++i) {
+                const Rows gradient = graph.gradient(parameters[i]);
+                sums[i].resize(gradient.size(), 0.0);
+                for (size_t j = 0; j < gradient.size(); ++j) {
+                    sums[i][j] += static_cast<double>(gradient[j]);
+                }
+            }
+        }
+        double score = 0;
+        for (size_t i = 0; i < n_weights; ++i) {
+            const Rows values = download(parameters[i]);
+            for (size_t j = 0; j < values.size(); ++j) {
+                score += std::fabs(static_cast<double>(values[j]) * sums[i][j]);
+            }
+        }
+        return score;
+    }
+
+    const Hparams &hparams_;
+    std::span<const int32_t> tokens_;
+    int n_ctx_;
+    size_t n_windows_;
+    const std::function<void(double)> &on_progress_;
+    Weights weights_;
+    GgufFile file_;
+    FileBytes bytes_;
+    std::vector<WeightRequest> requests_;
+    ggml_backend_ptr backend_;
+    std::vector<std::vector<Rows>> hidden_;  // by boundary, by window
+    std::vector<Rows> gradients_;            // of the loss by the current boundary, by window
+    TaylorScores result_;
+    int n_steps_ = 0;
+};
+
+}  // namespace
+
+TaylorScores taylor_scores(const Model &model, std::span<const int32_t> tokens, int n_ctx,
+                           int n_threads, const std::function<void(double)> &on_progress) {
+    CHECK(n_ctx >= 2 && tokens.size() % static_cast<size_t>(n_ctx) == 0 && !tokens.empty());
+    return Taylor(model, tokens, n_ctx, n_threads, on_progress).run();
+}
+
+}  // namespace orthorank

@@ -1,0 +1,201 @@
+#include "model/gguf_export.h"
+
+#include <ggml-cpp.h>
+#include <gguf.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <string_view>
+
+#include "base/error.h"
+#include "model/file_bytes.h"
+#include "model/gguf_file.h"
+
+namespace orthorank {
+
+namespace {
+
+constexpr int64_t k_copy_bytes = 16 << 20;
+
+// The file written so far; removed again unless it was finished.
+class Output {
+ public:
+    explicit Output(const std::string &path)
+        : path_(path), partial_(fmt::format("{}.{}.partial", path, ::getpid())),
+          file_(std::fopen(partial_.c_str(), "wb")) {
+        if (file_ == nullptr) {
+            fail(ErrorKind::file, "{} cannot be written: {}", path_, std::strerror(errno));
+        }
+    }
+    ~Output() {
+        if (file_ != nullptr) {
+            std::fclose(file_);
+            std::remove(partial_.c_str());
+        }
+    }
+    Output(const Output &) = delete;
+    Output &operator=(const Output &) = delete;
+
+    std::FILE *file() { return file_; }
+    void write(const void *data, size_t n) {
+        if (std::fwrite(data, 1, n, file_) != n) {
+            fail_now();
+        }
+    }
+    void pad_to(int64_t offset) {
+        static constexpr char k_zeros[64] = {};
+        for (int64_t at = std::ftell(file_); at < offset;) {
+            const auto n = std::min<int64_t>(offset - at, sizeof(k_zeros));
+            write(k_zeros, static_cast<size_t>(n));
+            at += n;
+        }
+    }
+    void finish() {
+        const bool is_closed = std::fflush(file_) == 0 && std::fclose(file_) == 0;
+        file_ = nullptr;
+        if (!is_closed || std::rename(partial_.c_str(), path_.c_str()) != 0) {
+            const int reason = errno;
+            std::remove(partial_.c_str());
+            fail(ErrorKind::file, "{} cannot be written: {}", path_, std::strerror(reason));
+        }
+    }
+    [[noreturn]] void fail_now() const {
+        fail(ErrorKind::file, "{} cannot be written: {}", path_, std::strerror(errno));
+    }
+
+ private:
+    std::string path_;
+    std::string partial_;
+    std::FILE *file_;
+};
+
+// "blk.12.attn_q.weight": 12 and where the rest begins; -1 for tensors of no block.
+int layer_of(const std::string &name, size_t &end) {
+    constexpr std::string_view k_prefix = "blk.";
+    if (!name.starts_with(k_prefix)) {
+        return -1;
+    }
+    end = k_prefix.size();
+    int layer = 0;
+    while (end < name.size() && name[end] >= '0' && name[end] <= '9' && layer < 100000) {
+        layer = layer * 10 + (name[end++] - '0');
+    }
+    return end > k_prefix.size() ? layer : -1;
+}
+
+// The name in the new file, or nothing when the tensor is left out.
+std::string new_name(const std::string &name, const std::vector<int> &removed) {
+    size_t end = 0;
+    const int layer = layer_of(name, end);
+    if (layer < 0) {
+        return name;
+    }
+    const auto place = std::lower_bound(removed.begin(), removed.end(), layer);
+    if (place != removed.end() && *place == layer) {
+        return {};
+    }
+    return fmt::format("blk.{}{}", layer - (place - removed.begin()), name.substr(end));
+}
+
+// Arrays of the architecture with one entry a layer (heads, feed-forward lengths, ...), cut.
+void cut_arrays(gguf_context *out, const gguf_context *in, const std::string &arch, int n_layers,
+                const std::vector<int> &removed) {
+    for (int64_t i = 0; i < gguf_get_n_kv(in); ++i) {
+        const std::string key = gguf_get_key(in, i);
+        if (!key.starts_with(arch + ".") || gguf_get_kv_type(in, i) != GGUF_TYPE_ARRAY ||
+            gguf_get_arr_type(in, i) == GGUF_TYPE_STRING ||
+            static_cast<int>(gguf_get_arr_n(in, i)) != n_layers) {
+            continue;
+        }
+        const gguf_type type = gguf_get_arr_type(in, i);
+        const size_t bytes = type == GGUF_TYPE_UINT8 || type == GGUF_TYPE_INT8 ||
+                                     type == GGUF_TYPE_BOOL
+                                 ? 1
+                             : type == GGUF_TYPE_UINT16 || type == GGUF_TYPE_INT16 ? 2
+                             : type == GGUF_TYPE_UINT64 || type == GGUF_TYPE_INT64 ||
+                                     type == GGUF_TYPE_FLOAT64
+                                 ? 8
+                                 : 4;
+        const auto *data = static_cast<const char *>(gguf_get_arr_data(in, i));
+        std::string kept;
+        for (int il = 0; il < n_layers; ++il) {
+            if (!std::binary_search(removed.begin(), removed.end(), il)) {
+                kept.append(data + static_cast<size_t>(il) * bytes, bytes);
+            }
+        }
+        gguf_set_arr_data(out, key.c_str(), type, kept.data(), kept.size() / bytes);
+    }
+}
+
+void copy_tensor(Output &output, const FileBytes &bytes, const TensorInfo &info) {
+    std::vector<std::byte> scratch;
+    for (int64_t done = 0; done < info.n_bytes; done += k_copy_bytes) {
+        const int64_t n = std::min(k_copy_bytes, info.n_bytes - done);
+        const std::span<const std::byte> part = bytes.bytes(info.offset + done, n, scratch);
+        output.write(part.data(), part.size());
+    }
+}
+
+}  // namespace
+
+void export_gguf(const std::string &from, const std::string &to, const GgufChanges &changes) {
+    const GgufFile file(from);
+    std::error_code ignored;
+    if (std::filesystem::equivalent(from, to, ignored)) {
+        fail(ErrorKind::usage, "{} is the model itself: name another output", to);
+    }
+    ggml_context *tensors_raw = nullptr;
+    const gguf_context_ptr in(gguf_init_from_file(from.c_str(), {true, &tensors_raw}));
+    const ggml_context_ptr tensors(tensors_raw);
+    const gguf_context_ptr out(gguf_init_empty());
+    gguf_set_kv(out.get(), in.get());
+    // The copy is aligned as gguf aligns by default, whatever the original was.
+    gguf_remove_key(out.get(), "general.alignment");
+    const std::string arch = file.text("general.architecture");
+    const std::string count_key = arch + ".block_count";
+    const auto n_layers = static_cast<int>(file.integer(count_key, 1, 65536));
+    const std::vector<int> &removed = changes.removed_layers;
+    CHECK(static_cast<int>(removed.size()) < n_layers);
+    if (!removed.empty()) {
+        gguf_set_val_u32(out.get(), count_key.c_str(),
+                         static_cast<uint32_t>(n_layers) - static_cast<uint32_t>(removed.size()));
+        cut_arrays(out.get(), in.get(), arch, n_layers, removed);
+        gguf_remove_key(out.get(), k_plan_key);
+    }
+    if (!changes.plan.empty()) {
+        gguf_set_val_str(out.get(), k_plan_key, changes.plan.c_str());
+    }
+    std::vector<const TensorInfo *> kept;
+    for (const TensorInfo &info : file.tensors()) {
+        const std::string name = new_name(info.name, removed);
+        if (!name.empty()) {
+            ggml_tensor *tensor = ggml_get_tensor(tensors.get(), info.name.c_str());
+            CHECK(tensor != nullptr);
+            ggml_set_name(tensor, name.c_str());
+            gguf_add_tensor(out.get(), tensor);
+            // Not to be found under its new name when a later tensor's old name is looked up.
+            ggml_set_name(tensor, "");
+            kept.push_back(&info);
+        }
+    }
+    Output output(to);
+    if (!gguf_write_to_file_ptr(out.get(), output.file(), /*only_meta=*/true)) {
+        output.fail_now();
+    }
+    const auto meta = static_cast<int64_t>(gguf_get_meta_size(out.get()));
+    const FileBytes bytes(from, /*use_mmap=*/false);
+    for (size_t i = 0; i < kept.size(); ++i) {
+        output.pad_to(meta + static_cast<int64_t>(
+                                 gguf_get_tensor_offset(out.get(), static_cast<int64_t>(i))));
+        copy_tensor(output, bytes, *kept[i]);
+    }
+    const auto alignment = static_cast<int64_t>(gguf_get_alignment(out.get()));
+    output.pad_to((std::ftell(output.file()) + alignment - 1) / alignment * alignment);
+    output.finish();
+}
+
+}  // namespace orthorank

@@ -1,0 +1,23 @@
+// Copies of a GGUF file with small changes: layers left out, a plan put into the metadata. Tensor
+// data is copied as it is. Thread-safe. Throws what GgufFile throws for the input, Error{file} for
+// the output, which appears under its name only when it is whole.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace orthorank {
+
+// The metadata key of a plan inside a model: the plan file's JSON as a string.
+constexpr const char *k_plan_key = "orthorank.plan";
+
+struct GgufChanges {
+    // Blocks to leave out, ascending, not all of them. The rest are renumbered, block_count and
+    // arrays of one entry a layer are cut, a plan in the metadata (for the old layers) is dropped.
+    std::vector<int> removed_layers;
+    std::string plan;  // written to k_plan_key; empty: not
+};
+
+void export_gguf(const std::string &from, const std::string &to, const GgufChanges &changes);
+
+}  // namespace orthorank

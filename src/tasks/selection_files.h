@@ -1,0 +1,47 @@
+// What layer selection leaves in files: the plan with its provenance, and the partial file from
+// which an interrupted search continues (docs/formats.md). Functions on plain data; they throw
+// Error{file}, and Error{format} or Error{usage} for a file that is not theirs.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "tasks/select_layers.h"
+
+namespace orthorank {
+
+// Everything that decides an order; two runs with equal settings give equal orders.
+struct SelectionSettings {
+    SelectionMethod method = SelectionMethod::sleb;
+    LayerPlan change;
+    bool plus = true;
+    bool race = false;
+    std::string model_name;
+    std::string fingerprint;
+    std::string file_type;
+    std::string kv_type;
+    int n_model_layers = 0;
+    nlohmann::ordered_json calibration;  // as read_calibration describes it
+};
+
+// The plan that changes the first n_layers of the order, with its provenance. plan_loss: measured
+// for it (sum over windows), or nothing when the order says it.
+Plan plan_of_order(const SelectionSettings &settings, const LayerOrder &order, int n_layers,
+                   std::optional<double> sparsity, std::optional<double> plan_loss);
+
+// A plan of another size from the order that a plan's provenance records. Throws Error{format} when
+// there is none, Error{usage} when it is too short.
+Plan plan_from_recorded_order(const Plan &plan, int n_layers);
+// What that plan does to a chosen layer. Throws as above.
+LayerPlan recorded_change(const Plan &plan);
+
+// The partial file of a plan: its path with ".partial".
+std::string partial_path(const std::string &plan_path);
+void write_partial(const SelectionSettings &settings, const LayerOrder &order,
+                   const std::string &path);
+// Nothing if there is no such file. Throws Error{usage} when it is of other settings.
+std::optional<LayerOrder> read_partial(const SelectionSettings &settings, const std::string &path);
+void remove_partial(const std::string &path);
+
+}  // namespace orthorank

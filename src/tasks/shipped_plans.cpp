@@ -1,0 +1,124 @@
+#include "tasks/shipped_plans.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <set>
+#include <vector>
+
+#include "base/error.h"
+#include "model/gguf_export.h"
+#include "model/gguf_file.h"
+#include "select/plan_text.h"
+
+namespace orthorank {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double k_near = 0.015;
+
+std::string provenance_text(const Plan &plan, const char *key) {
+    const auto &json = plan.provenance;
+    const bool is_there = json.is_object() && json.contains(key) && json.at(key).is_string();
+    return is_there ? json.at(key).get<std::string>() : std::string();
+}
+
+// The sparsity that the plan was made for, or the one that it has.
+double level_of(const Plan &plan) {
+    const auto &json = plan.provenance;
+    const bool is_there =
+        json.is_object() && json.contains("sparsity") && json.at("sparsity").is_number();
+    return is_there ? json.at("sparsity").get<double>() : plan.effective_sparsity();
+}
+
+bool is_of(const Plan &plan, double sparsity) {
+    const bool is_exact = plan.provenance.is_object() && plan.provenance.contains("sparsity");
+    return std::fabs(level_of(plan) - sparsity) < (is_exact ? 1e-6 : k_near);
+}
+
+// Lower is better.
+int rank_of(const Plan &plan) {
+    return (plan.layers_with(Action::select).empty() ? 2 : 0) +
+           (provenance_text(plan, "method") == "sleb" ? 0 : 1);
+}
+
+std::vector<fs::path> plan_files() {
+    std::vector<fs::path> files;
+    std::error_code error;
+    for (const auto &entry : fs::directory_iterator(plans_dir(), error)) {
+        if (entry.path().extension() == ".json") {
+            files.push_back(entry.path());
+        }
+    }
+    std::sort(files.begin(), files.end());
+    return files;
+}
+
+std::string note_on(const Plan &plan, const Model &model, const std::string &path) {
+    const std::string type = provenance_text(plan, "file_type");
+    if (type.empty() || type == model.file_type()) {
+        return {};
+    }
+    return fmt::format("{} was calibrated on {} weights, this file has {}", path, type,
+                       model.file_type());
+}
+
+std::string percent(double sparsity) { return fmt::format("{:g}%", 100.0 * sparsity); }
+
+}  // namespace
+
+std::string plans_dir() {
+    const char *given = std::getenv("ORTHORANK_PLANS_DIR");
+    return given != nullptr && *given != '\0' ? given : ORTHORANK_PLANS_DIR;
+}
+
+std::optional<Plan> embedded_plan(const Model &model) {
+    const std::optional<std::string> text = GgufFile(model.path()).find_text(k_plan_key);
+    if (!text) {
+        return {};
+    }
+    const std::string name = fmt::format("{} ({})", model.path(), k_plan_key);
+    Plan plan = plan_from_json(parse_plan_text(*text, name), name);
+    check_plan_fits(plan, model.hparams().n_layers, model.fingerprint(), model.hparams().name);
+    return plan;
+}
+
+FoundPlan plan_for_sparsity(const Model &model, double sparsity) {
+    std::vector<FoundPlan> found;
+    std::set<std::string> levels;
+    if (std::optional<Plan> plan = embedded_plan(model)) {
+        levels.insert(percent(level_of(*plan)));
+        if (is_of(*plan, sparsity)) {
+            return {*plan, model.path(), note_on(*plan, model, model.path())};
+        }
+    }
+    for (const fs::path &path : plan_files()) {
+        Plan plan = read_plan(path.string());
+        if (plan.fingerprint != model.fingerprint() ||
+            plan.n_layers() != model.hparams().n_layers) {
+            continue;
+        }
+        levels.insert(percent(level_of(plan)));
+        if (is_of(plan, sparsity)) {
+            std::string note = note_on(plan, model, path.string());
+            found.push_back({std::move(plan), path.string(), std::move(note)});
+        }
+    }
+    if (found.empty()) {
+        fail(ErrorKind::usage,
+             "no plan of {} for this model (fingerprint {}) in {}{}: make one with `orthorank "
+             "select-layers -m {} --calibration TEXT --sparsity {} -o PLAN` and give it with "
+             "--plan PLAN",
+             percent(sparsity), model.fingerprint(), plans_dir(),
+             levels.empty() ? "" : fmt::format(", only of {}", fmt::join(levels, ", ")),
+             model.path(), percent(sparsity));
+    }
+    return *std::min_element(found.begin(), found.end(), [](const auto &a, const auto &b) {
+        return rank_of(a.plan) < rank_of(b.plan);
+    });
+}
+
+}  // namespace orthorank

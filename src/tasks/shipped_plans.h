@@ -1,0 +1,32 @@
+// Plans that are there without being named: the one stored inside a model's file, and those shipped
+// in plans/ (or in $ORTHORANK_PLANS_DIR). They are found by the model's fingerprint and a sparsity.
+// Thread-safe. A plan file there that is not one throws, as read_plan does.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "model/model.h"
+#include "select/plan.h"
+
+namespace orthorank {
+
+// The folder of shipped plans.
+std::string plans_dir();
+
+// The plan in the metadata of a model's file, if there is one. Throws Error{format}.
+std::optional<Plan> embedded_plan(const Model &model);
+
+struct FoundPlan {
+    Plan plan;
+    std::string path;  // or the model's file
+    std::string note;  // what a user should know: calibrated on another file type; mostly empty
+};
+
+// The plan of that sparsity for this model: the embedded one, else of the shipped ones OrthoRank by
+// greedy search before others, before removal. A plan is of the sparsity that it was made for
+// (provenance), or of its effective one to 1.5 points. Throws Error{usage} that says how to make
+// one.
+FoundPlan plan_for_sparsity(const Model &model, double sparsity);
+
+}  // namespace orthorank

@@ -1,0 +1,117 @@
+// Dense logits against libllama on the same file, for every architecture: prompts longer than one
+// chunk and decode steps, to the bit, since the shapes agree.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "engine/engine.h"
+#include "support/compare.h"
+#include "support/engine_runs.h"
+#include "support/libllama_oracle.h"
+#include "support/paths.h"
+
+namespace orthorank::test {
+namespace {
+
+EngineOptions oracle_options(int n_ctx, KvType kv_type) {
+    EngineOptions options;
+    options.n_ctx = n_ctx;
+    options.n_threads = 1;
+    options.kv_type = kv_type;
+    return options;
+}
+
+struct OracleCase {
+    KvType kv_type = KvType::f16;
+    int n_prompt = 700;  // more than a chunk
+    double nmse_across_shapes = k_nmse_f16_cache;
+};
+
+void expect_libllama(const std::string &path, const OracleCase &oracle_case) {
+    SCOPED_TRACE(testing::Message() << kv_type_name(oracle_case.kv_type));
+    const auto model = load_on_cpu(path);
+    const int n_ctx = std::min(1024, model->hparams().n_ctx_train);
+    Engine engine(*model, oracle_options(n_ctx, oracle_case.kv_type));
+    LibllamaOracle oracle(path, n_ctx, 1, oracle_case.kv_type);
+    Sequence sequence = engine.new_sequence(dense_plan(model->hparams().n_layers));
+    const auto tokens =
+        random_tokens(std::min(n_ctx, oracle_case.n_prompt), 71, model->hparams().n_vocab);
+    const std::span<const int32_t> all(tokens);
+    const auto expect_same = [&](const Logits &found, const Logits &expected) {
+        // With an F32 cache libllama computes attention by other operations (see the oracle).
+        if (oracle_case.kv_type == KvType::f32) {
+            EXPECT_TRUE(nmse_below(k_nmse_f32, found, expected));
+        } else {
+            EXPECT_TRUE(same_bits(found, expected));
+        }
+    };
+    expect_same(run(engine, sequence, all.first(64)), oracle.decode(all.first(64), true));
+    for (size_t i = 64; i < 80; ++i) {
+        expect_same(run_steps(engine, sequence, all.subspan(i, 1)),
+                    oracle.decode(all.subspan(i, 1), true));
+    }
+    // A second turn.
+    expect_same(run(engine, sequence, all.subspan(80, 20)),
+                oracle.decode(all.subspan(80, 20), true));
+    sequence.clear();
+    oracle.clear();
+    expect_same(run(engine, sequence, all), oracle.decode(all, true));
+    // The last layer's attention runs over the output row only here, over all there.
+    sequence.clear();
+    oracle.clear();
+    EXPECT_TRUE(nmse_below(oracle_case.nmse_across_shapes,
+                           run(engine, sequence, all, Outputs::last), oracle.decode(all, false)));
+}
+
+class FixtureOracleTest : public testing::TestWithParam<std::string> {};
+
+TEST_P(FixtureOracleTest, DenseLogitsAreLibllamas) {
+    const std::string path = fixture_path("models/" + GetParam() + ".gguf");
+    expect_libllama(path, {KvType::f16});
+    expect_libllama(path, {KvType::f32, 700, k_nmse_f32});
+}
+
+INSTANTIATE_TEST_SUITE_P(All, FixtureOracleTest, testing::ValuesIn(fixture_model_names()),
+                         [](const auto &test) { return test_name(test.param); });
+
+class TinyOracleTest : public testing::TestWithParam<TinyModel> {};
+
+TEST_P(TinyOracleTest, DenseLogitsAreLibllamas) {
+    const TempDir dir;
+    write_tiny_gguf(GetParam(), dir.file("tiny.gguf"));
+    expect_libllama(dir.file("tiny.gguf"), {KvType::f16});
+    if (GetParam().head_dim % 32 == 0 && GetParam().head_dim > 0) {
+        expect_libllama(dir.file("tiny.gguf"), {KvType::q8_0});
+    }
+}
+
+TEST_P(TinyOracleTest, QuantisedTooWithRowsOf256) {
+    const TempDir dir;
+    for (const ggml_type type :
+         {GGML_TYPE_Q4_0, GGML_TYPE_Q4_1, GGML_TYPE_Q8_0, GGML_TYPE_BF16, GGML_TYPE_F16}) {
+        SCOPED_TRACE(ggml_type_name(type));
+        TinyModel model = widened(GetParam());
+        model.weight_type = type;
+        write_tiny_gguf(model, dir.file("tiny.gguf"));
+        expect_libllama(dir.file("tiny.gguf"), {KvType::f16, 120, k_nmse_quantised});
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, TinyOracleTest, testing::ValuesIn(tiny_models()),
+                         [](const auto &test) { return test.param.name; });
+
+// Rope scaling of every kind.
+TEST(RopeOracleTest, ScalingIsLibllamas) {
+    const TempDir dir;
+    for (const char *scaling : {"linear", "yarn", "none"}) {
+        TinyModel model = tiny_llama();
+        model.rope_scaling = scaling;
+        model.rope_factor = 4;
+        write_tiny_gguf(model, dir.file("tiny.gguf"));
+        SCOPED_TRACE(scaling);
+        expect_libllama(dir.file("tiny.gguf"), {KvType::f16});
+    }
+}
+
+}  // namespace
+}  // namespace orthorank::test

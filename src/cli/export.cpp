@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "cli/shared_options.h"
-#include "model/gguf_export.h"
+#include "model/export_model.h"
 #include "select/plan_text.h"
 
 namespace orthorank {

@@ -135,7 +135,8 @@ LayerOrder search(const Run &run, const LayerOrder &done, bool brute_force) {
             brute_force || n_rounds == 0
                 ? std::string("interrupted; nothing was finished yet")
                 : fmt::format("interrupted after {} finished rounds, kept in {}: the same command "
-                              "continues there", n_rounds, partial));
+                              "continues there",
+                              n_rounds, partial));
     }
 }
 
@@ -183,10 +184,11 @@ nlohmann::ordered_json compare_with_brute_force(const Run &run, const LayerOrder
     const double seconds = brute.seconds / order.seconds;
     const bool is_same = is_same_order(order, brute);
     if (run.prints) {
-        fmt::print("brute force: {} order; layer evaluations {} instead of {} ({:.2f}x), "
-                   "{:.1f} s instead of {:.1f} s ({:.2f}x)\n",
-                   is_same ? "the same" : "ANOTHER", brute.n_layer_evaluations,
-                   order.n_layer_evaluations, evaluations, brute.seconds, order.seconds, seconds);
+        fmt::print(
+            "brute force: {} order; layer evaluations {} instead of {} ({:.2f}x), "
+            "{:.1f} s instead of {:.1f} s ({:.2f}x)\n",
+            is_same ? "the same" : "ANOTHER", brute.n_layer_evaluations, order.n_layer_evaluations,
+            evaluations, brute.seconds, order.seconds, seconds);
     }
     nlohmann::ordered_json json = order_json(brute);
     json["is_same_order"] = is_same;
@@ -219,9 +221,8 @@ void print_count(const Run &run, const LayerPlan &change, std::optional<double> 
 void derive(const SelectLayersArguments &arguments) {
     const Plan from = read_plan(arguments.from);
     const std::optional<double> sparsity = sparsity_of(arguments);
-    const int n_layers =
-        sparsity ? n_layers_for(*sparsity, recorded_change(from), from.n_layers())
-                 : arguments.n_layers;
+    const int n_layers = sparsity ? n_layers_for(*sparsity, recorded_change(from), from.n_layers())
+                                  : arguments.n_layers;
     Plan plan = plan_from_recorded_order(from, n_layers);
     if (sparsity) {
         plan.provenance["sparsity"] = *sparsity;
@@ -264,13 +265,12 @@ void run_select_layers(const SelectLayersArguments &arguments, const Argv &argv)
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const Calibration calibration = read_calibration(calibration_options, model->vocab());
     const SelectionSettings settings = settings_of(arguments, *model, calibration);
-    const int n_layers = sparsity
-                             ? n_layers_for(*sparsity, change, model->hparams().n_layers)
-                             : arguments.n_layers;
+    const int n_layers =
+        sparsity ? n_layers_for(*sparsity, change, model->hparams().n_layers) : arguments.n_layers;
     const std::unique_ptr<Engine> engine =
         make_engine(*model, arguments.model, calibration.windows.n_ctx);
-    const Run run{arguments, settings, *engine, calibration.windows, n_layers,
-                  prints_text(arguments.json)};
+    const Run run{arguments,           settings, *engine,
+                  calibration.windows, n_layers, prints_text(arguments.json)};
     if (run.prints) {
         fmt::print("calibration: {} tokens, {} windows of {}\n", calibration.n_tokens,
                    calibration.windows.size(), calibration.windows.n_ctx);
@@ -289,8 +289,7 @@ void run_select_layers(const SelectLayersArguments &arguments, const Argv &argv)
         fmt::print("{} layer evaluations, {}; written: {}\n", order.n_layer_evaluations,
                    duration_text(order.seconds), arguments.out);
     }
-    nlohmann::ordered_json json =
-        result_frame(argv, *model, engine.get(), arguments.model);
+    nlohmann::ordered_json json = result_frame(argv, *model, engine.get(), arguments.model);
     json["results"] = nlohmann::ordered_json::array();
     nlohmann::ordered_json result = {{"plan", arguments.out}, {"provenance", plan.provenance}};
     result["search"] = order_json(order);
@@ -311,8 +310,7 @@ void add_select_layers(CLI::App &app, const Argv &argv) {
     add_calibration_options(command, a);
     add_method_options(command, a);
     command.add_option("-o,--output", a.out, "the plan file to write")->type_name("FILE");
-    command
-        .add_option("--from", a.from, "take the order from this plan: nothing is computed")
+    command.add_option("--from", a.from, "take the order from this plan: nothing is computed")
         ->type_name("PLAN");
     command.add_flag("--exact", a.exact, "drop a candidate only where provable (the default)");
     command.add_flag("--race", a.race, "drop candidates by a statistical test: faster, not exact");

@@ -31,8 +31,7 @@ ggml_tensor *BlockBuilder::all_experts(int il, ggml_tensor *x, ggml_tensor *prob
     const LayerWeights &layer = weights_.layers[il];
     const int64_t n = x->ne[1];
     ggml_tensor *weights = ggml_mul(ctx_, probs, expert_mask);  // [n_expert, n]
-    weights =
-        ggml_div(ctx_, weights, ggml_repeat(ctx_, ggml_sum_rows(ctx_, weights), weights));
+    weights = ggml_div(ctx_, weights, ggml_repeat(ctx_, ggml_sum_rows(ctx_, weights), weights));
     const auto expert = [&](ggml_tensor *all, int e) {
         return ggml_view_2d(ctx_, all, all->ne[0], all->ne[1], all->nb[1],
                             all->nb[2] * static_cast<size_t>(e));
@@ -41,8 +40,8 @@ ggml_tensor *BlockBuilder::all_experts(int il, ggml_tensor *x, ggml_tensor *prob
     for (int e = 0; e < hparams_.n_expert; ++e) {
         ggml_tensor *up = ggml_mul_mat(ctx_, expert(layer.ffn_up_exps, e), x);
         ggml_tensor *gate = ggml_mul_mat(ctx_, expert(layer.ffn_gate_exps, e), x);
-        ggml_tensor *y = ggml_mul_mat(ctx_, expert(layer.ffn_down_exps, e),
-                                      ggml_swiglu_split(ctx_, gate, up));
+        ggml_tensor *y =
+            ggml_mul_mat(ctx_, expert(layer.ffn_down_exps, e), ggml_swiglu_split(ctx_, gate, up));
         ggml_tensor *weight = ggml_view_2d(ctx_, weights, 1, n, weights->nb[1],
                                            weights->nb[0] * static_cast<size_t>(e));
         y = ggml_mul(ctx_, y, ggml_cont(ctx_, weight));  // [n_embd, n]

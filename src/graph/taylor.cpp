@@ -122,10 +122,15 @@ class Taylor {
  public:
     Taylor(const Model &model, std::span<const int32_t> tokens, int n_ctx, int n_threads,
            const std::function<void(double)> &on_progress)
-        : hparams_(model.hparams()), tokens_(tokens), n_ctx_(n_ctx),
-          n_windows_(tokens.size() / static_cast<size_t>(n_ctx)), on_progress_(on_progress),
-          file_(model.path()), bytes_(model.path(), true),
-          requests_(list_weights(file_, hparams_, weights_)), backend_(ggml_backend_cpu_init()) {
+        : hparams_(model.hparams()),
+          tokens_(tokens),
+          n_ctx_(n_ctx),
+          n_windows_(tokens.size() / static_cast<size_t>(n_ctx)),
+          on_progress_(on_progress),
+          file_(model.path()),
+          bytes_(model.path(), true),
+          requests_(list_weights(file_, hparams_, weights_)),
+          backend_(ggml_backend_cpu_init()) {
         ggml_backend_cpu_set_n_threads(backend_.get(),
                                        n_threads > 0 ? n_threads : default_n_threads());
         hidden_.resize(static_cast<size_t>(hparams_.n_layers) + 1);
@@ -208,8 +213,7 @@ class Taylor {
         block->positions = block->constants.make(GGML_TYPE_I32, {n, 1, 1, 1});
         block->mask = block->constants.make(GGML_TYPE_F32, {n, n, 1, 1});
         if (il >= 0 && weights_.layers[il].ffn_gate_inp != nullptr) {
-            block->expert_mask =
-                block->constants.make(GGML_TYPE_F32, {hparams_.n_expert, n, 1, 1});
+            block->expert_mask = block->constants.make(GGML_TYPE_F32, {hparams_.n_expert, n, 1, 1});
         }
         block->constants.allocate(backend_.get());
         for (const WeightRequest &request : requests_) {

@@ -85,8 +85,8 @@ void add_file(Calibration &calibration, const std::string &path, const Calibrati
         return;
     }
     const bool is_sleb = options.protocol == CalibrationProtocol::sleb;
-    const std::string text = is_sleb ? sleb_text(read_rows(path, options.field))
-                                     : read_stream(path, options.field);
+    const std::string text =
+        is_sleb ? sleb_text(read_rows(path, options.field)) : read_stream(path, options.field);
     const std::vector<int32_t> tokens = vocab.tokenize(text, /*add_special=*/true);
     calibration.n_tokens += static_cast<int64_t>(tokens.size());
     add_strided(calibration.windows, tokens, static_cast<size_t>(options.stride),
@@ -140,8 +140,8 @@ nlohmann::ordered_json description_of(const Calibration &calibration,
 }  // namespace
 
 CalibrationProtocol calibration_protocol_from_name(std::string_view name) {
-    for (CalibrationProtocol protocol : {CalibrationProtocol::windows, CalibrationProtocol::sleb,
-                                         CalibrationProtocol::crops}) {
+    for (CalibrationProtocol protocol :
+         {CalibrationProtocol::windows, CalibrationProtocol::sleb, CalibrationProtocol::crops}) {
         if (name == calibration_protocol_name(protocol)) {
             return protocol;
         }

@@ -98,7 +98,9 @@ class Pcg64 {
     }
 
  private:
-    void step() { state_ = state_ * wide(2549297995355413924ULL, 4865540595714422341ULL) + increment_; }
+    void step() {
+        state_ = state_ * wide(2549297995355413924ULL, 4865540595714422341ULL) + increment_;
+    }
     uint64_t next_64() {
         step();
         const auto folded = static_cast<uint64_t>(state_ >> 64) ^ static_cast<uint64_t>(state_);
@@ -152,8 +154,7 @@ PythonRandom::PythonRandom(uint32_t seed) {
 
 void PythonRandom::refill() {
     for (size_t i = 0; i < k_n; ++i) {
-        const uint32_t y =
-            (state_[i] & 0x80000000) | (state_[(i + 1) % k_n] & 0x7fffffff);
+        const uint32_t y = (state_[i] & 0x80000000) | (state_[(i + 1) % k_n] & 0x7fffffff);
         state_[i] = state_[(i + 397) % k_n] ^ (y >> 1) ^ ((y & 1) != 0 ? 0x9908b0df : 0);
     }
     index_ = 0;

@@ -1,6 +1,6 @@
-// The random draws that published calibration sets were made with, reproduced to the number: NumPy's
-// default_rng(seed).permutation(n) (what `datasets` shuffles rows with) and Python's random.seed(n),
-// random.randint. Plain values, no state outside; one thread at a time.
+// The random draws that published calibration sets were made with, reproduced to the number:
+// NumPy's default_rng(seed).permutation(n) (what `datasets` shuffles rows with) and Python's
+// random.seed(n), random.randint. Plain values, no state outside; one thread at a time.
 #pragma once
 
 #include <array>

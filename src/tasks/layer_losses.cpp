@@ -37,7 +37,9 @@ double mean_nll(std::span<const float> log_probs) {
 }  // namespace
 
 LayerLosses::LayerLosses(Engine &engine, const Windows &windows, int64_t budget_bytes)
-    : engine_(engine), windows_(windows), base_(dense_plan(engine.model().hparams().n_layers)),
+    : engine_(engine),
+      windows_(windows),
+      base_(dense_plan(engine.model().hparams().n_layers)),
       kept_(windows.size()) {
     const Hparams &hparams = engine.model().hparams();
     const int64_t bytes_per_boundary = static_cast<int64_t>(windows.tokens.size()) *

@@ -86,9 +86,9 @@ std::string axes_svg(const Axes &axes) {
     std::string svg;
     for (int i = 0; i <= 4; ++i) {
         const double loss = axes.low * std::pow(axes.high / axes.low, i / 4.0);
-        svg += fmt::format(
-            "<line x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"#ddd\"/>\n", k_left,
-            k_width - k_right, axes.y(loss), axes.y(loss));
+        svg +=
+            fmt::format("<line x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"#ddd\"/>\n",
+                        k_left, k_width - k_right, axes.y(loss), axes.y(loss));
         svg += text_at(k_left - 8, axes.y(loss) + 4, "end", fmt::format("{:.2f}", loss));
     }
     const size_t step = std::max<size_t>(1, axes.n_layers / 10);
@@ -155,10 +155,10 @@ std::string sweep_svg(const LayerSweep &sweep, const std::string &title) {
         k_width, k_height);
     svg += text_at(k_left, 20, "start", title + " (negative log-likelihood)");
     svg += axes_svg(axes);
-    svg += fmt::format("<line x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"#27ae60\" "
-                       "stroke-dasharray=\"4 3\"/>\n",
-                       k_left, k_width - k_right, axes.y(sweep.dense_loss),
-                       axes.y(sweep.dense_loss));
+    svg += fmt::format(
+        "<line x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"#27ae60\" "
+        "stroke-dasharray=\"4 3\"/>\n",
+        k_left, k_width - k_right, axes.y(sweep.dense_loss), axes.y(sweep.dense_loss));
     double legend = k_left + 250;
     for (size_t i = 0; i < sweep.curves.size(); ++i) {
         const SweepCurve &curve = sweep.curves[i];
@@ -169,9 +169,10 @@ std::string sweep_svg(const LayerSweep &sweep, const std::string &title) {
                 points += fmt::format("{:.1f},{:.1f} ", axes.x(il), axes.y(curve.losses[il]));
             }
         }
-        svg += fmt::format("<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"1.8\" "
-                           "points=\"{}\"/>\n",
-                           colour, points);
+        svg += fmt::format(
+            "<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"1.8\" "
+            "points=\"{}\"/>\n",
+            colour, points);
         svg += fmt::format("<rect x=\"{}\" y=\"26\" width=\"12\" height=\"4\" fill=\"{}\"/>\n",
                            legend, colour);
         svg += text_at(legend + 16, 33, "start", curve.name);

@@ -26,7 +26,8 @@ class Search {
     Search(Engine &engine, const Windows &windows, const LayerSelectionOptions &options)
         : options_(options),
           losses_(engine, windows, options.brute_force ? 0 : options.budget_bytes),
-          order_(options.done), n_before_(options.done.n_layer_evaluations),
+          order_(options.done),
+          n_before_(options.done.n_layer_evaluations),
           s_before_(options.done.seconds) {}
 
     LayerOrder run() {
@@ -49,7 +50,8 @@ class Search {
             loss += losses_.base_nll(w);
         }
         if (!std::isfinite(loss)) {
-            fail(ErrorKind::format, "the dense model's loss on the calibration text is not a number");
+            fail(ErrorKind::format,
+                 "the dense model's loss on the calibration text is not a number");
         }
         order_.dense_loss = loss;
         count();
@@ -66,7 +68,8 @@ class Search {
         }
         plan_work(left);
         while (static_cast<int>(order_.rounds.size()) < options_.n_layers) {
-            SelectionRound round = options_.race && !options_.brute_force ? race(left) : compare(left);
+            SelectionRound round =
+                options_.race && !options_.brute_force ? race(left) : compare(left);
             losses_.accept(round.layer, options_.change);
             left.erase(std::find(left.begin(), left.end(), round.layer));
             previous_ = round;
@@ -206,8 +209,8 @@ class Search {
         }
         const auto n_done = static_cast<int>(order_.rounds.size());
         for (int i = 0; i < options_.n_layers - n_done && !left.empty(); ++i) {
-            n_work_ += all * (static_cast<int64_t>(left.size()) - i) /
-                       static_cast<int64_t>(left.size());
+            n_work_ +=
+                all * (static_cast<int64_t>(left.size()) - i) / static_cast<int64_t>(left.size());
         }
     }
 
@@ -276,8 +279,8 @@ LayerOrder taylor_order(const Engine &engine, const Windows &windows,
                 options.on_progress(fraction, order);
             }
         });
-    for (int layer : eligible_layers(options.method, options.plus,
-                                     engine.model().hparams().n_layers)) {
+    for (int layer :
+         eligible_layers(options.method, options.plus, engine.model().hparams().n_layers)) {
         SelectionRound round;
         round.layer = layer;
         round.loss = taylor.scores[static_cast<size_t>(layer)];
@@ -363,8 +366,10 @@ int n_layers_for(double sparsity, const LayerPlan &change, int n_layers) {
         saved = std::fabs(change.ratio - k_third) < 1e-3 ? 1.0 - k_third : 1.0 - change.ratio;
     }
     if (!(saved > 0.0)) {
-        fail(ErrorKind::usage, "at ratio {} a layer saves nothing: no number of layers gives a "
-             "sparsity; use --layers", change.ratio);
+        fail(ErrorKind::usage,
+             "at ratio {} a layer saves nothing: no number of layers gives a "
+             "sparsity; use --layers",
+             change.ratio);
     }
     // 1e-9: 0.15 * 30 is half an integer in decimal, not in binary.
     return static_cast<int>(std::floor(sparsity / saved * n_layers + 0.5 + 1e-9));

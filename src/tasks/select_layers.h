@@ -1,8 +1,8 @@
 // Which layers to remove, or to make selecting: SLEB's greedy search and Shortened LLaMA's one-shot
-// perplexity and Taylor criteria, each for both kinds of change (docs/layer-selection.md). Loss: the sum over
-// calibration windows of the mean negative log-likelihood. Uses one sequence of the engine; throws
-// Error{usage} for options that cannot be, Error{format} when no loss is a number, Interrupted when
-// asked to stop.
+// perplexity and Taylor criteria, each for both kinds of change (docs/layer-selection.md). Loss:
+// the sum over calibration windows of the mean negative log-likelihood. Uses one sequence of the
+// engine; throws Error{usage} for options that cannot be, Error{format} when no loss is a number,
+// Interrupted when asked to stop.
 #pragma once
 
 #include <cstdint>
@@ -42,13 +42,13 @@ struct LayerOrder {
 
 struct LayerSelectionOptions {
     SelectionMethod method = SelectionMethod::sleb;
-    LayerPlan change;         // what becomes of a chosen layer: skip or select
-    int n_layers = 0;         // sleb: rounds to run
-    bool plus = true;         // shortened-*: never the first four and the last two layers
-    bool race = false;        // sleb: drop candidates by a statistical test; not exact
-    bool brute_force = false; // full passes, nothing kept, nothing dropped
+    LayerPlan change;          // what becomes of a chosen layer: skip or select
+    int n_layers = 0;          // sleb: rounds to run
+    bool plus = true;          // shortened-*: never the first four and the last two layers
+    bool race = false;         // sleb: drop candidates by a statistical test; not exact
+    bool brute_force = false;  // full passes, nothing kept, nothing dropped
     int64_t budget_bytes = int64_t{4} << 30;  // for kept hidden states
-    LayerOrder done;          // from an earlier run with the same settings: continues there
+    LayerOrder done;  // from an earlier run with the same settings: continues there
     // Fraction done, and the order so far.
     std::function<void(double, const LayerOrder &)> on_progress;
     // After each round; shortened-ppl: after each layer, `rounds` being those measured so far.

@@ -28,7 +28,9 @@ std::string today() {
     return text;
 }
 
-bool is_select(const LayerPlan &change) { return change.action == Action::select; }
+bool is_select(const LayerPlan &change) {
+    return change.action == Action::select;
+}
 
 void describe_change(Json &json, const LayerPlan &change) {
     json["convert"] = is_select(change) ? "select" : "skip";
@@ -64,7 +66,9 @@ Json key_of(const SelectionSettings &settings) {
 }
 
 // A number for JSON, which has no NaN.
-Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+Json number(double value) {
+    return std::isfinite(value) ? Json(value) : Json(nullptr);
+}
 
 double number_or_nan(const Json &json) {
     return json.is_null() ? std::numeric_limits<double>::quiet_NaN() : json.get<double>();
@@ -212,8 +216,10 @@ Plan plan_from_recorded_order(const Plan &from, int n_layers) {
     const std::vector<int> order = recorded_order(from);
     const LayerPlan change = recorded_change(from);
     if (n_layers < 1 || static_cast<size_t>(n_layers) > order.size()) {
-        fail(ErrorKind::usage, "{}: its order has {} layers, {} were asked for: run select-layers "
-             "for as many", from.name, order.size(), n_layers);
+        fail(ErrorKind::usage,
+             "{}: its order has {} layers, {} were asked for: run select-layers "
+             "for as many",
+             from.name, order.size(), n_layers);
     }
     Plan plan = from;
     for (LayerPlan &layer : plan.layers) {
@@ -228,7 +234,9 @@ Plan plan_from_recorded_order(const Plan &from, int n_layers) {
     return plan;
 }
 
-std::string partial_path(const std::string &plan_path) { return plan_path + ".partial"; }
+std::string partial_path(const std::string &plan_path) {
+    return plan_path + ".partial";
+}
 
 void write_partial(const SelectionSettings &settings, const LayerOrder &order,
                    const std::string &path) {
@@ -251,8 +259,7 @@ void write_partial(const SelectionSettings &settings, const LayerOrder &order,
     write_file_atomically(path, json.dump(1) + "\n");
 }
 
-std::optional<LayerOrder> read_partial(const SelectionSettings &settings,
-                                       const std::string &path) {
+std::optional<LayerOrder> read_partial(const SelectionSettings &settings, const std::string &path) {
     if (!std::filesystem::exists(path)) {
         return {};
     }

@@ -76,8 +76,7 @@ std::vector<double> SelectionRace::losses() const {
     std::vector<double> losses;
     for (const Candidate &candidate : candidates_) {
         const bool is_complete = candidate.is_alive || candidate.n_windows == n_windows_;
-        losses.push_back(is_complete ? candidate.loss
-                                     : std::numeric_limits<double>::quiet_NaN());
+        losses.push_back(is_complete ? candidate.loss : std::numeric_limits<double>::quiet_NaN());
     }
     return losses;
 }

@@ -8,8 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "model/gguf_export.h"
-#include "model/gguf_file.h"
+#include "model/export_model.h"
 #include "select/plan_text.h"
 
 namespace orthorank {
@@ -66,7 +65,9 @@ std::string note_on(const Plan &plan, const Model &model, const std::string &pat
                        model.file_type());
 }
 
-std::string percent(double sparsity) { return fmt::format("{:g}%", 100.0 * sparsity); }
+std::string percent(double sparsity) {
+    return fmt::format("{:g}%", 100.0 * sparsity);
+}
 
 }  // namespace
 
@@ -76,7 +77,7 @@ std::string plans_dir() {
 }
 
 std::optional<Plan> embedded_plan(const Model &model) {
-    const std::optional<std::string> text = GgufFile(model.path()).find_text(k_plan_key);
+    const std::optional<std::string> text = plan_text_in(model.path());
     if (!text) {
         return {};
     }

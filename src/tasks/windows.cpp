@@ -34,7 +34,7 @@ size_t add_windows(Windows &windows, std::span<const int32_t> tokens, size_t max
 
 std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
                                     std::span<const int32_t> tokens, const WindowStart &start,
-                                    const std::function<void(const LogitsBlock &)> &on_logits) {
+                                    const OnWindowLogits &on_logits) {
     CHECK(sequence.n_past() == 0 && tokens.size() >= 2);
     // Row i predicts token i + 1; the last row predicts nothing.
     std::vector<int32_t> targets(tokens.begin() + 1, tokens.end());
@@ -65,8 +65,7 @@ std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
 }
 
 double window_nll(Engine &engine, Sequence &sequence, std::span<const int32_t> tokens,
-                  const WindowStart &start,
-                  const std::function<void(const LogitsBlock &)> &on_logits) {
+                  const WindowStart &start, const OnWindowLogits &on_logits) {
     sequence.clear();
     double sum = 0;
     for (float log_prob : window_log_probs(engine, sequence, tokens, start, on_logits)) {

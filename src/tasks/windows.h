@@ -41,17 +41,18 @@ struct WindowStart {
     std::span<const float> hidden;  // [n_embd, n_tokens], layer > 0 only
 };
 
+// Sees the logits of a window's rows as they are computed.
+using OnWindowLogits = std::function<void(const LogitsBlock &)>;
+
 // The log-probability of each token of the window but the first, given all before it: one prefill
 // of the empty sequence, logits of all rows. log_probs[i] is that of tokens[i + 1].
-// on_logits sees the logits too.
 std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
                                     std::span<const int32_t> tokens, const WindowStart &start = {},
-                                    const std::function<void(const LogitsBlock &)> &on_logits = {});
+                                    const OnWindowLogits &on_logits = {});
 
 // The mean negative log-likelihood of a window's tokens but the first. The sequence is cleared
 // first. NaN if the model's logits are not numbers. At least 2 tokens.
 double window_nll(Engine &engine, Sequence &sequence, std::span<const int32_t> tokens,
-                  const WindowStart &start = {},
-                  const std::function<void(const LogitsBlock &)> &on_logits = {});
+                  const WindowStart &start = {}, const OnWindowLogits &on_logits = {});
 
 }  // namespace orthorank

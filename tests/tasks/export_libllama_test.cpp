@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "engine/engine.h"
-#include "model/gguf_export.h"
+#include "model/export_model.h"
 #include "support/paths.h"
 #include "support/tiny_gguf.h"
 
@@ -24,8 +24,8 @@ std::vector<float> libllama_logits(const std::string &path, std::vector<int32_t>
     params.n_threads = params.n_threads_batch = 1;
     llama_context *context = llama_init_from_model(model, params);
     std::vector<float> logits;
-    if (llama_decode(context,
-                     llama_batch_get_one(tokens.data(), static_cast<int32_t>(tokens.size()))) == 0) {
+    if (llama_decode(context, llama_batch_get_one(tokens.data(),
+                                                  static_cast<int32_t>(tokens.size()))) == 0) {
         const float *last = llama_get_logits_ith(context, -1);
         logits.assign(last, last + llama_vocab_n_tokens(llama_model_get_vocab(model)));
     }

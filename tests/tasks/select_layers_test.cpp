@@ -132,8 +132,7 @@ class OneShotFixture : public testing::TestWithParam<const char *> {};
 TEST_P(OneShotFixture, PerplexitiesAreTheReference) {
     const json data = fixture(GetParam());
     const Windows windows = crops_of(data);
-    const Loaded loaded =
-        load(k_fixtures + data.at("model").get<std::string>(), windows.n_ctx);
+    const Loaded loaded = load(k_fixtures + data.at("model").get<std::string>(), windows.n_ctx);
     for (const char *action : {"remove", "convert"}) {
         const json &expected = data.at("one_shot_ppl").at(action);
         LayerSelectionOptions options;
@@ -310,7 +309,8 @@ TEST_F(SelectLayers, PartialFilesOfOthersAreRefused) {
     order.rounds.push_back({3, 1.0, {}, {}});
     order.rounds.push_back({3, 1.0, {}, {}});
     write_partial(settings, order, path);
-    expect_error(ErrorKind::format, "layer 3 cannot be chosen", [&] { read_partial(settings, path); });
+    expect_error(ErrorKind::format, "layer 3 cannot be chosen",
+                 [&] { read_partial(settings, path); });
     test::write_bytes(path, "{\"format\": \"orthorank-plan\", \"version\": 1}");
     expect_error(ErrorKind::format, "remove it", [&] { read_partial(settings, path); });
     test::write_bytes(path, "{");
@@ -336,7 +336,8 @@ TEST_F(SelectLayers, PlanRecordsItsOrder) {
 
 TEST_F(SelectLayers, OptionsThatCannotBeAreRefused) {
     expect_error(ErrorKind::usage, "1 to 6 can be", [&] { run(options_for(removed(), 7)); });
-    expect_error(ErrorKind::usage, "not left as they are", [&] { run(options_for(LayerPlan{}, 1)); });
+    expect_error(ErrorKind::usage, "not left as they are",
+                 [&] { run(options_for(LayerPlan{}, 1)); });
     LayerSelectionOptions options = options_for(removed(), 1);
     options.method = SelectionMethod::shortened_ppl;
     options.race = true;

@@ -8,7 +8,7 @@
 #include <memory>
 
 #include "engine/engine.h"
-#include "model/gguf_export.h"
+#include "model/export_model.h"
 #include "model/gguf_file.h"
 #include "select/plan_text.h"
 #include "support/errors.h"
@@ -75,12 +75,15 @@ TEST(Export, PerLayerArraysAreCut) {
 TEST(Export, ErrorsNameTheFile) {
     test::TempDir dir;
     test::write_tiny_gguf(test::tiny_llama(), dir.file("m.gguf"));
-    expect_error(ErrorKind::file, "cannot be written",
-                 [&] { export_gguf(dir.file("m.gguf"), dir.file("no/s.gguf"), {{0}, ""}); });
-    expect_error(ErrorKind::usage, "is the model itself",
-                 [&] { export_gguf(dir.file("m.gguf"), dir.file("m.gguf"), {{0}, ""}); });
-    expect_error(ErrorKind::file, "cannot open",
-                 [&] { export_gguf(dir.file("x.gguf"), dir.file("s.gguf"), {{0}, ""}); });
+    expect_error(ErrorKind::file, "cannot be written", [&] {
+        export_gguf(dir.file("m.gguf"), dir.file("no/s.gguf"), {{0}, ""});
+    });
+    expect_error(ErrorKind::usage, "is the model itself", [&] {
+        export_gguf(dir.file("m.gguf"), dir.file("m.gguf"), {{0}, ""});
+    });
+    expect_error(ErrorKind::file, "cannot open", [&] {
+        export_gguf(dir.file("x.gguf"), dir.file("s.gguf"), {{0}, ""});
+    });
 }
 
 class ShippedPlans : public testing::Test {

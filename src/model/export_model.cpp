@@ -1,4 +1,4 @@
-#include "model/gguf_export.h"
+#include "model/export_model.h"
 
 #include <ggml-cpp.h>
 #include <gguf.h>
@@ -25,7 +25,8 @@ constexpr int64_t k_copy_bytes = 16 << 20;
 class Output {
  public:
     explicit Output(const std::string &path)
-        : path_(path), partial_(fmt::format("{}.{}.partial", path, ::getpid())),
+        : path_(path),
+          partial_(fmt::format("{}.{}.partial", path, ::getpid())),
           file_(std::fopen(partial_.c_str(), "wb")) {
         if (file_ == nullptr) {
             fail(ErrorKind::file, "{} cannot be written: {}", path_, std::strerror(errno));
@@ -112,14 +113,11 @@ void cut_arrays(gguf_context *out, const gguf_context *in, const std::string &ar
             continue;
         }
         const gguf_type type = gguf_get_arr_type(in, i);
-        const size_t bytes = type == GGUF_TYPE_UINT8 || type == GGUF_TYPE_INT8 ||
-                                     type == GGUF_TYPE_BOOL
-                                 ? 1
-                             : type == GGUF_TYPE_UINT16 || type == GGUF_TYPE_INT16 ? 2
-                             : type == GGUF_TYPE_UINT64 || type == GGUF_TYPE_INT64 ||
-                                     type == GGUF_TYPE_FLOAT64
-                                 ? 8
-                                 : 4;
+        const size_t bytes =
+            type == GGUF_TYPE_UINT8 || type == GGUF_TYPE_INT8 || type == GGUF_TYPE_BOOL        ? 1
+            : type == GGUF_TYPE_UINT16 || type == GGUF_TYPE_INT16                              ? 2
+            : type == GGUF_TYPE_UINT64 || type == GGUF_TYPE_INT64 || type == GGUF_TYPE_FLOAT64 ? 8
+                                                                                               : 4;
         const auto *data = static_cast<const char *>(gguf_get_arr_data(in, i));
         std::string kept;
         for (int il = 0; il < n_layers; ++il) {
@@ -141,6 +139,10 @@ void copy_tensor(Output &output, const FileBytes &bytes, const TensorInfo &info)
 }
 
 }  // namespace
+
+std::optional<std::string> plan_text_in(const std::string &gguf_path) {
+    return GgufFile(gguf_path).find_text(k_plan_key);
+}
 
 void export_gguf(const std::string &from, const std::string &to, const GgufChanges &changes) {
     const GgufFile file(from);

@@ -3,6 +3,7 @@
 // the output, which appears under its name only when it is whole.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,9 @@ struct GgufChanges {
     std::vector<int> removed_layers;
     std::string plan;  // written to k_plan_key; empty: not
 };
+
+// The plan's text in a model's file, if there is one.
+std::optional<std::string> plan_text_in(const std::string &gguf_path);
 
 void export_gguf(const std::string &from, const std::string &to, const GgufChanges &changes);
 

@@ -189,6 +189,7 @@ void run_eval(const EvalArguments &arguments, const Argv &argv) {
     if (arguments.json == "-" && arguments.markdown == "-") {
         fail(ErrorKind::usage, "--json and --markdown cannot both have standard output");
     }
+    check_json_path(arguments.json);
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const bool has_dense = !arguments.no_dense;
     const std::vector<Plan> plans = read_plans(*model, arguments.plans, has_dense);
@@ -252,6 +253,7 @@ void add_eval(CLI::App &app, const Argv &argv) {
     add_document_options(command, a);
     command.add_option("--plan", a.plans, "plan file to compare; may be given several times")
         ->type_name("FILE");
+    add_sparsity_option(command, a.plans);
     command.add_flag("--no-dense", a.no_dense, "leave out the dense model");
     command
         .add_option("--samples", a.samples,

@@ -216,6 +216,7 @@ void run_sets(const LongBenchArguments &arguments, const Argv &argv) {
 
 void run_longbench_command(const LongBenchArguments &arguments, const Argv &argv) {
     check_arguments(arguments);
+    check_json_path(arguments.json);
     if (arguments.score.empty()) {
         run_sets(arguments, argv);
     } else {
@@ -249,6 +250,7 @@ void add_longbench(CLI::App &app, const Argv &argv) {
                      "decode as tokenizers with clean_up_tokenization_spaces do (Llama 3)");
     command.add_option("--plan", a.plans, "plan file to compare; may be given several times")
         ->type_name("FILE");
+    add_sparsity_option(command, a.plans);
     command.add_flag("--no-dense", a.no_dense, "leave out the dense model");
     command.add_option("--score", a.score, "score files of predictions, each named SET.jsonl")
         ->type_name("FILE");

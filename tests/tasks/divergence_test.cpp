@@ -37,7 +37,7 @@ TEST(KlDivergence, OfTwoRows) {
 }
 
 TEST(Divergence, IsThatOfAllRowsButEachWindowsLast) {
-    const Model &model = fixture_model("tiny_llama_gqa");
+    const Model &model = fixture_model("tiny-llama-gqa");
     const int n_layers = model.hparams().n_layers;
     Engine engine(model, test_options());
     const std::vector<Plan> plans = {dense_plan(n_layers), skip_plan(n_layers, {1})};
@@ -82,7 +82,7 @@ TEST(Divergence, IsThatOfAllRowsButEachWindowsLast) {
 }
 
 TEST(GreedyAnswers, TogetherAreOneByOne) {
-    const Model &model = fixture_model("tiny_llama_gqa");
+    const Model &model = fixture_model("tiny-llama-gqa");
     EngineOptions engine_options = test_options();
     engine_options.n_sequences = 3;
     Engine engine(model, engine_options);

@@ -1,0 +1,97 @@
+// Against lm-evaluation-harness itself on the default model: the ids it scores, and what it says of
+// them (tools/reference/lm_eval_reference.py made the fixtures; no Python here).
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "support/engine_runs.h"
+#include "support/paths.h"
+#include "tasks/evaluate.h"
+
+namespace orthorank::test {
+namespace {
+
+using nlohmann::json;
+
+constexpr int k_max_length = 8192;
+constexpr size_t k_n_computed = 2;  // documents of each task that are run: F32 takes its time
+
+// Empty if the test can run.
+std::string reason_to_skip() {
+    if (!has_default_model()) {
+        return "no default model at " + default_model_path();
+    }
+    return shared_path("data/piqa/valid.jsonl").empty() ? "no shared/data beside the checkout" : "";
+}
+
+json fixture_of(const std::string &task) {
+    return json::parse(read_bytes(fixture_path("eval/lm-eval-" + task + ".json")));
+}
+
+EvalTask read_task(const std::string &name, const Vocab &vocab, size_t limit) {
+    TaskSelection selection;
+    selection.data_dir = std::filesystem::path(shared_path("data/piqa/valid.jsonl"))
+                             .parent_path()
+                             .parent_path()
+                             .string();
+    selection.limit = limit;
+    return read_eval_task(name, selection, vocab, k_max_length);
+}
+
+size_t best(const std::vector<double> &values) {
+    return argmax(std::span<const double>(values));
+}
+
+TEST(LmEval, ScoresTheSameIds) {
+    if (!reason_to_skip().empty()) {
+        GTEST_SKIP() << reason_to_skip();
+    }
+    const auto vocab = Vocab::load(default_model_path());
+    for (const std::string &name : five_task_names()) {
+        const json docs = fixture_of(name)["docs"];
+        const EvalTask task = read_task(name, *vocab, docs.size());
+        ASSERT_EQ(task.size(), docs.size());
+        for (size_t i = 0; i < docs.size(); ++i) {
+            SCOPED_TRACE(name + " " + std::to_string(i));
+            ASSERT_EQ(task.inputs[i].size(), docs[i]["targets"].size());
+            for (size_t c = 0; c < task.inputs[i].size(); ++c) {
+                EXPECT_EQ(json(task.inputs[i][c].targets), docs[i]["targets"][c]) << c;
+                EXPECT_EQ(task.inputs[i][c].first_row() + 1, docs[i]["n_context"][c]) << c;
+            }
+        }
+    }
+}
+
+// The fixtures' weights are the default model's in F32.
+TEST(LmEval, GivesTheSameLogLikelihoods) {
+    if (!reason_to_skip().empty()) {
+        GTEST_SKIP() << reason_to_skip();
+    }
+    TempDir dir;
+    const std::string path = dir.file("f32.gguf");
+    quantize(default_model_path(), path, "F32");
+    const auto model = load_on_cpu(path);
+    for (const std::string &name : five_task_names()) {
+        const json docs = fixture_of(name)["docs"];
+        const EvalTask task = read_task(name, model->vocab(), k_n_computed);
+        EngineOptions options = test_options();
+        options.n_sequences = static_cast<int>(most_choices(task.inputs) * k_n_computed);
+        Engine engine(*model, options);
+        const auto found =
+            choice_log_likelihoods(engine, dense_plan(model->hparams().n_layers), task.inputs);
+        for (size_t i = 0; i < k_n_computed; ++i) {
+            SCOPED_TRACE(name + " " + std::to_string(i));
+            const auto expected = docs[i]["ll"].get<std::vector<double>>();
+            ASSERT_EQ(found[i].size(), expected.size());
+            for (size_t c = 0; c < expected.size(); ++c) {
+                EXPECT_NEAR(found[i][c], expected[c], 1e-2) << c;
+            }
+            EXPECT_EQ(best(found[i]), best(expected));
+        }
+    }
+}
+
+}  // namespace
+}  // namespace orthorank::test

@@ -3,7 +3,7 @@
 .NOTPARALLEL:
 
 PROMPT ?= The three most useful things to know about the night sky are
-ARGS   ?=
+ARGS   ?= --sparsity 20% -n 100
 # CMake presets print their variables at every call: of a configure only warnings and errors matter.
 configure = cmake --preset $(1) >/dev/null
 

@@ -25,7 +25,7 @@ enum class Phase { prefill, decode };
 
 // What happened in one selecting layer, by position.
 struct LayerRecord {
-    std::vector<float> scores;     // the sink's is +infinity (and a random policy's its hash)
+    std::vector<float> scores;     // the sink's is +infinity
     std::vector<uint8_t> chosen;   // 1: computed in this layer
 };
 

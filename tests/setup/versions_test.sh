@@ -23,6 +23,12 @@ macro(find_package name)  # ours are looked for, the others are taken as there
     _find_package(\${ARGV})
   endif()
 endmacro()
+macro(find_path name)
+  set(\${name} /there)
+endmacro()
+macro(find_library name)
+  set(\${name} /there)
+endmacro()
 include($source_dir/cmake/Dependencies.cmake)
 EOF
 configure() { cmake -S "$work/project" -B "$work/build" "$@" 2>&1 | tr -s '\n ' ' '; }

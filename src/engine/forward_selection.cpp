@@ -1,0 +1,169 @@
+// The part of a forward pass that selects: scores from the graphs to the host, rows picked, the
+// decisions recorded.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+#include "engine/engine_impl.h"
+#include "engine/forward.h"
+#include "select/selection.h"
+
+namespace orthorank {
+
+bool ForwardPass::is_selecting(size_t chunk, int il) const {
+    return batch_[chunk].sequence->plan().layers[il].action == Action::select;
+}
+
+std::vector<ScoreShape> ForwardPass::score_shapes(const RowSet &rows, int first, int il) const {
+    std::vector<ScoreShape> shapes;
+    const auto add = [&](const RowRef &ref) {
+        const Sequence &sequence = *batch_[ref.chunk].sequence;
+        ScoreShape shape;
+        if (is_selecting(static_cast<size_t>(ref.chunk), il)) {
+            shape.kind = sequence.plan().layers[il].policy.score;
+        }
+        shape.has_sink = sets_.position(ref) == 0;
+        shapes.push_back(shape);
+    };
+    if (rows.is_batched) {
+        for (int r = 0; r < rows.n_rows; ++r) {
+            add(sets_.ref(first + r));
+        }
+    } else {
+        for (const Piece &piece : rows.pieces) {
+            add(sets_.ref(first + piece.first_row));
+        }
+    }
+    return shapes;
+}
+
+void ForwardPass::read_scores(const SegmentGraph &graph, int first, int end) {
+    if (graph.scores_batched) {
+        std::vector<float> values(static_cast<size_t>(end - first));
+        ggml_backend_tensor_get(graph.scores.front(), values.data(), 0,
+                                values.size() * sizeof(float));
+        for (int r = first; r < end; ++r) {
+            scores_[sets_.ref(r).chunk].push_back(values[static_cast<size_t>(r - first)]);
+        }
+        return;
+    }
+    for (size_t i = 0; i < graph.scores.size(); ++i) {
+        if (graph.scores[i] == nullptr) {
+            continue;
+        }
+        const Piece &piece = graph.shape.rows.pieces[i];
+        std::vector<float> &scores = scores_[sets_.ref(first + piece.first_row).chunk];
+        const size_t n_before = scores.size();
+        scores.resize(n_before + static_cast<size_t>(piece.n_rows));
+        ggml_backend_tensor_get(graph.scores[i], scores.data() + n_before, 0,
+                                static_cast<size_t>(piece.n_rows) * sizeof(float));
+    }
+}
+
+// Table 6's criterion needs every query of the layer before any row is picked: an extra pass over
+// the layer's keys, whose column sums are added up here.
+void ForwardPass::read_attention_received(int il) {
+    for (size_t i = 0; i < batch_.size(); ++i) {
+        const Sequence &sequence = *batch_[i].sequence;
+        if (!is_selecting(i, il) ||
+            sequence.plan().layers[il].policy.score != ScoreKind::attention) {
+            continue;
+        }
+        const int first_row = sets_.first_row(i);
+        const int end_row = i + 1 < batch_.size() ? sets_.first_row(i + 1) : sets_.n_rows();
+        std::vector<float> &received = scores_[i];
+        received.assign(static_cast<size_t>(end_row - first_row), 0.0f);
+        if (batch_[i].phase == Phase::decode) {
+            std::fill(received.begin(), received.end(), std::numeric_limits<float>::quiet_NaN());
+            continue;
+        }
+        if (sequence.n_past() > 0) {
+            fail(ErrorKind::usage, "policy attention-up needs the whole prompt in one pass");
+        }
+        for (int first = first_row; first < end_row; first += engine_.options.chunk_rows) {
+            const int end = std::min(end_row, first + engine_.options.chunk_rows);
+            SegmentShape shape;
+            shape.first_row = first;
+            shape.rows = sets_.shape(sets_.range(first, end), false);
+            shape.score_layer = il;
+            shape.attention_scores = true;
+            const SegmentGraph &graph = engine_.runner.run(
+                shape, engine_.state, [&](SegmentGraph &g) { fill(g, first, end, {}, {}); });
+            const ggml_tensor *sums = graph.scores.front();  // [1, n_kv, n_head]
+            std::vector<float> values(static_cast<size_t>(ggml_nelements(sums)));
+            ggml_backend_tensor_get(sums, values.data(), 0, values.size() * sizeof(float));
+            for (int64_t head = 0; head < sums->ne[2]; ++head) {
+                for (int key = 0; key < end - first_row; ++key) {
+                    received[static_cast<size_t>(key)] +=
+                        values[static_cast<size_t>(head * sums->ne[1] + key)];
+                }
+            }
+        }
+    }
+}
+
+void ForwardPass::pick(int il) {
+    read_attention_received(il);
+    body_rows_.clear();
+    const bool is_last =
+        il == schedule_.last_layer && end_layer_ == n_layers_ && !taps_hidden_after(il);
+    std::vector<int32_t> rows;
+    for (size_t i = 0; i < batch_.size(); ++i) {
+        pick_of_chunk(il, i, rows);
+        for (int32_t row : rows) {
+            const RowRef ref{static_cast<int>(i), row};
+            if (!is_last || wants_output(ref)) {
+                body_rows_.push_back(ref);
+            }
+        }
+    }
+}
+
+// Records the new rows' scores and decides which of them are computed.
+void ForwardPass::pick_of_chunk(int il, size_t chunk, std::vector<int32_t> &rows) {
+    Sequence &sequence = *batch_[chunk].sequence;
+    const LayerPlan &layer = sequence.plan().layers[il];
+    const auto n_new = static_cast<int64_t>(batch_[chunk].n_rows(engine_.model.hparams().n_embd));
+    const int64_t n_past = sequence.n_past();
+    rows.clear();
+    if (layer.action == Action::skip || n_new == 0) {
+        return;
+    }
+    if (layer.action == Action::select) {
+        std::vector<float> &scores = sequence.records_[il].scores;
+        CHECK(static_cast<int64_t>(scores.size()) == n_past);
+        for (int64_t i = 0; i < n_new; ++i) {
+            const int64_t position = n_past + i;
+            scores.push_back(layer.policy.score == ScoreKind::hash
+                                 ? hash_score(layer.policy.seed, il, position)
+                                 : std::fabs(scores_[chunk][static_cast<size_t>(i)]));
+        }
+        if (n_past == 0) {
+            scores.front() = std::numeric_limits<float>::infinity();
+        }
+        const bool is_applied =
+            sequence.apply() == Apply::both ||
+            (sequence.apply() == Apply::prefill) == (batch_[chunk].phase == Phase::prefill);
+        if (is_applied) {
+            rows = pick_rows(layer.policy.order, scores, n_past, layer.ratio);
+        }
+        sequence.n_rows_offered_ += n_new;
+        if (is_applied) {
+            sequence.records_[il].chosen.resize(static_cast<size_t>(n_past + n_new), 0);
+            for (int32_t &row : rows) {
+                sequence.records_[il].chosen[static_cast<size_t>(row)] = 1;
+                row = static_cast<int32_t>(row - n_past);
+            }
+            sequence.n_rows_computed_ += static_cast<int64_t>(rows.size());
+            return;
+        }
+        sequence.records_[il].chosen.resize(static_cast<size_t>(n_past + n_new), 1);
+        sequence.n_rows_computed_ += n_new;
+    }
+    for (int64_t i = 0; i < n_new; ++i) {
+        rows.push_back(static_cast<int32_t>(i));
+    }
+}
+
+}  // namespace orthorank

@@ -81,6 +81,10 @@ Sequence Engine::new_sequence(const Plan &plan, Apply apply) {
                  "to the prefill only",
                  plan.name, il);
         }
+        if (plan.layers[il].policy.score == ScoreKind::probe && plan.layers[il].probe == nullptr) {
+            fail(ErrorKind::usage, "plan {}, layer {}: policy probe, but no probe was fitted",
+                 plan.name, il);
+        }
     }
     const int slot = impl_->slots->take();
     if (slot < 0) {

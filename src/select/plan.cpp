@@ -16,7 +16,17 @@ std::string file_name(const std::string &path) {
     return std::filesystem::path(path).filename().string();
 }
 
+template <typename T>
+bool same(const std::shared_ptr<const T> &a, const std::shared_ptr<const T> &b) {
+    return a == b || (a != nullptr && b != nullptr && *a == *b);
+}
+
 }  // namespace
+
+bool LayerPlan::operator==(const LayerPlan &other) const {
+    return action == other.action && ratio == other.ratio && policy == other.policy &&
+           same(correction, other.correction) && same(probe, other.probe);
+}
 
 bool Plan::is_dense() const {
     for (const LayerPlan &layer : layers) {

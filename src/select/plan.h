@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "select/correction.h"
 #include "select/policy.h"
 
 namespace orthorank {
@@ -23,14 +24,18 @@ struct LayerPlan {
     Action action = Action::dense;
     double ratio = 1.0;  // fraction of rows computed; Action::select only
     Policy policy;       // Action::select only
+    CorrectionPtr correction =
+        nullptr;               // for the rows that are not computed; select and skip. null: none
+    ProbePtr probe = nullptr;  // ScoreKind::probe only, and there always
 
-    bool operator==(const LayerPlan &) const = default;
+    // Corrections and probes are compared by their numbers.
+    bool operator==(const LayerPlan &other) const;
 };
 
 struct Plan {
-    std::string name;         // for printing: the file's name (no folder), or what made it
-    std::string model_name;   // informative
-    std::string fingerprint;  // of the model it was made for; empty: any with these layers
+    std::string name;               // for printing: the file's name (no folder), or what made it
+    std::string model_name;         // informative
+    std::string fingerprint;        // of the model it was made for; empty: any with these layers
     std::vector<LayerPlan> layers;  // one per layer of the model
 
     // Where it came from: kept and written back as it is (method, calibration, date, losses).

@@ -12,7 +12,7 @@ struct NamedPolicy {
     Policy policy;
 };
 
-constexpr std::array<NamedPolicy, 9> k_policies = {{
+constexpr std::array<NamedPolicy, 10> k_policies = {{
     {"orthogonal", {ScoreKind::inner, PickOrder::smallest, KvScope::all, 0}},
     {"orthogonal-reverse", {ScoreKind::inner, PickOrder::largest, KvScope::all, 0}},
     {"orthogonal-raw", {ScoreKind::inner_raw, PickOrder::smallest, KvScope::all, 0}},
@@ -22,6 +22,7 @@ constexpr std::array<NamedPolicy, 9> k_policies = {{
     {"norm-down", {ScoreKind::norm, PickOrder::smallest, KvScope::all, 0}},
     {"attention-up", {ScoreKind::attention, PickOrder::largest, KvScope::all, 0}},
     {"cosine", {ScoreKind::cosine, PickOrder::smallest, KvScope::all, 0}},
+    {"probe", {ScoreKind::probe, PickOrder::largest, KvScope::all, 0}},
 }};
 
 }  // namespace

@@ -19,6 +19,7 @@ enum class ScoreKind {
     cosine,     // <a_0, a_i> / (|a_0| |a_i|), likewise (Equation 3)
     norm,       // |a_i|
     attention,  // attention received: sum over heads and queries of the probabilities (Table 6)
+    probe,      // <w, a_i>, w fitted on calibration text (select/correction.h); no absolute value
     hash,       // nothing: a hash of (seed, layer, position), made on the host
 };
 
@@ -39,7 +40,7 @@ struct Policy {
 };
 
 // The names used in plan files: orthogonal, orthogonal-reverse, orthogonal-raw, orthogonal-no-kv,
-// random, norm-up, norm-down, attention-up, cosine.
+// random, norm-up, norm-down, attention-up, cosine, probe.
 std::vector<std::string_view> policy_names();
 
 // The policy of that name (seed 0). Throws Error{usage} that lists the known names.

@@ -6,7 +6,9 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "tasks/layer_fits.h"
 #include "tasks/select_layers.h"
 
 namespace orthorank {
@@ -35,6 +37,16 @@ Plan plan_of_order(const SelectionSettings &settings, const LayerOrder &order, i
 Plan plan_from_recorded_order(const Plan &plan, int n_layers);
 // What that plan does to a chosen layer. Throws as above.
 LayerPlan recorded_change(const Plan &plan);
+
+// What the provenance says of corrections: key "correction", with the text they were fitted on
+// (as read_calibration describes it), the weights they were fitted for, and what they explain.
+struct RecordedFit {
+    int layer = -1;
+    double explained = 0;
+    double r_squared = 0;  // NaN: no probe
+};
+void record_corrections(Plan &plan, const CorrectionOptions &options,
+                        const SelectionSettings &settings, const std::vector<RecordedFit> &fits);
 
 // The partial file of a plan: its path with ".partial".
 std::string partial_path(const std::string &plan_path);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tasks/layer_fits.h"
+#include "tasks/partial_file.h"
 #include "tasks/select_layers.h"
 
 namespace orthorank {
@@ -48,12 +49,10 @@ struct RecordedFit {
 void record_corrections(Plan &plan, const CorrectionOptions &options,
                         const SelectionSettings &settings, const std::vector<RecordedFit> &fits);
 
-// The partial file of a plan: its path with ".partial".
-std::string partial_path(const std::string &plan_path);
+// The search so far, in a partial file (tasks/partial_file.h).
 void write_partial(const SelectionSettings &settings, const LayerOrder &order,
                    const std::string &path);
 // Nothing if there is no such file. Throws Error{usage} when it is of other settings.
 std::optional<LayerOrder> read_partial(const SelectionSettings &settings, const std::string &path);
-void remove_partial(const std::string &path);
 
 }  // namespace orthorank

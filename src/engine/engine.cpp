@@ -40,7 +40,8 @@ int context_size(const Model &model, const EngineOptions &options) {
 }  // namespace
 
 Engine::Impl::Impl(const Model &model_in, const EngineOptions &options_in, int n_ctx_in)
-    : model(model_in), options(options_in), n_ctx(n_ctx_in), backends(model, options.n_threads),
+    : model(model_in), options(options_in), n_ctx(n_ctx_in),
+      backends(model.devices(), options.n_threads),
       cache(model.hparams(), backends.buffer_type(), options.kv_type, n_ctx, options.n_sequences),
       runner(model, cache, backends), slots(std::make_shared<Slots>(options.n_sequences)) {
     const Hparams &hparams = model.hparams();

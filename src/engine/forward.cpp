@@ -7,9 +7,24 @@
 
 namespace orthorank {
 
+namespace {
+
+// A batch that prefills any of its sequences is mostly prefill.
+Phase phase_of(std::span<const Chunk> batch) {
+    for (const Chunk &chunk : batch) {
+        if (chunk.phase == Phase::prefill) {
+            return Phase::prefill;
+        }
+    }
+    return Phase::decode;
+}
+
+}  // namespace
+
 ForwardPass::ForwardPass(Engine::Impl &engine, std::span<const Chunk> batch,
                          const ForwardOptions &options)
     : engine_(engine), batch_(batch), options_(options),
+      weights_(engine.model.weights(phase_of(batch))),
       n_layers_(engine.model.hparams().n_layers),
       end_layer_(options.end_layer < 0 ? n_layers_ : options.end_layer),
       sets_(engine.cache, batch, engine.model.hparams().n_embd), scores_(batch.size()) {}
@@ -125,6 +140,7 @@ SegmentShape ForwardPass::shape_of(const Segment &segment, int first, int end) c
     const bool is_first = &segment == &schedule_.segments.front();
     const bool is_last = &segment == &schedule_.segments.back();
     SegmentShape shape;
+    shape.weights = &weights_;
     shape.first_row = first;
     shape.rows = sets_.shape(sets_.range(first, end), false);
     shape.from_tokens = is_first && batch_.front().hidden.empty();
@@ -151,6 +167,7 @@ void ForwardPass::run_body(const Segment &segment, std::span<const RowRef> rows)
             std::min(rows.size() - first, static_cast<size_t>(engine_.options.body_rows));
         const std::span<const RowRef> part = rows.subspan(first, n);
         SegmentShape shape;
+        shape.weights = &weights_;
         shape.body_layer = segment.row_layer;
         shape.body = sets_.shape(part, true);
         engine_.runner.run(shape, engine_.state,

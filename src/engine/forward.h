@@ -45,6 +45,7 @@ class ForwardPass {
     Engine::Impl &engine_;
     std::span<const Chunk> batch_;
     const ForwardOptions &options_;
+    const Weights &weights_;
     int n_layers_;
     int end_layer_;
     RowSets sets_;

@@ -46,12 +46,10 @@ struct RowInputs {
 
 class BlockBuilder {
    public:
-    BlockBuilder(ggml_context *ctx, ggml_cgraph *gf, const Model &model, const KvCache &cache)
-        : ctx_(ctx), gf_(gf), hparams_(model.hparams()), weights_(model.weights()),
-          cache_(&cache) {}
-    // Without a cache: for whole_block() and logits() alone, with weights of one's own.
-    BlockBuilder(ggml_context *ctx, ggml_cgraph *gf, const Hparams &hparams, const Weights &weights)
-        : ctx_(ctx), gf_(gf), hparams_(hparams), weights_(weights), cache_(nullptr) {}
+    // Without a cache: for whole_block() and logits() alone.
+    BlockBuilder(ggml_context *ctx, ggml_cgraph *gf, const Hparams &hparams, const Weights &weights,
+                 const KvCache *cache = nullptr)
+        : ctx_(ctx), gf_(gf), hparams_(hparams), weights_(weights), cache_(cache) {}
 
     // Makes the input tensors for a row set.
     RowInputs make_inputs(const RowSet &rows) const;

@@ -13,7 +13,7 @@ class SegmentBuilder {
     SegmentBuilder(const Model &model, const KvCache &cache, const SegmentState &state,
                    SegmentGraph &graph)
         : model_(model), state_(state), graph_(graph), shape_(graph.shape),
-          ctx_(graph.ctx.get()), block_(ctx_, graph.gf, model, cache) {}
+          ctx_(graph.ctx.get()), block_(ctx_, graph.gf, model.hparams(), *shape_.weights, &cache) {}
 
     void build() {
         ggml_tensor *h = first_hidden();
@@ -61,7 +61,7 @@ class SegmentBuilder {
     ggml_tensor *first_hidden() {
         if (shape_.from_tokens) {
             graph_.tokens = input(GGML_TYPE_I32, shape_.rows.n_rows);
-            return ggml_get_rows(ctx_, model_.weights().token_embd, graph_.tokens);
+            return ggml_get_rows(ctx_, shape_.weights->token_embd, graph_.tokens);
         }
         ggml_tensor *hidden = state_.hidden;
         if (shape_.body_layer >= 0 && shape_.body.n_rows > 0) {

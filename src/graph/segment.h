@@ -22,6 +22,7 @@ struct ScoreShape {
 };
 
 struct SegmentShape {
+    const Weights *weights = nullptr;  // the model's for this phase
     // The graph's rows, n of them, stand at hidden rows first_row .. first_row + n - 1.
     int first_row = 0;
     RowSet rows;

@@ -60,6 +60,13 @@ void Engine::Impl::reserve_hidden(int64_t n) {
                                  model.hparams().n_embd, capacity + 1);
 }
 
+void Engine::Impl::reserve_causal(int64_t n) {
+    if (ggml_backend_buft_is_host(backends.buffer_type())) {
+        causal.reserve(backends.buffer_type(), options.chunk_rows, n);
+        state.causal = &causal;
+    }
+}
+
 Engine::Engine(const Model &model, const EngineOptions &options)
     : impl_(std::make_unique<Impl>(model, options, context_size(model, options))) {}
 
@@ -134,7 +141,7 @@ Engine::MemoryUse Engine::memory() const {
         use.hidden_bytes +=
             static_cast<int64_t>(ggml_backend_buffer_get_size(impl_->hidden_buffer.get()));
     }
-    use.compute_bytes = impl_->runner.compute_bytes();
+    use.compute_bytes = impl_->runner.compute_bytes() + impl_->causal.bytes();
     return use;
 }
 

@@ -40,6 +40,7 @@ void ForwardPass::run() {
     }
     schedule_ = make_schedule(plans, options_.first_layer, end_layer_, cuts());
     engine_.reserve_hidden(sets_.n_rows());
+    reserve_causal();
     load_hidden();
     for (size_t i = 0; i < schedule_.segments.size(); ++i) {
         run_segment(i);
@@ -99,6 +100,19 @@ bool ForwardPass::taps_hidden_after(int il) const {
     return false;
 }
 
+void ForwardPass::reserve_causal() {
+    int64_t n_positions = 0;
+    for (const Chunk &chunk : batch_) {
+        const auto n = static_cast<int64_t>(chunk.n_rows(engine_.model.hparams().n_embd));
+        if (n >= k_min_causal_rows) {
+            n_positions = std::max(n_positions, chunk.sequence->n_past() + n);
+        }
+    }
+    if (n_positions > 0) {
+        engine_.reserve_causal(n_positions);
+    }
+}
+
 void ForwardPass::load_hidden() {
     const ggml_tensor *hidden = engine_.state.hidden;
     for (size_t i = 0; i < batch_.size(); ++i) {
@@ -143,6 +157,9 @@ SegmentShape ForwardPass::shape_of(const Segment &segment, int first, int end) c
     shape.weights = &weights_;
     shape.first_row = first;
     shape.rows = sets_.shape(sets_.range(first, end), false);
+    if (engine_.state.causal != nullptr) {
+        sets_.use_causal_mask(shape.rows, sets_.range(first, end));
+    }
     shape.from_tokens = is_first && batch_.front().hidden.empty();
     shape.dense_layers = segment.dense_layers;
     shape.score_layer = segment.score_layer;

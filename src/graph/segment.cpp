@@ -89,7 +89,7 @@ class SegmentBuilder {
     }
 
     void make_row_inputs() {
-        graph_.rows = block_.make_inputs(shape_.rows);
+        graph_.rows = block_.make_inputs(shape_.rows, state_.causal);
         graph_.cells = input(GGML_TYPE_I64, shape_.rows.n_rows);
     }
 
@@ -232,6 +232,8 @@ class SegmentBuilder {
     bool is_gathered_ = false;  // h holds the output rows only
 };
 
+constexpr size_t k_max_score_nodes = 16;  // of one piece
+
 }  // namespace
 
 SegmentGraph build_segment(const Model &model, const KvCache &cache, const SegmentState &state,
@@ -240,7 +242,10 @@ SegmentGraph build_segment(const Model &model, const KvCache &cache, const Segme
     graph.shape = shape;
     const size_t n_pieces =
         std::max({shape.rows.pieces.size(), shape.body.pieces.size(), shape.outputs.pieces.size()});
-    const size_t n_nodes = max_nodes(static_cast<int>(shape.dense_layers.size()) + 2, n_pieces);
+    // Decode of several sequences attends in one operation; its pieces are for the scores alone.
+    const size_t n_nodes = max_nodes(static_cast<int>(shape.dense_layers.size()) + 2,
+                                     shape.rows.is_batched ? 1 : n_pieces) +
+                           k_max_score_nodes * shape.scores.size();
     const size_t bytes =
         ggml_tensor_overhead() * 2 * n_nodes + ggml_graph_overhead_custom(n_nodes, false);
     graph.ctx.reset(ggml_init({bytes, nullptr, true}));

@@ -47,6 +47,7 @@ struct SegmentShape {
 // What lives between graphs, owned by the engine.
 struct SegmentState {
     ggml_tensor *hidden = nullptr;  // F32 [n_embd, capacity]
+    const CausalMask *causal = nullptr;
     ggml_tensor *sinks = nullptr;   // F32 [n_embd, n_layers * n_slots], row slot * n_layers + il
 };
 

@@ -17,7 +17,7 @@ namespace {
 
 constexpr int k_n_rounds = 4;  // the first warms up
 constexpr int k_prefill_rows = 512;
-constexpr size_t k_flush_bytes = 256u << 20;
+constexpr size_t k_flush_bytes = 128u << 20;
 
 // The block's matrices times n rows each.
 class Product {

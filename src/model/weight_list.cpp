@@ -159,7 +159,8 @@ class Lister {
             add(slot, blk + name, {n_in, n_out, n, 1}, WeightUse::experts);
         };
         matrix(w.ffn_gate_inp, blk + "ffn_gate_inp", n_embd, n);
-        requests_.back().is_convertible = false;  // the router: small, and its errors change experts
+        // The router is small, and its errors change experts.
+        requests_.back().is_convertible = false;
         experts(w.ffn_gate_exps, "ffn_gate_exps.weight", n_embd, n_ff);
         experts(w.ffn_up_exps, "ffn_up_exps.weight", n_embd, n_ff);
         experts(w.ffn_down_exps, "ffn_down_exps.weight", n_ff, n_embd);

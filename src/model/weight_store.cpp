@@ -102,7 +102,7 @@ bool WeightStore::can_stay_mapped(const WeightRequest &request,
 }
 
 // Chooses a buffer type for each weight and makes its tensor there, without memory yet. Requests
-// for the same data in the same place (a tied head, the parts that two copies share) get one tensor.
+// for the same data in the same place (a tied head, what two copies share) get one tensor.
 void WeightStore::place(const std::vector<WeightRequest> &requests) {
     std::map<std::tuple<const TensorInfo *, int, ggml_backend_buffer_type_t>, ggml_tensor *> placed;
     for (const WeightRequest &request : requests) {

@@ -99,7 +99,8 @@ TEST_F(Commands, WeightsInOtherTypes) {
     const json as_file = run_json({"info"})["model"]["weights"];
     EXPECT_EQ(as_file["prefill"]["type"], "file");
     EXPECT_EQ(as_file["prefill"]["nmse"], 0.0);
-    const json two = run_json({"info", "--weights", "prefill=bf16,decode=q8_0"})["model"]["weights"];
+    const json two =
+        run_json({"info", "--weights", "prefill=bf16,decode=q8_0"})["model"]["weights"];
     EXPECT_EQ(two["prefill"]["type"], "bf16");
     EXPECT_EQ(two["decode"]["type"], "q8_0");
     EXPECT_EQ(two["prefill"]["bytes"].get<double>() * 2, as_file["prefill"]["bytes"]);

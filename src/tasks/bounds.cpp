@@ -30,7 +30,7 @@ double speed_up_bound(const Model &model, const Plan &plan, const BenchShape &sh
                       double fraction_of_rows, double kv_bytes) {
     const Hparams &hparams = model.hparams();
     if (shape.phase == Phase::prefill) {
-        return prefill_speed_up_bound(model_shape(hparams), plan, shape.n_tokens, HeadRows::last);
+        return prefill_speed_up_bound(model_shape(hparams), plan, shape.n_tokens, HeadRows::last_read);
     }
     const double depth = shape.depth + 0.5 * (shape.n_tokens + 1);  // on average over the run
     DecodeBytes bytes;

@@ -145,6 +145,11 @@ SegmentShape ForwardPass::shape_of(const Segment &segment, int first, int end) c
     return shape;
 }
 
+SegmentGraph &ForwardPass::run_graph(const SegmentShape &shape,
+                                     const std::function<void(SegmentGraph &)> &fill) {
+    return engine_.runner.run(shape, engine_.state, fill, options_.watch);
+}
+
 void ForwardPass::run_body(const Segment &segment, std::span<const RowRef> rows) {
     for (size_t first = 0; segment.row_layer >= 0 && first < rows.size();) {
         const size_t n =
@@ -153,8 +158,7 @@ void ForwardPass::run_body(const Segment &segment, std::span<const RowRef> rows)
         SegmentShape shape;
         shape.body_layer = segment.row_layer;
         shape.body = sets_.shape(part, true);
-        engine_.runner.run(shape, engine_.state,
-                           [&](SegmentGraph &graph) { fill(graph, 0, 0, part, {}); });
+        run_graph(shape, [&](SegmentGraph &graph) { fill(graph, 0, 0, part, {}); });
         first += n;
     }
 }
@@ -173,8 +177,7 @@ void ForwardPass::run_rows(const Segment &segment, int first, int end, bool with
         shape.outputs = sets_.shape(outputs, false);
     }
     const SegmentGraph &graph =
-        engine_.runner.run(shape, engine_.state,
-                           [&](SegmentGraph &g) { fill(g, first, end, body, outputs); });
+        run_graph(shape, [&](SegmentGraph &g) { fill(g, first, end, body, outputs); });
     if (segment.score_layer >= 0) {
         read_scores(graph, first, end);
     }

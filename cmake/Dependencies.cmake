@@ -46,6 +46,7 @@ message(STATUS "ggml ${GGML_VERSION} and libllama ${LLAMA_VERSION} from ${llama_
 find_package(CLI11 REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(fmt REQUIRED)
+find_package(Eigen3 3.4 REQUIRED NO_MODULE)
 find_package(Threads REQUIRED)
 
 # utf8proc and libcsv (Debian: libutf8proc-dev, libcsv-dev) come without CMake files of their own.

@@ -16,6 +16,29 @@ constexpr double k_max_errors = 4.0;
 
 }  // namespace
 
+std::vector<double> block_means(std::span<const float> values) {
+    std::vector<double> means;
+    for (size_t first = 0; first < values.size(); first += k_block) {
+        const std::span<const float> block =
+            values.subspan(first, std::min(k_block, values.size() - first));
+        double sum = 0;
+        for (float value : block) {
+            sum += static_cast<double>(value);
+        }
+        means.push_back(sum / static_cast<double>(block.size()));
+    }
+    return means;
+}
+
+bool is_clearly_behind(std::span<const double> blocks, std::span<const double> leader) {
+    std::vector<double> differences;
+    for (size_t b = 0; b < std::min(blocks.size(), leader.size()); ++b) {
+        differences.push_back(blocks[b] - leader[b]);
+    }
+    return differences.size() >= k_min_blocks &&
+           mean(differences) > k_max_errors * standard_error(differences);
+}
+
 SelectionRace::SelectionRace(std::span<const int> candidates, size_t n_windows)
     : candidates_(candidates.size()), n_windows_(n_windows) {}
 
@@ -32,29 +55,18 @@ std::vector<size_t> SelectionRace::alive() const {
 void SelectionRace::add(size_t i, std::span<const float> log_probs) {
     Candidate &candidate = candidates_[i];
     double sum = 0;
-    for (size_t first = 0; first < log_probs.size(); first += k_block) {
-        const size_t n = std::min(k_block, log_probs.size() - first);
-        double block = 0;
-        for (float log_prob : log_probs.subspan(first, n)) {
-            block -= static_cast<double>(log_prob);
-        }
-        sum += block;
-        candidate.blocks.push_back(block / static_cast<double>(n));
+    for (float log_prob : log_probs) {
+        sum -= static_cast<double>(log_prob);
+    }
+    for (double block : block_means(log_probs)) {
+        candidate.blocks.push_back(-block);
     }
     candidate.loss += sum / static_cast<double>(log_probs.size());
     candidate.n_windows += 1;
 }
 
 bool SelectionRace::is_behind(const Candidate &candidate, const Candidate &leader) const {
-    if (!std::isfinite(candidate.loss)) {
-        return true;
-    }
-    std::vector<double> differences;
-    for (size_t b = 0; b < candidate.blocks.size(); ++b) {
-        differences.push_back(candidate.blocks[b] - leader.blocks[b]);
-    }
-    return differences.size() >= k_min_blocks &&
-           mean(differences) > k_max_errors * standard_error(differences);
+    return !std::isfinite(candidate.loss) || is_clearly_behind(candidate.blocks, leader.blocks);
 }
 
 void SelectionRace::drop() {

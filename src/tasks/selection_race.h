@@ -11,6 +11,13 @@
 
 namespace orthorank {
 
+// The means over blocks of 32 of one window's values, a value per token.
+std::vector<double> block_means(std::span<const float> values);
+
+// The test, on the blocks of the windows that both have run: is the mean difference to the leader
+// clearly above zero?
+bool is_clearly_behind(std::span<const double> blocks, std::span<const double> leader);
+
 class SelectionRace {
  public:
     SelectionRace(std::span<const int> candidates, size_t n_windows);

@@ -7,9 +7,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "support/paths.h"
-#include "support/program.h"
-#include "support/tiny_gguf.h"
+#include "support/command_fixture.h"
 
 namespace orthorank::test {
 namespace {
@@ -21,47 +19,13 @@ using testing::HasSubstr;
 using testing::SizeIs;
 using testing::StartsWith;
 
-// A selecting layer of the tiny model, which has three.
-std::string plan_text(const std::string &layer, int n_layers = 3) {
-    return R"({"format": "orthorank-plan", "version": 1, "model": {"n_layers": )" +
-           std::to_string(n_layers) + R"(}, "layers": [)" + layer + "]}";
-}
-
-class Commands : public testing::Test {
+class Commands : public CommandTest {
  protected:
-    Commands() : model_(dir_.file("m.gguf")), plan_(dir_.file("plan.json")) {
-        write_tiny_gguf(tiny_llama(), model_);
-        write_bytes(plan_, plan_text(R"({"index": 1, "action": "select", "ratio": 0.4})"));
-        write_bytes(dir_.file("text.txt"),
+    Commands() {
+        write_bytes(text(),
                     "the quick brown fox jumps over the lazy dog and goes on and on and on");
     }
-
-    ProgramResult run(std::vector<std::string> arguments, const ProgramInput &input = {}) const {
-        if (arguments.front() != "--version" && arguments.back() != "--help") {
-            arguments.insert(arguments.end(), {"-m", model_, "--threads", "1"});
-        }
-        return run_program(ORTHORANK_PROGRAM, arguments, input);
-    }
-    // Runs with --json and expects success.
-    json run_json(std::vector<std::string> arguments) const {
-        arguments.insert(arguments.end(), {"--json", "-"});
-        const ProgramResult result = run(arguments);
-        EXPECT_EQ(result.exit_code, 0) << result.err;
-        return json::parse(result.out, nullptr, false);
-    }
-    // Expects this exit code and one line on standard error with `part` in it.
-    void expect_failure(int exit_code, const std::string &part,
-                        const std::vector<std::string> &arguments) const {
-        const ProgramResult result = run(arguments);
-        EXPECT_EQ(result.exit_code, exit_code) << result.err;
-        EXPECT_THAT(result.err, AllOf(StartsWith("orthorank: "), HasSubstr(part)));
-        EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
-    }
     std::string text() const { return dir_.file("text.txt"); }
-
-    TempDir dir_;
-    std::string model_;
-    std::string plan_;
 };
 
 TEST_F(Commands, HelpOfEveryCommand) {

@@ -6,9 +6,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "support/paths.h"
-#include "support/program.h"
-#include "support/tiny_gguf.h"
+#include "support/command_fixture.h"
 
 namespace orthorank::test {
 namespace {
@@ -20,14 +18,9 @@ using testing::Not;
 using testing::SizeIs;
 using testing::StartsWith;
 
-constexpr const char *k_plan = R"({"format": "orthorank-plan", "version": 1,
-    "model": {"n_layers": 3}, "layers": [{"index": 1, "action": "select", "ratio": 0.4}]})";
-
-class EvalCommand : public testing::Test {
+class EvalCommand : public CommandTest {
  protected:
-    EvalCommand() : model_(dir_.file("m.gguf")), plan_(dir_.file("plan.json")) {
-        write_tiny_gguf(tiny_llama(), model_);
-        write_bytes(plan_, k_plan);
+    EvalCommand() {
         std::filesystem::create_directory(dir_.path() / "piqa");
         std::string goals;
         for (int i = 0; i < 8; ++i) {
@@ -36,35 +29,19 @@ class EvalCommand : public testing::Test {
         }
         write_bytes(dir_.file("piqa/valid.jsonl"), goals);
         write_bytes(dir_.file("piqa/valid-labels.lst"), "0\n1\n0\n0\n1\n1\n0\n1\n");
-        write_bytes(dir_.file("winogrande_xl-validation.jsonl"),
-                    R"({"sentence": "the dog bit _ .", "option1": "me", "option2": "you", "answer": "1"})"
-                    "\n");
+        write_bytes(
+            dir_.file("winogrande_xl-validation.jsonl"),
+            R"({"sentence": "the dog bit _ .", "option1": "me", "option2": "you", "answer": "1"})"
+            "\n");
         write_bytes(dir_.file("TruthfulQA.csv"),
                     "Question,Correct Answers,Incorrect Answers\nwhy?,a; b,c\nwho?,me,you\n");
     }
 
-    ProgramResult run(std::vector<std::string> arguments) const {
+    ProgramResult run(std::vector<std::string> arguments,
+                      const ProgramInput &input = {}) const override {
         arguments.insert(arguments.begin(), {"eval", "--data", dir_.path().string()});
-        arguments.insert(arguments.end(), {"-m", model_, "--threads", "1"});
-        return run_program(ORTHORANK_PROGRAM, arguments);
+        return CommandTest::run(arguments, input);
     }
-    json run_json(std::vector<std::string> arguments) const {
-        arguments.insert(arguments.end(), {"--json", "-"});
-        const ProgramResult result = run(arguments);
-        EXPECT_EQ(result.exit_code, 0) << result.err;
-        return json::parse(result.out, nullptr, false);
-    }
-    void expect_failure(int exit_code, const std::string &part,
-                        const std::vector<std::string> &arguments) const {
-        const ProgramResult result = run(arguments);
-        EXPECT_EQ(result.exit_code, exit_code) << result.err;
-        EXPECT_THAT(result.err, AllOf(StartsWith("orthorank: "), HasSubstr(part)));
-        EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
-    }
-
-    TempDir dir_;
-    std::string model_;
-    std::string plan_;
 };
 
 TEST_F(EvalCommand, ComparesPlansWithDense) {
@@ -121,10 +98,8 @@ TEST_F(EvalCommand, SharingChangesNothing) {
 
 TEST_F(EvalCommand, ResumesToTheSameBits) {
     const std::string samples = dir_.file("s.jsonl");
-    const std::vector<std::string> arguments = {"--tasks",   "piqa,truthfulqa-gen",
-                                                "--plan",    plan_,
-                                                "--samples", samples,
-                                                "--parallel", "4"};
+    const std::vector<std::string> arguments = {
+        "--tasks", "piqa,truthfulqa-gen", "--plan", plan_, "--samples", samples, "--parallel", "4"};
     const json whole = run_json(arguments);
     const std::string lines = read_bytes(samples);
     // Cut within a line, within a batch.
@@ -135,11 +110,12 @@ TEST_F(EvalCommand, ResumesToTheSameBits) {
     }
     EXPECT_THAT(run(arguments).err, HasSubstr("going on after 20 samples"));
     // Another plan of the same name is another run; one more plan is not.
-    write_bytes(dir_.file("more.json"), k_plan);
-    EXPECT_EQ(run({"--tasks", "piqa", "--plan", dir_.file("more.json"), "--samples", samples})
-                  .exit_code,
-              0);
-    std::string other = k_plan;
+    write_bytes(dir_.file("more.json"),
+                plan_text(R"({"index": 1, "action": "select", "ratio": 0.4})"));
+    EXPECT_EQ(
+        run({"--tasks", "piqa", "--plan", dir_.file("more.json"), "--samples", samples}).exit_code,
+        0);
+    std::string other = read_bytes(plan_);
     other.replace(other.find("0.4"), 3, "0.5");
     write_bytes(plan_, other);
     expect_failure(2, "another run, whose plan plan.json differs", arguments);

@@ -7,9 +7,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "support/paths.h"
-#include "support/program.h"
-#include "support/tiny_gguf.h"
+#include "support/command_fixture.h"
 
 namespace orthorank::test {
 namespace {
@@ -20,14 +18,9 @@ using testing::HasSubstr;
 using testing::SizeIs;
 using testing::StartsWith;
 
-constexpr const char *k_plan = R"({"format": "orthorank-plan", "version": 1,
-    "model": {"n_layers": 3}, "layers": [{"index": 1, "action": "select", "ratio": 0.4}]})";
-
-class DataCommands : public testing::Test {
+class DataCommands : public CommandTest {
  protected:
-    DataCommands() : model_(dir_.file("m.gguf")), plan_(dir_.file("plan.json")) {
-        write_tiny_gguf(tiny_llama(), model_);
-        write_bytes(plan_, k_plan);
+    DataCommands() {
         for (const char *name : {"longbench", "c4", "wikitext-2-raw"}) {
             std::filesystem::create_directory(dir_.path() / name);
         }
@@ -35,41 +28,22 @@ class DataCommands : public testing::Test {
         for (int i = 0; i < 3; ++i) {
             records += R"({"input": "who?", "context": ")" + std::string(300, 'a') +
                        R"( the dog", "answers": ["the dog", "dog"], "length": 4,)"
-                       R"( "all_classes": null, "_id": "x", "dataset": "hotpotqa"})" "\n";
+                       R"( "all_classes": null, "_id": "x", "dataset": "hotpotqa"})"
+                       "\n";
         }
         write_bytes(dir_.file("longbench/hotpotqa.first3.jsonl"), records);
         write_bytes(dir_.file("longbench/samsum.jsonl"), records);
         write_bytes(dir_.file("c4/c4-validation.00000.first1000.jsonl"),
                     "{\"text\": \"the quick brown fox\"}\n{\"text\": \"jumps over the dog\"}\n");
-        write_bytes(dir_.file("wikitext-2-raw/wiki.test.raw"), " = a = \n \n the fox and the dog\n");
+        write_bytes(dir_.file("wikitext-2-raw/wiki.test.raw"),
+                    " = a = \n \n the fox and the dog\n");
     }
 
-    ProgramResult run(std::vector<std::string> arguments) const {
-        arguments.insert(arguments.end(), {"-m", model_, "--threads", "1"});
-        return run_program(ORTHORANK_PROGRAM, arguments);
-    }
-    json run_json(std::vector<std::string> arguments) const {
-        arguments.insert(arguments.end(), {"--json", "-"});
-        const ProgramResult result = run(arguments);
-        EXPECT_EQ(result.exit_code, 0) << result.err;
-        return json::parse(result.out, nullptr, false);
-    }
-    void expect_failure(int exit_code, const std::string &part,
-                        const std::vector<std::string> &arguments) const {
-        const ProgramResult result = run(arguments);
-        EXPECT_EQ(result.exit_code, exit_code) << result.err;
-        EXPECT_THAT(result.err, AllOf(StartsWith("orthorank: "), HasSubstr(part)));
-        EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
-    }
     std::string data() const { return dir_.path().string(); }
     std::vector<std::string> longbench(const std::string &sets) const {
-        return {"longbench", "--sets", sets, "--data", data(), "--output", dir_.file("pred"),
-                "--plan",    plan_,    "--max-length", "200"};
+        return {"longbench",       "--sets", sets,  "--data",       data(), "--output",
+                dir_.file("pred"), "--plan", plan_, "--max-length", "200"};
     }
-
-    TempDir dir_;
-    std::string model_;
-    std::string plan_;
 };
 
 TEST_F(DataCommands, LongBenchWritesAndScoresPredictions) {
@@ -118,7 +92,8 @@ TEST_F(DataCommands, LongBenchSaysWhatIsMissing) {
     longer.back() = "2040";
     write_bytes(dir_.file("longbench/hotpotqa.jsonl"),
                 R"({"input": "", "context": ")" + std::string(5000, '1') +
-                    R"(", "answers": ["a"], "length": 4, "all_classes": null, "_id": "x"})" "\n");
+                    R"(", "answers": ["a"], "length": 4, "all_classes": null, "_id": "x"})"
+                    "\n");
     expect_failure(1, "give a smaller --max-length", longer);
 }
 
@@ -143,16 +118,16 @@ TEST_F(DataCommands, PerplexityOfThePapersTexts) {
 
 TEST_F(DataCommands, PerplexityWithKl) {
     const std::vector<std::string> arguments = {
-        "perplexity", "-f", dir_.file("wikitext-2-raw/wiki.test.raw"), "--ctx", "8",
-        "--plan",     plan_, "--kl"};
+        "perplexity", "-f",  dir_.file("wikitext-2-raw/wiki.test.raw"), "--ctx", "8", "--plan",
+        plan_,        "--kl"};
     const json results = run_json(arguments)["results"];
     EXPECT_EQ(results[0]["kl"]["mean"], 0.0);
     EXPECT_EQ(results[0]["kl"]["same_top"], 1.0);
     EXPECT_GT(results[1]["kl"]["mean"].get<double>(), 0);
     EXPECT_GE(results[1]["kl"]["max"], results[1]["kl"]["p99"]);
     EXPECT_EQ(results[1]["kl"]["n_rows"], 7 * results[1]["n_windows"].get<int>());
-    EXPECT_THAT(run(arguments).out, AllOf(HasSubstr("KL divergence from dense"),
-                                          HasSubstr("same top token")));
+    EXPECT_THAT(run(arguments).out,
+                AllOf(HasSubstr("KL divergence from dense"), HasSubstr("same top token")));
     expect_failure(2, "--kl", {"perplexity", "-f", arguments[2], "--kl"});
 }
 

@@ -1,0 +1,15 @@
+// Rows after a layer's attention norm, computed on the host: what corrections and probes are
+// fitted on.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "model/model.h"
+
+namespace orthorank {
+
+// RMSNorm with the layer's learned weight: hidden and result [n_embd, n].
+std::vector<float> attn_normed_rows(const Model &model, int il, std::span<const float> hidden);
+
+}  // namespace orthorank

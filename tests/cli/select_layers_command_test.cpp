@@ -1,0 +1,182 @@
+// `orthorank select-layers` and `export` on a tiny model: plans written, levels derived, failures.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+
+#include "support/command_fixture.h"
+
+namespace orthorank::test {
+namespace {
+
+using nlohmann::json;
+using testing::AllOf;
+using testing::Each;
+using testing::HasSubstr;
+using testing::SizeIs;
+
+TinyModel eight_layers() {
+    TinyModel tiny = tiny_llama();
+    tiny.n_layers = 8;
+    return tiny;
+}
+
+class SelectLayersCommand : public CommandTest {
+ protected:
+    SelectLayersCommand() : CommandTest(eight_layers()) {
+        std::string text;
+        for (int i = 0; i < 12; ++i) {
+            text += "the quick brown fox jumps over the lazy dog number " + std::to_string(i * i) +
+                    " and goes on\n";
+        }
+        write_bytes(text_, text);
+    }
+
+    // The command with short windows; `more` comes behind.
+    std::vector<std::string> select(const std::vector<std::string> &more) const {
+        std::vector<std::string> arguments = {
+            "select-layers", "--calibration", text_, "--seqlen", "32", "--windows", "3"};
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        return arguments;
+    }
+    json read(const std::string &name) const { return json::parse(read_bytes(dir_.file(name))); }
+    std::set<int> layers(const std::string &name) const {
+        std::set<int> found;
+        const json plan = read(name);
+        for (const json &layer : plan.at("layers")) {
+            found.insert(layer.at("index").get<int>());
+        }
+        return found;
+    }
+
+    std::string text_ = dir_.file("text.txt");
+    std::string out_ = dir_.file("found.json");
+};
+
+TEST_F(SelectLayersCommand, BruteForceFindsTheSameWithMoreWork) {
+    const json result =
+        run_json(select({"--layers", "3", "-o", out_, "--brute-force"})).at("results").at(0);
+    EXPECT_EQ(result.at("brute_force").at("is_same_order"), true);
+    EXPECT_EQ(result.at("brute_force").at("losses"), result.at("search").at("losses"));
+    EXPECT_GT(result.at("brute_force").at("evaluations_ratio").get<double>(), 1.2);
+    EXPECT_THAT(result.at("search").at("order"), SizeIs(3));
+    EXPECT_FALSE(std::filesystem::exists(out_ + ".partial"));
+    const json plan = read("found.json");
+    EXPECT_EQ(plan.at("provenance").at("method"), "sleb");
+    EXPECT_THAT(layers("found.json"), SizeIs(3));
+    EXPECT_EQ(plan.at("layers").at(0).at("ratio"), 0.333);
+}
+
+TEST_F(SelectLayersCommand, SparsityGivesTheCountAndSmallerLevelsComeFromThePlan) {
+    const ProgramResult found = run(select({"--sparsity", "25%", "-o", out_}));
+    ASSERT_EQ(found.exit_code, 0) << found.err;
+    EXPECT_THAT(found.out, AllOf(HasSubstr("3 windows of 32"), HasSubstr("3 of 8 layers selecting"),
+                                 HasSubstr("effective sparsity 25.0%"), HasSubstr("dense loss")));
+    const std::string two = dir_.file("two.json");
+    ASSERT_EQ(run({"select-layers", "--from", out_, "--layers", "2", "-o", two}).exit_code, 0);
+    EXPECT_THAT(layers("two.json"), SizeIs(2));
+    for (int il : layers("two.json")) {
+        EXPECT_EQ(layers("found.json").count(il), 1u);
+    }
+    const json used = run_json({"perplexity", "-f", text_, "--ctx", "32", "--plan", two});
+    EXPECT_THAT(used.at("results"), SizeIs(2));
+}
+
+TEST_F(SelectLayersCommand, EveryMethodWritesAPlan) {
+    for (const std::string method : {"sleb", "shortened-ppl", "shortened-taylor"}) {
+        for (const std::string convert : {"skip", "select"}) {
+            SCOPED_TRACE(method + " " + convert);
+            const ProgramResult found = run(
+                select({"--method", method, "--convert", convert, "--layers", "2", "-o", out_}));
+            ASSERT_EQ(found.exit_code, 0) << found.err;
+            const json plan = read("found.json");
+            EXPECT_EQ(plan.at("provenance").at("method"), method);
+            ASSERT_THAT(plan.at("layers"), SizeIs(2));
+            for (const json &layer : plan.at("layers")) {
+                EXPECT_EQ(layer.at("action"), convert);
+                // The "plus" rule, or SLEB's barriers.
+                EXPECT_GE(layer.at("index").get<int>(), method == "sleb" ? 1 : 4);
+                EXPECT_LE(layer.at("index").get<int>(), method == "sleb" ? 6 : 5);
+            }
+        }
+    }
+}
+
+TEST_F(SelectLayersCommand, RaceIsLabelled) {
+    ASSERT_EQ(run(select({"--layers", "2", "--race", "-o", out_})).exit_code, 0);
+    EXPECT_EQ(read("found.json").at("provenance").at("search"), "race");
+    ASSERT_EQ(run(select({"--layers", "2", "-o", out_})).exit_code, 0);
+    EXPECT_EQ(read("found.json").at("provenance").at("search"), "exact");
+}
+
+TEST_F(SelectLayersCommand, PartialFilesOfOtherSearchesAreRefused) {
+    const json other = {{"format", "orthorank-partial"}, {"version", 1}, {"key", {{"a", 1}}}};
+    write_bytes(out_ + ".partial", other.dump());
+    expect_failure(2, "--restart", select({"--layers", "3", "-o", out_}));
+    ASSERT_EQ(run(select({"--layers", "3", "-o", out_, "--restart"})).exit_code, 0);
+    EXPECT_THAT(layers("found.json"), SizeIs(3));
+    EXPECT_FALSE(std::filesystem::exists(out_ + ".partial"));
+}
+
+TEST_F(SelectLayersCommand, SweepGivesATableAndAPlot) {
+    const std::string csv = dir_.file("sweep.csv");
+    const std::string svg = dir_.file("sweep.svg");
+    const json sweep = run_json(select({"--sweep", "--csv", csv, "--svg", svg}));
+    ASSERT_THAT(sweep.at("results"), SizeIs(4));
+    std::set<std::string> changes;
+    for (const json &curve : sweep.at("results")) {
+        changes.insert(curve.at("change"));
+        EXPECT_THAT(curve.at("losses"), SizeIs(8));
+        EXPECT_THAT(curve.at("losses").get<std::vector<double>>(), Each(testing::Gt(0.0)));
+    }
+    EXPECT_THAT(changes, testing::UnorderedElementsAre("orthogonal", "orthogonal-reverse", "random",
+                                                       "removed"));
+    std::istringstream lines(read_bytes(csv));
+    std::string line;
+    int n_lines = 0;
+    while (std::getline(lines, line)) {
+        EXPECT_EQ(std::count(line.begin(), line.end(), ','), 5) << line;  // dense and four
+        ++n_lines;
+    }
+    EXPECT_EQ(n_lines, 9);
+    EXPECT_THAT(read_bytes(svg), AllOf(testing::StartsWith("<svg"), HasSubstr("</svg>")));
+}
+
+TEST_F(SelectLayersCommand, ExportedPlanIsTheModelWithoutThoseLayers) {
+    ASSERT_EQ(run(select({"--convert", "skip", "--layers", "2", "-o", out_})).exit_code, 0);
+    const std::string smaller = dir_.file("smaller.gguf");
+    const ProgramResult exported = run({"export", "--plan", out_, "-o", smaller});
+    ASSERT_EQ(exported.exit_code, 0) << exported.err;
+    const json pruned = run_json({"perplexity", "-f", text_, "--ctx", "32", "--plan", out_});
+    model_ = smaller;
+    const json alone = run_json({"perplexity", "-f", text_, "--ctx", "32"});
+    EXPECT_EQ(alone.at("results").at(0).at("ppl"), pruned.at("results").at(1).at("ppl"));
+}
+
+TEST_F(SelectLayersCommand, Failures) {
+    expect_failure(2, "-o", select({"--layers", "2"}));
+    expect_failure(2, "1 to 6 can be", select({"--layers", "7", "-o", out_}));
+    expect_failure(2, "unknown method", select({"--method", "best", "--layers", "1", "-o", out_}));
+    expect_failure(2, "unknown policy", select({"--policy", "best", "--layers", "1", "-o", out_}));
+    expect_failure(2, "sparsity", select({"--sparsity", "120%", "-o", out_}));
+    expect_failure(2, "exclude each other",
+                   select({"--race", "--exact", "--layers", "1", "-o", out_}));
+    expect_failure(
+        1, "none.txt",
+        {"select-layers", "--calibration", dir_.file("none.txt"), "--layers", "1", "-o", out_});
+    expect_failure(
+        1, "window",
+        {"select-layers", "--calibration", text_, "--seqlen", "4096", "--layers", "1", "-o", out_});
+    expect_failure(1, "records no order",
+                   {"select-layers", "--from", plan_, "--layers", "1", "-o", out_});
+    expect_failure(2, "no plan of 20%",
+                   {"perplexity", "-f", text_, "--ctx", "32", "--sparsity", "20%"});
+    EXPECT_FALSE(std::filesystem::exists(out_));
+}
+
+}  // namespace
+}  // namespace orthorank::test

@@ -1,32 +1,15 @@
 #include "tasks/selection_files.h"
 
-#include <cmath>
-#include <ctime>
-#include <filesystem>
 #include <set>
 
 #include "base/error.h"
-#include "base/text_file.h"
-#include "select/plan_text.h"
+#include "tasks/partial_file.h"
 
 namespace orthorank {
 
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr const char *k_format = "orthorank-partial";
-constexpr int k_version = 1;
-constexpr uint64_t k_max_partial_bytes = 64u << 20;
-
-std::string today() {
-    const std::time_t now = std::time(nullptr);
-    std::tm utc{};
-    gmtime_r(&now, &utc);
-    char text[32];
-    std::strftime(text, sizeof(text), "%Y-%m-%d", &utc);
-    return text;
-}
 
 bool is_select(const LayerPlan &change) {
     return change.action == Action::select;
@@ -65,11 +48,6 @@ Json key_of(const SelectionSettings &settings) {
     return json;
 }
 
-// A number for JSON, which has no NaN.
-Json number(double value) {
-    return std::isfinite(value) ? Json(value) : Json(nullptr);
-}
-
 double number_or_nan(const Json &json) {
     return json.is_null() ? std::numeric_limits<double>::quiet_NaN() : json.get<double>();
 }
@@ -84,7 +62,7 @@ Json order_json(const SelectionSettings &settings, const LayerOrder &order) {
     Json json = Json::array();
     for (const SelectionRound &round : order.rounds) {
         json.push_back(
-            {{"layer", round.layer}, {value_name(settings.method), number(round.loss / n)}});
+            {{"layer", round.layer}, {value_name(settings.method), json_number(round.loss / n)}});
     }
     return json;
 }
@@ -176,10 +154,10 @@ Plan plan_of_order(const SelectionSettings &settings, const LayerOrder &order, i
     json["calibration"] = settings.calibration;
     json["file_type"] = settings.file_type;
     json["kv_type"] = settings.kv_type;
-    json["date"] = today();
-    json["dense_loss"] = number(order.dense_loss / n_windows);
+    json["date"] = today_utc();
+    json["dense_loss"] = json_number(order.dense_loss / n_windows);
     if (plan_loss) {
-        json["plan_loss"] = number(*plan_loss / n_windows);
+        json["plan_loss"] = json_number(*plan_loss / n_windows);
     }
     json["order"] = order_json(settings, order);
     plan.provenance = std::move(json);
@@ -234,62 +212,40 @@ Plan plan_from_recorded_order(const Plan &from, int n_layers) {
     return plan;
 }
 
-std::string partial_path(const std::string &plan_path) {
-    return plan_path + ".partial";
-}
-
 void write_partial(const SelectionSettings &settings, const LayerOrder &order,
                    const std::string &path) {
-    Json json = {{"format", k_format}, {"version", k_version}};
-    json["key"] = key_of(settings);
-    json["dense_loss"] = number(order.dense_loss);
+    Json json;
+    json["dense_loss"] = json_number(order.dense_loss);
     json["n_layer_evaluations"] = order.n_layer_evaluations;
     json["seconds"] = order.seconds;
     json["rounds"] = Json::array();
     for (const SelectionRound &round : order.rounds) {
         Json losses = Json::array();
         for (double loss : round.losses) {
-            losses.push_back(number(loss));
+            losses.push_back(json_number(loss));
         }
         json["rounds"].push_back({{"layer", round.layer},
-                                  {"loss", number(round.loss)},
+                                  {"loss", json_number(round.loss)},
                                   {"candidates", round.candidates},
                                   {"losses", losses}});
     }
-    write_file_atomically(path, json.dump(1) + "\n");
+    write_partial_json(path, key_of(settings), json);
 }
 
 std::optional<LayerOrder> read_partial(const SelectionSettings &settings, const std::string &path) {
-    if (!std::filesystem::exists(path)) {
+    const std::optional<Json> json = read_partial_json(path, key_of(settings));
+    if (!json) {
         return {};
     }
-    const Json json = parse_plan_text(read_text_file(path, k_max_partial_bytes), path);
     try {
-        if (json.at("format") != k_format || json.at("version") != k_version) {
-            throw std::out_of_range("another format or version");
-        }
-        const Json key = key_of(settings);
-        for (const auto &[name, value] : key.items()) {
-            if (!json.at("key").contains(name) || json.at("key").at(name) != value) {
-                fail(ErrorKind::usage,
-                     "{} is of a search with another \"{}\": continue that one, write to another "
-                     "-o, or start again with --restart",
-                     path, name);
-            }
-        }
-        LayerOrder order = order_from_json(json);
+        LayerOrder order = order_from_json(*json);
         check_rounds(settings, order, path);
         return order;
     } catch (const nlohmann::json::exception &error) {
-        fail(ErrorKind::format, "{} is no partial search ({}): remove it", path, error.what());
+        fail_no_partial(path, error.what());
     } catch (const std::out_of_range &error) {
-        fail(ErrorKind::format, "{} is no partial search ({}): remove it", path, error.what());
+        fail_no_partial(path, error.what());
     }
-}
-
-void remove_partial(const std::string &path) {
-    std::error_code error;
-    std::filesystem::remove(path, error);
 }
 
 }  // namespace orthorank

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "tasks/partial_file.h"
 #include "tasks/select_layers.h"
 
 namespace orthorank {
@@ -36,12 +37,10 @@ Plan plan_from_recorded_order(const Plan &plan, int n_layers);
 // What that plan does to a chosen layer. Throws as above.
 LayerPlan recorded_change(const Plan &plan);
 
-// The partial file of a plan: its path with ".partial".
-std::string partial_path(const std::string &plan_path);
+// The search so far, in a partial file (tasks/partial_file.h).
 void write_partial(const SelectionSettings &settings, const LayerOrder &order,
                    const std::string &path);
 // Nothing if there is no such file. Throws Error{usage} when it is of other settings.
 std::optional<LayerOrder> read_partial(const SelectionSettings &settings, const std::string &path);
-void remove_partial(const std::string &path);
 
 }  // namespace orthorank

@@ -1,6 +1,7 @@
 #include "tasks/bench.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/error.h"
 #include "base/statistics.h"
@@ -120,21 +121,26 @@ class EngineArm : public BenchArm {
     int64_t n_computed_before_ = 0;
 };
 
-// Enough passes for a mean, none of which is compared with the timed ones.
+// Enough passes for a median, none of which is compared with the timed ones.
 constexpr int k_max_observed = 3;
 
+// Each operation's median over the passes.
 void observe(BenchArm &arm, const BenchTokens &tokens, int n_runs, BenchResult &result) {
-    OperationTimes times;
-    for (int i = 0; i < n_runs; ++i) {
+    std::array<std::vector<double>, k_n_operations> seconds;
+    for (int run = 0; run < n_runs; ++run) {
+        OperationTimes times;
         arm.prepare(result.shape, tokens);
         if (!arm.run_observed(result.shape, tokens, times)) {
             return;
         }
+        for (size_t i = 0; i < k_n_operations; ++i) {
+            seconds[i].push_back(times.seconds[i]);
+        }
     }
-    for (double &seconds : times.seconds) {
-        seconds /= n_runs;
+    result.operations.emplace();
+    for (size_t i = 0; i < k_n_operations; ++i) {
+        result.operations->seconds[i] = median(seconds[i]);
     }
-    result.operations = times;
 }
 
 void run_shape(std::span<const std::unique_ptr<BenchArm>> arms, const BenchTokens &tokens,

@@ -45,7 +45,7 @@ class BenchArm {
     virtual void prepare(const BenchShape &shape, const BenchTokens &tokens) = 0;
     // The timed run; returns after the last result is there.
     virtual void run(const BenchShape &shape, const BenchTokens &tokens) = 0;
-    // The same run divided into operations, whose times it adds; false: it cannot be divided.
+    // The same run divided into operations, whose times it adds; false: this arm cannot do that.
     virtual bool run_observed(const BenchShape &, const BenchTokens &, OperationTimes &) {
         return false;
     }
@@ -74,7 +74,7 @@ struct BenchResult {
     BenchShape shape;
     std::vector<double> seconds;  // one per repetition
     double fraction_of_rows = 1.0;
-    std::optional<OperationTimes> operations;  // of one run
+    std::optional<OperationTimes> operations;  // of one run, in passes of their own
     // tokens of all sequences / seconds
     double tokens_per_second(double of_seconds) const;
 };

@@ -10,6 +10,7 @@
 #include <functional>
 
 #include "engine/engine.h"
+#include "graph/operation_profiler.h"
 #include "graph/segment.h"
 #include "support/engine_runs.h"
 #include "support/paths.h"
@@ -155,6 +156,47 @@ TEST_P(Arithmetic, MultiplyAddsEqualTheCostModels) {
             }
         }
     }
+}
+
+// What a profile calls a node is right if the multiply-adds of each name are the cost model's.
+TEST_P(Arithmetic, OperationsOfTheProfileAreTheCostModels) {
+    for (const Plan &plan : plans()) {
+        Sequence sequence = engine_.new_sequence(plan);
+        ArithmeticCount count;
+        std::array<double, k_n_operations> flops{};
+        count.also = [&](const SegmentGraph &graph) {
+            for (const auto &[node, operation] : operations_of(graph.gf)) {
+                flops[static_cast<size_t>(operation)] += 2.0 * double(multiply_adds(node));
+                EXPECT_NE(operation, Operation::other) << ggml_op_desc(node);
+                EXPECT_EQ(operation == Operation::attention,
+                          node->op == GGML_OP_FLASH_ATTN_EXT || node->op == GGML_OP_CONCAT);
+            }
+        };
+        prefill(engine_, sequence, tokens_, Outputs::last, count);
+        const OperationFlops expected = prefill_operations(shape_, plan, n(), HeadRows::last_read);
+        const auto of = [&](Operation operation) { return flops[static_cast<size_t>(operation)]; };
+        EXPECT_EQ(of(Operation::kv), expected.kv);
+        EXPECT_EQ(of(Operation::q_o), expected.q_o);
+        EXPECT_EQ(of(Operation::ffn), expected.ffn);
+        EXPECT_EQ(of(Operation::score), expected.score);
+        EXPECT_EQ(of(Operation::head), expected.head);
+    }
+}
+
+TEST_P(Arithmetic, ProfileHasTimesOfWhatRanAndChangesNothing) {
+    const Plan plan = plans()[2];
+    Sequence sequence = engine_.new_sequence(plan);
+    const Logits alone = run(engine_, sequence, tokens_, Outputs::last);
+    sequence.clear();
+    OperationProfiler profiler;
+    ForwardOptions options;
+    options.watch = &profiler;
+    const Chunk chunk = chunk_of(sequence, tokens_, Phase::prefill, Outputs::last);
+    EXPECT_EQ(run_batch(engine_, std::span<const Chunk>(&chunk, 1), options).front(), alone);
+    for (size_t i = 0; i + 1 < k_n_operations; ++i) {  // all but `other`
+        EXPECT_GT(profiler.times().seconds[i], 0.0) << k_operation_names[i];
+    }
+    EXPECT_EQ(profiler.times()[Operation::other], 0.0);
 }
 
 // Nobody reads its other rows: the last one is computed if it was picked.

@@ -13,7 +13,7 @@ class SegmentBuilder {
     SegmentBuilder(const Model &model, const KvCache &cache, const SegmentState &state,
                    SegmentGraph &graph)
         : model_(model), state_(state), graph_(graph), shape_(graph.shape),
-          ctx_(graph.ctx.get()), block_(ctx_, graph.gf, model, cache) {}
+          ctx_(graph.ctx.get()), block_(ctx_, graph.gf, model.hparams(), *shape_.weights, &cache) {}
 
     void build() {
         ggml_tensor *h = first_hidden();
@@ -61,7 +61,7 @@ class SegmentBuilder {
     ggml_tensor *first_hidden() {
         if (shape_.from_tokens) {
             graph_.tokens = input(GGML_TYPE_I32, shape_.rows.n_rows);
-            return ggml_get_rows(ctx_, model_.weights().token_embd, graph_.tokens);
+            return ggml_get_rows(ctx_, shape_.weights->token_embd, graph_.tokens);
         }
         ggml_tensor *hidden = state_.hidden;
         if (shape_.body_layer >= 0 && shape_.body.n_rows > 0) {
@@ -89,7 +89,7 @@ class SegmentBuilder {
     }
 
     void make_row_inputs() {
-        graph_.rows = block_.make_inputs(shape_.rows);
+        graph_.rows = block_.make_inputs(shape_.rows, state_.causal);
         graph_.cells = input(GGML_TYPE_I64, shape_.rows.n_rows);
     }
 
@@ -232,6 +232,8 @@ class SegmentBuilder {
     bool is_gathered_ = false;  // h holds the output rows only
 };
 
+constexpr size_t k_max_score_nodes = 16;  // of one piece
+
 }  // namespace
 
 SegmentGraph build_segment(const Model &model, const KvCache &cache, const SegmentState &state,
@@ -240,7 +242,10 @@ SegmentGraph build_segment(const Model &model, const KvCache &cache, const Segme
     graph.shape = shape;
     const size_t n_pieces =
         std::max({shape.rows.pieces.size(), shape.body.pieces.size(), shape.outputs.pieces.size()});
-    const size_t n_nodes = max_nodes(static_cast<int>(shape.dense_layers.size()) + 2, n_pieces);
+    // Decode of several sequences attends in one operation; its pieces are for the scores alone.
+    const size_t n_nodes = max_nodes(static_cast<int>(shape.dense_layers.size()) + 2,
+                                     shape.rows.is_batched ? 1 : n_pieces) +
+                           k_max_score_nodes * shape.scores.size();
     const size_t bytes =
         ggml_tensor_overhead() * 2 * n_nodes + ggml_graph_overhead_custom(n_nodes, false);
     graph.ctx.reset(ggml_init({bytes, nullptr, true}));

@@ -2,6 +2,7 @@
 // Made for the call and dropped after it. Internal to the engine.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -28,6 +29,8 @@ class ForwardPass {
     // row layer's body, in the same graph.
     void run_rows(const Segment &segment, int first, int end, bool with_body);
     void run_body(const Segment &segment, std::span<const RowRef> rows);
+    SegmentGraph &run_graph(const SegmentShape &shape,
+                            const std::function<void(SegmentGraph &)> &fill);
     SegmentShape shape_of(const Segment &segment, int first, int end) const;
     void fill(SegmentGraph &graph, int first, int end, std::span<const RowRef> body,
               std::span<const RowRef> outputs) const;

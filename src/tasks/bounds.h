@@ -18,4 +18,12 @@ ModelShape model_shape(const Hparams &hparams);
 double speed_up_bound(const Model &model, const Plan &plan, const BenchShape &shape,
                       double fraction_of_rows, double kv_bytes);
 
+// Speed-up over the dense plan if nothing but the dense run's own operations remained, each at the
+// fraction that the cost model leaves of it and as fast as in the dense run: its total time / the
+// sum over operations of (its time of the operation * remaining fraction). Scores, picking and
+// gathering count as nothing, so it is a bound too, one that knows how fast each operation is on
+// this machine. dense: the operations of the dense run of this shape.
+double time_bound(const Model &model, const Plan &plan, const BenchShape &shape,
+                  double fraction_of_rows, double kv_bytes, const OperationTimes &dense);
+
 }  // namespace orthorank

@@ -42,7 +42,8 @@ int context_size(const Model &model, const EngineOptions &options) {
 Engine::Impl::Impl(const Model &model_in, const EngineOptions &options_in, int n_ctx_in)
     : model(model_in), options(options_in), n_ctx(n_ctx_in), backends(model, options.n_threads),
       cache(model.hparams(), backends.buffer_type(), options.kv_type, n_ctx, options.n_sequences),
-      runner(model, cache, backends), slots(std::make_shared<Slots>(options.n_sequences)) {
+      corrections(model, options.correction_type), runner(model, cache, backends),
+      slots(std::make_shared<Slots>(options.n_sequences)) {
     const Hparams &hparams = model.hparams();
     state.sinks =
         allocate_rows(sinks_ctx, sinks_buffer, backends.buffer_type(), hparams.n_embd,
@@ -86,12 +87,29 @@ Sequence Engine::new_sequence(const Plan &plan, Apply apply) {
                  plan.name, il);
         }
     }
+    std::vector<std::shared_ptr<const CorrectionTensors>> corrections(plan.layers.size());
+    std::vector<std::shared_ptr<const ProbeTensors>> probes(plan.layers.size());
+    for (int il = 0; il < n_layers; ++il) {
+        const LayerPlan &layer = plan.layers[il];
+        if (layer.action != Action::dense && layer.correction != nullptr) {
+            corrections[il] = impl_->corrections.upload(layer.correction, il);
+        }
+        if (layer.action == Action::select && layer.policy.score == ScoreKind::probe) {
+            probes[il] = impl_->corrections.upload(layer.probe, il);
+        }
+    }
+    if (impl_->corrections.release_unused()) {
+        impl_->runner.clear();  // kept graphs may point at them
+    }
     const int slot = impl_->slots->take();
     if (slot < 0) {
         fail(ErrorKind::limit, "all {} sequences of this engine are in use",
              impl_->options.n_sequences);
     }
-    return Sequence(impl_->slots, slot, plan, apply);
+    Sequence sequence(impl_->slots, slot, plan, apply);
+    sequence.corrections_ = std::move(corrections);
+    sequence.probes_ = std::move(probes);
+    return sequence;
 }
 
 Sequence Engine::fork(const Sequence &sequence) {
@@ -134,6 +152,7 @@ Engine::MemoryUse Engine::memory() const {
             static_cast<int64_t>(ggml_backend_buffer_get_size(impl_->hidden_buffer.get()));
     }
     use.compute_bytes = impl_->runner.compute_bytes();
+    use.correction_bytes = impl_->corrections.bytes();
     return use;
 }
 

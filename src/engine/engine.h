@@ -22,6 +22,8 @@ struct EngineOptions {
     int n_sequences = 1;  // slots of the KV cache
     int n_threads = 0;    // 0: all processors
     KvType kv_type = KvType::f16;
+    // A plan's corrections on the device: their two matrices in F16 or F32.
+    CorrectionType correction_type = CorrectionType::f16;
     // Dense layers run prompts in chunks of this many rows; results do not depend on it.
     int chunk_rows = 512;
     // A selecting layer's body runs this many of its rows in one graph.
@@ -91,7 +93,9 @@ class Engine {
     int n_threads() const;
 
     // Throws Error{limit} when all slots are taken, Error{format} when the plan has another number
-    // of layers, Error{usage} when it cannot be applied that way (attention-up in decode).
+    // of layers or corrections of another width, Error{usage} when it cannot be applied that way
+    // (attention-up in decode). Corrections and probes are uploaded unless another sequence has
+    // them; those that no sequence has any more are freed.
     Sequence new_sequence(const Plan &plan, Apply apply = Apply::both);
     // A second timeline with the same past and plan.
     Sequence fork(const Sequence &sequence);
@@ -103,6 +107,7 @@ class Engine {
         int64_t kv_bytes = 0;
         int64_t hidden_bytes = 0;   // hidden states and sinks between graphs
         int64_t compute_bytes = 0;  // graphs' buffers now
+        int64_t correction_bytes = 0;  // corrections and probes on the device
     };
     MemoryUse memory() const;
 

@@ -6,6 +6,7 @@
 #include "engine/engine.h"
 #include "engine/slots.h"
 #include "graph/backends.h"
+#include "graph/corrections.h"
 #include "graph/kv_cache.h"
 #include "graph/runner.h"
 
@@ -23,6 +24,7 @@ struct Engine::Impl {
     int n_ctx;  // as asked for; the cache's is rounded up
     Backends backends;
     KvCache cache;
+    CorrectionStore corrections;
     Runner runner;
     SegmentState state;
     ggml_context_ptr sinks_ctx;

@@ -116,8 +116,9 @@ void ForwardPass::run_segment(size_t index) {
     if (options_.tap != nullptr && options_.tap->wants_hidden(segment.end_layer)) {
         tap_hidden(segment.end_layer);
     }
-    if (segment.score_layer >= 0) {
-        pick(segment.score_layer);
+    const size_t next = index + 1;
+    if (next < schedule_.segments.size() && schedule_.segments[next].row_layer >= 0) {
+        pick(schedule_.segments[next].row_layer);
     }
 }
 
@@ -149,43 +150,80 @@ void ForwardPass::run_body(const Segment &segment, std::span<const RowRef> rows)
     for (size_t first = 0; segment.row_layer >= 0 && first < rows.size();) {
         const size_t n =
             std::min(rows.size() - first, static_cast<size_t>(engine_.options.body_rows));
-        const std::span<const RowRef> part = rows.subspan(first, n);
+        GraphRows part;
+        part.body = rows.subspan(first, n);
         SegmentShape shape;
         shape.body_layer = segment.row_layer;
-        shape.body = sets_.shape(part, true);
-        engine_.runner.run(shape, engine_.state,
-                           [&](SegmentGraph &graph) { fill(graph, 0, 0, part, {}); });
+        shape.body = sets_.shape(part.body, true);
+        engine_.runner.run(shape, engine_.state, [&](SegmentGraph &graph) { fill(graph, part); });
         first += n;
     }
 }
 
 void ForwardPass::run_rows(const Segment &segment, int first, int end, bool with_body) {
     SegmentShape shape = shape_of(segment, first, end);
-    std::span<const RowRef> body;
-    if (with_body && segment.row_layer >= 0) {
-        body = body_rows_;
-        shape.body_layer = segment.row_layer;
-        shape.body = sets_.shape(body, true);
+    GraphRows rows;
+    rows.first = first;
+    rows.end = end;
+    if (segment.row_layer >= 0) {
+        if (with_body) {
+            rows.body = body_rows_;
+            shape.body_layer = segment.row_layer;
+            shape.body = sets_.shape(rows.body, true);
+        }
+        add_updates(shape, rows);
+        if (!shape.updates.empty()) {
+            shape.body_layer = segment.row_layer;
+        }
     }
-    std::vector<RowRef> outputs;
     if (shape.has_head) {
-        outputs = outputs_in(first, end);
-        shape.outputs = sets_.shape(outputs, false);
+        rows.outputs = outputs_in(first, end);
+        shape.outputs = sets_.shape(rows.outputs, false);
     }
     const SegmentGraph &graph =
-        engine_.runner.run(shape, engine_.state,
-                           [&](SegmentGraph &g) { fill(g, first, end, body, outputs); });
+        engine_.runner.run(shape, engine_.state, [&](SegmentGraph &g) { fill(g, rows); });
     if (segment.score_layer >= 0) {
         read_scores(graph, first, end);
     }
-    if (!outputs.empty()) {
-        read_logits(graph, outputs);
+    if (!rows.outputs.empty()) {
+        read_logits(graph, rows.outputs);
     }
 }
 
-void ForwardPass::fill(SegmentGraph &graph, int first, int end, std::span<const RowRef> body,
-                       std::span<const RowRef> outputs) const {
-    const std::span<const RowRef> rows = sets_.range(first, end);
+// The corrected rows among those of the graph.
+void ForwardPass::add_updates(SegmentShape &shape, GraphRows &rows) const {
+    const auto is_before = [this](const RowRef &ref, int row) { return sets_.packed(ref) < row; };
+    for (const CorrectedRows &corrected : corrected_) {
+        const auto begin = std::lower_bound(corrected.rows.begin(), corrected.rows.end(),
+                                            rows.first, is_before);
+        const auto end = std::lower_bound(begin, corrected.rows.end(), rows.end, is_before);
+        if (begin != end) {
+            rows.updates.emplace_back(begin, end);
+            shape.updates.push_back(
+                {corrected.correction, sets_.padded(static_cast<int>(end - begin))});
+        }
+    }
+}
+
+void ForwardPass::fill_row_layer(SegmentGraph &graph, const GraphRows &rows) const {
+    const auto set_ids = [this](ggml_tensor *tensor, std::span<const RowRef> refs) {
+        std::vector<int32_t> ids(static_cast<size_t>(tensor->ne[0]), engine_.scratch_row());
+        for (size_t i = 0; i < refs.size(); ++i) {
+            ids[i] = sets_.packed(refs[i]);
+        }
+        set_input(tensor, ids.data(), ids.size() * sizeof(int32_t));
+    };
+    if (graph.body_ids != nullptr) {
+        set_ids(graph.body_ids, rows.body);
+        sets_.fill(graph.body, graph.shape.body, rows.body, graph.shape.body_layer);
+    }
+    for (size_t i = 0; i < graph.update_ids.size(); ++i) {
+        set_ids(graph.update_ids[i], rows.updates[i]);
+    }
+}
+
+void ForwardPass::fill(SegmentGraph &graph, const GraphRows &graph_rows) const {
+    const std::span<const RowRef> rows = sets_.range(graph_rows.first, graph_rows.end);
     if (graph.tokens != nullptr) {
         std::vector<int32_t> tokens;
         for (const RowRef &ref : rows) {
@@ -198,23 +236,15 @@ void ForwardPass::fill(SegmentGraph &graph, int first, int end, std::span<const 
         set_input(graph.cells, cells.data(), cells.size() * sizeof(int64_t));
         sets_.fill(graph.rows, graph.shape.rows, rows);
     }
-    if (graph.body_ids != nullptr) {
-        std::vector<int32_t> ids(static_cast<size_t>(graph.shape.body.n_rows),
-                                 engine_.scratch_row());
-        for (size_t i = 0; i < body.size(); ++i) {
-            ids[i] = sets_.packed(body[i]);
-        }
-        set_input(graph.body_ids, ids.data(), ids.size() * sizeof(int32_t));
-        sets_.fill(graph.body, graph.shape.body, body, graph.shape.body_layer);
-    }
+    fill_row_layer(graph, graph_rows);
     if (graph.output_ids != nullptr) {
         std::vector<int32_t> ids;
-        for (const RowRef &ref : outputs) {
-            ids.push_back(sets_.packed(ref) - first);
+        for (const RowRef &ref : graph_rows.outputs) {
+            ids.push_back(sets_.packed(ref) - graph_rows.first);
         }
         set_input(graph.output_ids, ids.data(), ids.size() * sizeof(int32_t));
         if (graph.outputs.positions != nullptr) {
-            sets_.fill(graph.outputs, graph.shape.outputs, outputs);
+            sets_.fill(graph.outputs, graph.shape.outputs, graph_rows.outputs);
         }
     }
     if (graph.sink_ids != nullptr) {
@@ -285,7 +315,5 @@ void ForwardPass::tap_hidden(int boundary) {
         options_.tap->on_hidden(boundary, i, rows);
     }
 }
-
-
 
 }  // namespace orthorank

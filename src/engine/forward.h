@@ -12,6 +12,21 @@
 
 namespace orthorank {
 
+// Rows that a row layer does not compute and one correction updates, ascending.
+struct CorrectedRows {
+    const CorrectionTensors *correction = nullptr;
+    std::vector<RowRef> rows;
+};
+
+// The rows of one graph: first .. end - 1 of the packed batch, and what is gathered.
+struct GraphRows {
+    int first = 0;
+    int end = 0;
+    std::span<const RowRef> body;
+    std::vector<std::span<const RowRef>> updates;  // one per SegmentShape::updates
+    std::vector<RowRef> outputs;
+};
+
 class ForwardPass {
    public:
     ForwardPass(Engine::Impl &engine, std::span<const Chunk> batch, const ForwardOptions &options);
@@ -23,19 +38,22 @@ class ForwardPass {
     bool taps_hidden_after(int il) const;
     void load_hidden();
     void run_segment(size_t index);
-    // Runs rows first..end of the packed batch through a segment's layers; with_body: after the
-    // row layer's body, in the same graph.
+    // Runs rows first..end of the packed batch through a segment's layers, in one graph after the
+    // row layer's updates of these rows; with_body: and after its body.
     void run_rows(const Segment &segment, int first, int end, bool with_body);
     void run_body(const Segment &segment, std::span<const RowRef> rows);
     SegmentShape shape_of(const Segment &segment, int first, int end) const;
-    void fill(SegmentGraph &graph, int first, int end, std::span<const RowRef> body,
-              std::span<const RowRef> outputs) const;
+    void add_updates(SegmentShape &shape, GraphRows &rows) const;
+    void fill(SegmentGraph &graph, const GraphRows &rows) const;
+    void fill_row_layer(SegmentGraph &graph, const GraphRows &rows) const;
     void read_scores(const SegmentGraph &graph, int first, int end);
     void read_attention_received(int il);
     void read_logits(const SegmentGraph &graph, std::span<const RowRef> outputs) const;
     // After all rows' scores are there: the rows that the row layer computes.
     void pick(int il);
     void pick_of_chunk(int il, size_t chunk, std::vector<int32_t> &rows);
+    // The rows of a chunk that its plan corrects: those not in `computed`, and not position 0.
+    void add_corrected(int il, size_t chunk, std::span<const int32_t> computed, bool only_outputs);
     bool is_selecting(size_t chunk, int il) const;
     std::vector<ScoreShape> score_shapes(const RowSet &rows, int first, int il) const;
     std::vector<RowRef> outputs_in(int first, int end) const;
@@ -50,6 +68,7 @@ class ForwardPass {
     RowSets sets_;
     Schedule schedule_;
     std::vector<RowRef> body_rows_;           // of the next row layer, ascending
+    std::vector<CorrectedRows> corrected_;    // likewise, by correction
     std::vector<std::vector<float>> scores_;  // per chunk, of the next row layer's new rows
 };
 

@@ -11,6 +11,20 @@
 
 namespace orthorank {
 
+namespace {
+
+// The score that decides about new row i, at this position, given what the graph made of it.
+float score_of(const Policy &policy, int il, int64_t position, std::span<const float> made,
+               int64_t i) {
+    if (policy.score == ScoreKind::hash) {
+        return hash_score(policy.seed, il, position);
+    }
+    const float score = made[static_cast<size_t>(i)];
+    return policy.score == ScoreKind::probe ? score : std::fabs(score);
+}
+
+}  // namespace
+
 bool ForwardPass::is_selecting(size_t chunk, int il) const {
     return batch_[chunk].sequence->plan().layers[il].action == Action::select;
 }
@@ -22,6 +36,7 @@ std::vector<ScoreShape> ForwardPass::score_shapes(const RowSet &rows, int first,
         ScoreShape shape;
         if (is_selecting(static_cast<size_t>(ref.chunk), il)) {
             shape.kind = sequence.plan().layers[il].policy.score;
+            shape.probe = sequence.probes_[il].get();
         }
         shape.has_sink = sets_.position(ref) == 0;
         shapes.push_back(shape);
@@ -89,7 +104,7 @@ void ForwardPass::read_attention_received(int il) {
             shape.score_layer = il;
             shape.attention_scores = true;
             const SegmentGraph &graph = engine_.runner.run(
-                shape, engine_.state, [&](SegmentGraph &g) { fill(g, first, end, {}, {}); });
+                shape, engine_.state, [&](SegmentGraph &g) { fill(g, {first, end, {}, {}, {}}); });
             const ggml_tensor *sums = graph.scores.front();  // [1, n_kv, n_head]
             std::vector<float> values(static_cast<size_t>(ggml_nelements(sums)));
             ggml_backend_tensor_get(sums, values.data(), 0, values.size() * sizeof(float));
@@ -106,6 +121,7 @@ void ForwardPass::read_attention_received(int il) {
 void ForwardPass::pick(int il) {
     read_attention_received(il);
     body_rows_.clear();
+    corrected_.clear();
     const bool is_last =
         il == schedule_.last_layer && end_layer_ == n_layers_ && !taps_hidden_after(il);
     std::vector<int32_t> rows;
@@ -116,6 +132,31 @@ void ForwardPass::pick(int il) {
             if (!is_last || wants_output(ref)) {
                 body_rows_.push_back(ref);
             }
+        }
+        add_corrected(il, i, rows, is_last);
+    }
+}
+
+void ForwardPass::add_corrected(int il, size_t chunk, std::span<const int32_t> computed,
+                                bool only_outputs) {
+    const CorrectionTensors *correction = batch_[chunk].sequence->corrections_[il].get();
+    if (correction == nullptr) {
+        return;
+    }
+    auto group = std::find_if(corrected_.begin(), corrected_.end(),
+                              [=](const CorrectedRows &g) { return g.correction == correction; });
+    if (group == corrected_.end()) {
+        group = corrected_.insert(group, {correction, {}});
+    }
+    const auto n_rows =
+        static_cast<int32_t>(batch_[chunk].n_rows(engine_.model.hparams().n_embd));
+    size_t next = 0;  // of the computed rows
+    for (int32_t row = 0; row < n_rows; ++row) {
+        const RowRef ref{static_cast<int>(chunk), row};
+        if (next < computed.size() && computed[next] == row) {
+            ++next;
+        } else if (sets_.position(ref) > 0 && (!only_outputs || wants_output(ref))) {
+            group->rows.push_back(ref);
         }
     }
 }
@@ -135,9 +176,7 @@ void ForwardPass::pick_of_chunk(int il, size_t chunk, std::vector<int32_t> &rows
         CHECK(static_cast<int64_t>(scores.size()) == n_past);
         for (int64_t i = 0; i < n_new; ++i) {
             const int64_t position = n_past + i;
-            scores.push_back(layer.policy.score == ScoreKind::hash
-                                 ? hash_score(layer.policy.seed, il, position)
-                                 : std::fabs(scores_[chunk][static_cast<size_t>(i)]));
+            scores.push_back(score_of(layer.policy, il, position, scores_[chunk], i));
         }
         if (n_past == 0) {
             scores.front() = std::numeric_limits<float>::infinity();

@@ -38,6 +38,8 @@ int64_t RowSets::position(const RowRef &ref) const {
     return batch_[ref.chunk].sequence->n_past() + ref.row;
 }
 
+int RowSets::padded(int n) const { return is_decode_batch_ ? padded_rows(n) : n; }
+
 RowSet RowSets::shape(std::span<const RowRef> refs, bool pad) const {
     RowSet rows;
     rows.n_rows = static_cast<int>(refs.size());

@@ -34,6 +34,8 @@ class RowSets {
     // One row from each of several sequences that all have a past: decode.
     bool is_decode_batch() const { return is_decode_batch_; }
 
+    // n rounded up so that graphs are reused (decode batches only).
+    int padded(int n) const;
     // pad: round the number of rows up, so that graphs are reused (decode batches only).
     RowSet shape(std::span<const RowRef> refs, bool pad) const;
     // Positions, masks and slot maps. il >= 0: in that layer, keys of unselected rows are hidden

@@ -13,11 +13,19 @@ enum class Use { dense, skip, rows };
 Use layer_use(std::span<const Plan *const> plans, int il) {
     const Action first = plans.front()->layers[il].action;
     for (const Plan *plan : plans) {
-        if (plan->layers[il].action != first) {
+        const LayerPlan &layer = plan->layers[il];
+        if (layer.action != first ||
+            (layer.action == Action::skip && layer.correction != nullptr)) {
             return Use::rows;
         }
     }
     return first == Action::dense ? Use::dense : first == Action::skip ? Use::skip : Use::rows;
+}
+
+bool is_removed_for_all(std::span<const Plan *const> plans, int il) {
+    return std::all_of(plans.begin(), plans.end(), [il](const Plan *plan) {
+        return plan->layers[il].action == Action::skip;
+    });
 }
 
 }  // namespace
@@ -32,7 +40,8 @@ Schedule make_schedule(std::span<const Plan *const> plans, int first_layer, int 
         const Use use = layer_use(plans, il);
         if (use == Use::rows || is_cut) {
             segment.end_layer = il;
-            segment.score_layer = use == Use::rows ? il : -1;
+            const bool has_scores = use == Use::rows && !is_removed_for_all(plans, il);
+            segment.score_layer = has_scores ? il : -1;
             schedule.segments.push_back(segment);
             segment = Segment{};
             segment.row_layer = use == Use::rows ? il : -1;

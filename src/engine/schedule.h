@@ -1,7 +1,8 @@
 // From plans to graph launches, as pure data: where the network is cut. A layer that is not the
 // same ordinary computation for all rows of a batch (a selecting layer, or one that only some of
-// the sequences skip) is a row layer; a segment starts with the body of one and ends with the
-// scores of the next ("fence-post cut"). A layer that all sequences skip is in no segment.
+// the sequences skip, or that is removed but corrects the rows) is a row layer; a segment starts
+// with the body of one and ends with the scores of the next ("fence-post cut"). A layer that all
+// sequences skip without a correction is in no segment.
 #pragma once
 
 #include <span>
@@ -14,7 +15,9 @@ namespace orthorank {
 struct Segment {
     int row_layer = -1;             // its body comes first; -1: none
     std::vector<int> dense_layers;  // then these, for all rows
-    int score_layer = -1;           // ends with norm, K, V, scores of this row layer; -1: it does not
+    // Ends with norm, K, V and scores of the next row layer; -1: there is none, or every sequence
+    // has it removed.
+    int score_layer = -1;
     // Where the hidden states after this segment stand: before this layer (n_layers: at the end).
     int end_layer = 0;
 };

@@ -13,6 +13,8 @@
 namespace orthorank {
 
 class Slots;
+struct CorrectionTensors;
+struct ProbeTensors;
 
 // When a plan's selection is applied. Scores are recorded in any case. Removed layers stay removed
 // in both phases: their K and V would be missing in the other one.
@@ -63,6 +65,9 @@ class Sequence {
     std::vector<LayerRecord> records_;
     int64_t n_rows_offered_ = 0;
     int64_t n_rows_computed_ = 0;
+    // The plan's on the device, one per layer, null where it has none.
+    std::vector<std::shared_ptr<const CorrectionTensors>> corrections_;
+    std::vector<std::shared_ptr<const ProbeTensors>> probes_;
 };
 
 }  // namespace orthorank

@@ -67,6 +67,9 @@ class SegmentBuilder {
         if (shape_.body_layer >= 0 && shape_.body.n_rows > 0) {
             hidden = row_layer_body();
         }
+        for (const UpdateShape &update : shape_.updates) {
+            hidden = update_rows(hidden, update);
+        }
         if (shape_.rows.n_rows == 0) {
             return nullptr;
         }
@@ -84,6 +87,24 @@ class SegmentBuilder {
         ggml_tensor *a = block_.attention_norm(shape_.body_layer, h);
         h = block_.body(shape_.body_layer, h, a, shape_.body, graph_.body);
         ggml_tensor *updated = ggml_set_rows(ctx_, state_.hidden, h, graph_.body_ids);
+        expand(updated);
+        return updated;
+    }
+
+    // The rows that a row layer leaves out: h + bias + up (down a), a being the normed h. The rows
+    // of `hidden` that are not listed are not touched.
+    ggml_tensor *update_rows(ggml_tensor *hidden, const UpdateShape &update) {
+        const CorrectionTensors &correction = *update.correction;
+        ggml_tensor *ids = input(GGML_TYPE_I32, update.n_rows);
+        graph_.update_ids.push_back(ids);
+        ggml_tensor *h = ggml_get_rows(ctx_, hidden, ids);  // [n_embd, n_rows]
+        ggml_tensor *sum = ggml_add(ctx_, h, correction.bias);
+        if (correction.down != nullptr) {
+            ggml_tensor *a = block_.attention_norm(shape_.body_layer, h);
+            ggml_tensor *low = ggml_mul_mat(ctx_, correction.down, a);  // [rank, n_rows]
+            sum = ggml_add(ctx_, ggml_mul_mat(ctx_, correction.up, low), sum);
+        }
+        ggml_tensor *updated = ggml_set_rows(ctx_, hidden, sum, ids);
         expand(updated);
         return updated;
     }
@@ -165,6 +186,9 @@ class SegmentBuilder {
         }
         ggml_tensor *x = view_rows(score.kind == ScoreKind::inner_raw ? h : a, piece.first_row,
                                    piece.n_rows);
+        if (score.kind == ScoreKind::probe) {
+            return output(ggml_mul_mat(ctx_, x, score.probe->weight));  // [n_rows, 1]
+        }
         if (score.kind == ScoreKind::norm) {
             return output(ggml_sqrt(ctx_, ggml_sum_rows(ctx_, ggml_sqr(ctx_, x))));
         }
@@ -188,15 +212,24 @@ class SegmentBuilder {
             return false;
         }
         for (const ScoreShape &score : shape_.scores) {
-            if (score.kind != shape_.scores.front().kind || score.has_sink) {
+            if (score.kind != shape_.scores.front().kind || score.has_sink ||
+                score.probe != shape_.scores.front().probe) {
                 return false;
             }
         }
-        return uses_sink(shape_.scores.front().kind);
+        const ScoreKind kind = shape_.scores.front().kind;
+        return uses_sink(kind) || kind == ScoreKind::probe;
     }
 
-    // Decode of several sequences: each row with its own sink, in one operation.
+    // Decode of several sequences: each row with its own sink or all with one probe, in one
+    // operation.
     void batched_scores(ggml_tensor *h, ggml_tensor *a) {
+        graph_.scores_batched = true;
+        if (shape_.scores.front().kind == ScoreKind::probe) {
+            graph_.scores.push_back(
+                output(ggml_mul_mat(ctx_, a, shape_.scores.front().probe->weight)));  // [n, 1]
+            return;
+        }
         const int64_t n = shape_.rows.n_rows;
         const int64_t n_embd = state_.sinks->ne[0];
         const ScoreKind kind = shape_.scores.front().kind;
@@ -209,7 +242,6 @@ class SegmentBuilder {
         ggml_tensor *scores = ggml_mul_mat(ctx_, ggml_reshape_3d(ctx_, x, n_embd, 1, n),
                                            ggml_reshape_3d(ctx_, sinks, n_embd, 1, n));
         graph_.scores.push_back(output(scores));  // [1, 1, n]
-        graph_.scores_batched = true;
     }
 
     void attention_scores(ggml_tensor *h) {
@@ -240,7 +272,8 @@ SegmentGraph build_segment(const Model &model, const KvCache &cache, const Segme
     graph.shape = shape;
     const size_t n_pieces =
         std::max({shape.rows.pieces.size(), shape.body.pieces.size(), shape.outputs.pieces.size()});
-    const size_t n_nodes = max_nodes(static_cast<int>(shape.dense_layers.size()) + 2, n_pieces);
+    const size_t n_nodes = max_nodes(static_cast<int>(shape.dense_layers.size()) + 2, n_pieces) +
+                           16 * shape.updates.size();
     const size_t bytes =
         ggml_tensor_overhead() * 2 * n_nodes + ggml_graph_overhead_custom(n_nodes, false);
     graph.ctx.reset(ggml_init({bytes, nullptr, true}));

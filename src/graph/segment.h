@@ -9,6 +9,7 @@
 
 #include "ggml-cpp.h"
 #include "graph/block.h"
+#include "graph/corrections.h"
 #include "select/policy.h"
 
 namespace orthorank {
@@ -17,8 +18,17 @@ namespace orthorank {
 struct ScoreShape {
     ScoreKind kind = ScoreKind::hash;  // hash: nothing
     bool has_sink = false;             // the piece's first row is position 0
+    const ProbeTensors *probe = nullptr;  // ScoreKind::probe
 
     bool operator==(const ScoreShape &) const = default;
+};
+
+// Rows that a row layer does not compute and a plan corrects instead.
+struct UpdateShape {
+    const CorrectionTensors *correction = nullptr;
+    int n_rows = 0;  // rows anywhere in the hidden states, ids given as input
+
+    bool operator==(const UpdateShape &) const = default;
 };
 
 struct SegmentShape {
@@ -29,6 +39,7 @@ struct SegmentShape {
 
     int body_layer = -1;  // first of all: this layer for the body rows; -1: none
     RowSet body;          // rows anywhere in the hidden states, ids given as input
+    std::vector<UpdateShape> updates;  // and these updates of other rows in its place
 
     std::vector<int> dense_layers;  // then these layers for all rows
 
@@ -57,6 +68,7 @@ struct SegmentGraph {
     ggml_tensor *tokens = nullptr;      // I32 [n_rows]
     ggml_tensor *cells = nullptr;       // I64 [n_rows]
     ggml_tensor *body_ids = nullptr;    // I32 [body.n_rows], hidden rows
+    std::vector<ggml_tensor *> update_ids;  // I32 [n_rows] per update, hidden rows
     ggml_tensor *output_ids = nullptr;  // I32 [outputs.n_rows], relative to rows
     ggml_tensor *sink_ids = nullptr;    // I32 [n_rows], rows of sinks
     RowInputs rows;

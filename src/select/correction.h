@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 namespace orthorank {
@@ -29,6 +30,12 @@ struct Probe {
 
     bool operator==(const Probe &) const = default;
 };
+
+// How A and B' are kept on a device and in a file; bias and probe are always F32.
+enum class CorrectionType { f16, f32 };
+
+// "f16" or "f32". Throws Error{usage} that lists them.
+CorrectionType correction_type_from_name(const std::string &name);
 
 using CorrectionPtr = std::shared_ptr<const Correction>;
 using ProbePtr = std::shared_ptr<const Probe>;

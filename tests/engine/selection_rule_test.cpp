@@ -61,7 +61,9 @@ TEST_P(SelectionRuleTest, AsManyRowsAsTheRatioSaysNeverTheSink) {
                                           {5, 1.0, 5}}) {
             SCOPED_TRACE(testing::Message() << policy << " " << n << " " << ratio);
             Engine engine(model_, test_options());
-            const Plan plan = select_plan(n_layers_, {0, k_layer}, ratio, std::string(policy), 3);
+            const Plan plan =
+                completed(select_plan(n_layers_, {0, k_layer}, ratio, std::string(policy), 3),
+                          static_cast<int>(n_embd_));
             Sequence sequence = engine.new_sequence(plan, Apply::prefill);
             run(engine, sequence, random_tokens(n, 51), Outputs::last);
             for (const int il : {0, k_layer}) {
@@ -108,7 +110,8 @@ TEST_P(SelectionRuleTest, DecisionsAreTheReplayOfTheRule) {
     for (const std::string &policy : policies_with_decode()) {
         SCOPED_TRACE(policy);
         Engine engine(model_, test_options());
-        const Plan plan = select_plan(n_layers_, {k_layer, n_layers_ - 1}, 0.4, policy, 9);
+        const Plan plan = completed(select_plan(n_layers_, {k_layer, n_layers_ - 1}, 0.4, policy, 9),
+                                    static_cast<int>(n_embd_));
         Sequence sequence = engine.new_sequence(plan);
         run(engine, sequence, all.first(50), Outputs::last);
         run_steps(engine, sequence, all.subspan(50, 30));

@@ -114,7 +114,7 @@ TEST_F(PlanFile, RoundTrip) {
         plan.layers[il++] = {Action::select, 1.0 / (3 + il), policy_from_name(name)};
     }
     plan.layers[4].policy.seed = UINT64_MAX;  // random
-    plan.layers[9].action = Action::skip;
+    plan.layers[9] = {Action::skip};
     plan.layers[10] = {Action::select, 0.0, Policy{}};
     write_plan(plan, path("p.json"));
     const Plan again = read_plan(path("p.json"));
@@ -299,7 +299,7 @@ TEST_F(PlanFile, BadPolicyOrSeed) {
     EXPECT_EQ(
         layer_refusal(head + R"("policy": "best"})"),
         "layer 4: unknown policy \"best\" (known: orthogonal, orthogonal-reverse, "
-        "orthogonal-raw, orthogonal-no-kv, random, norm-up, norm-down, attention-up, cosine)");
+        "orthogonal-raw, orthogonal-no-kv, random, norm-up, norm-down, attention-up, cosine, probe)");
     EXPECT_EQ(layer_refusal(head + R"("policy": 3})"),
               "layer 4: \"policy\" must be a string, found 3");
     EXPECT_EQ(layer_refusal(head + R"("seed": 3})"),

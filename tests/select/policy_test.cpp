@@ -15,7 +15,8 @@ TEST(Policy, NamesGoThereAndBack) {
     const std::vector<std::string_view> names = policy_names();
     EXPECT_THAT(names, testing::UnorderedElementsAre(
                            "orthogonal", "orthogonal-reverse", "orthogonal-raw", "orthogonal-no-kv",
-                           "random", "norm-up", "norm-down", "attention-up", "cosine"));
+                           "random", "norm-up", "norm-down", "attention-up", "cosine",
+                           "probe"));
     for (std::string_view name : names) {
         EXPECT_EQ(policy_name(policy_from_name(name)), name);
     }
@@ -36,6 +37,8 @@ TEST(Policy, PartsOfTheControls) {
     EXPECT_EQ(policy_from_name("attention-up").order, PickOrder::largest);
     EXPECT_EQ(policy_from_name("attention-up").score, ScoreKind::attention);
     EXPECT_EQ(policy_from_name("cosine").score, ScoreKind::cosine);
+    EXPECT_EQ(policy_from_name("probe").score, ScoreKind::probe);
+    EXPECT_EQ(policy_from_name("probe").order, PickOrder::largest);
 }
 
 TEST(Policy, SeedIsNotPartOfTheName) {
@@ -53,7 +56,7 @@ TEST(Policy, UnknownNameListsTheKnownOnes) {
         EXPECT_STREQ(error.what(),
                      "unknown policy \"orthogonl\" (known: orthogonal, orthogonal-reverse, "
                      "orthogonal-raw, orthogonal-no-kv, random, norm-up, norm-down, attention-up, "
-                     "cosine)");
+                     "cosine, probe)");
     }
 }
 

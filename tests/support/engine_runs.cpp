@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <random>
 
 #include "support/paths.h"
@@ -84,6 +85,49 @@ Plan skip_plan(int n_layers, const std::vector<int> &layers) {
     for (const int il : layers) {
         plan.layers.at(static_cast<size_t>(il)).action = Action::skip;
         plan.layers.at(static_cast<size_t>(il)).ratio = 0;
+    }
+    return plan;
+}
+
+namespace {
+
+std::vector<float> random_values(size_t n, double size, uint64_t seed) {
+    std::mt19937_64 random(seed);
+    std::vector<float> values;
+    for (size_t i = 0; i < n; ++i) {
+        const double uniform = static_cast<double>(random() >> 11) * 0x1p-53;
+        values.push_back(static_cast<float>(size * std::sqrt(12.0) * (uniform - 0.5)));
+    }
+    return values;
+}
+
+}  // namespace
+
+CorrectionPtr random_correction(int n_embd, int rank, uint64_t seed) {
+    const size_t n = static_cast<size_t>(n_embd) * static_cast<size_t>(rank);
+    Correction correction;
+    correction.n_embd = n_embd;
+    correction.rank = rank;
+    correction.down = random_values(n, 1.0 / std::sqrt(n_embd), seed);
+    correction.up = random_values(n, 0.3 / std::sqrt(std::max(rank, 1)), seed + 1);
+    correction.bias = random_values(static_cast<size_t>(n_embd), 0.1, seed + 2);
+    return std::make_shared<const Correction>(std::move(correction));
+}
+
+ProbePtr random_probe(int n_embd, uint64_t seed) {
+    return std::make_shared<const Probe>(
+        Probe{random_values(static_cast<size_t>(n_embd), 1.0, seed)});
+}
+
+Plan completed(Plan plan, int n_embd, int rank, uint64_t seed) {
+    for (LayerPlan &layer : plan.layers) {
+        seed += 10;
+        if (layer.action == Action::select && layer.policy.score == ScoreKind::probe) {
+            layer.probe = random_probe(n_embd, seed);
+        }
+        if (layer.action != Action::dense && rank >= 0) {
+            layer.correction = random_correction(n_embd, rank, seed + 1);
+        }
     }
     return plan;
 }

@@ -40,6 +40,13 @@ Plan select_plan(int n_layers, const std::vector<int> &layers, double ratio,
                  const std::string &policy = "orthogonal", uint64_t seed = 0);
 Plan skip_plan(int n_layers, const std::vector<int> &layers);
 
+// Random numbers of about the size of fitted ones: an update changes a row about as a layer does.
+CorrectionPtr random_correction(int n_embd, int rank, uint64_t seed);
+ProbePtr random_probe(int n_embd, uint64_t seed);
+// The plan with random probes where its policy wants one, and with random corrections in all
+// layers that skip rows (rank < 0: without).
+Plan completed(Plan plan, int n_embd, int rank = -1, uint64_t seed = 1);
+
 // Keeps the hidden states at the boundaries it is given; by (boundary, chunk).
 class HiddenTap : public Tap {
  public:

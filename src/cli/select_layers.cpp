@@ -25,6 +25,10 @@ void on_interrupt(int) {
     std::signal(SIGINT, SIG_DFL);
 }
 
+bool is_stopped() {
+    return g_is_interrupted != 0;
+}
+
 LayerPlan change_of(const SelectLayersArguments &arguments) {
     LayerPlan change;
     if (arguments.convert == "skip") {
@@ -36,7 +40,7 @@ LayerPlan change_of(const SelectLayersArguments &arguments) {
     }
     change.action = Action::select;
     change.ratio = arguments.ratio;
-    change.policy = policy_from_name(arguments.policy);
+    change.policy = policy_from_name(search_policy(arguments));
     if (change.policy.score == ScoreKind::hash) {
         change.policy.seed = arguments.seed;
     }
@@ -63,28 +67,13 @@ void check_arguments(const SelectLayersArguments &arguments) {
     if (arguments.out.empty()) {
         fail(ErrorKind::usage, "no output: name the plan file to write with -o");
     }
+    check_correction_arguments(arguments);
     if (arguments.brute_force && arguments.method == "shortened-taylor") {
         fail(ErrorKind::usage, "--brute-force compares losses, which shortened-taylor has not");
     }
     if (arguments.race && arguments.exact) {
         fail(ErrorKind::usage, "--race and --exact exclude each other");
     }
-}
-
-SelectionSettings settings_of(const SelectLayersArguments &arguments, const Model &model,
-                              const Calibration &calibration) {
-    SelectionSettings settings;
-    settings.method = selection_method_from_name(arguments.method);
-    settings.change = change_of(arguments);
-    settings.plus = !arguments.no_plus;
-    settings.race = arguments.race;
-    settings.model_name = model.hparams().name;
-    settings.fingerprint = model.fingerprint();
-    settings.file_type = model.file_type();
-    settings.kv_type = arguments.model.kv_type;
-    settings.n_model_layers = model.hparams().n_layers;
-    settings.calibration = calibration.description;
-    return settings;
 }
 
 // One run of select-layers on an engine: what its parts share.
@@ -114,7 +103,7 @@ LayerOrder search(const Run &run, const LayerOrder &done, bool brute_force) {
     options.brute_force = brute_force;
     options.budget_bytes = int64_t{run.arguments.memory_mib} << 20;
     options.done = done;
-    options.should_stop = [] { return g_is_interrupted != 0; };
+    options.should_stop = is_stopped;
     options.on_progress = [&](double fraction, const LayerOrder &order) {
         const double loss = order.rounds.empty() ? order.dense_loss : order.rounds.back().loss;
         progress.update(fraction, fmt::format("{} layers, loss {}", order.rounds.size(),
@@ -247,6 +236,20 @@ LayerOrder run_search(const Run &run) {
     return search(run, done, /*brute_force=*/false);
 }
 
+// The finished search stays in the partial file until the plan is written.
+Plan corrected(const Run &run, const LayerOrder &order, const Plan &plan) {
+    const std::string partial = partial_path(run.arguments.out);
+    write_partial(run.settings, order, partial);
+    try {
+        return correct_plan(run.arguments, run.settings, run.engine, run.windows, plan, is_stopped);
+    } catch (const Interrupted &) {
+        throw Interrupted(fmt::format(
+            "interrupted while corrections were fitted; the finished search is kept in {}: the "
+            "same command continues there",
+            partial));
+    }
+}
+
 void run_select_layers(const SelectLayersArguments &arguments, const Argv &argv) {
     check_arguments(arguments);
     std::signal(SIGINT, on_interrupt);
@@ -254,8 +257,12 @@ void run_select_layers(const SelectLayersArguments &arguments, const Argv &argv)
         derive(arguments);
         return;
     }
+    if (!arguments.refit.empty()) {
+        run_refit(arguments, argv, is_stopped);
+        return;
+    }
     if (arguments.sweep) {
-        run_layer_sweep(arguments, argv, [] { return g_is_interrupted != 0; });
+        run_layer_sweep(arguments, argv, is_stopped);
         return;
     }
     const std::optional<double> sparsity = sparsity_of(arguments);
@@ -264,7 +271,11 @@ void run_select_layers(const SelectLayersArguments &arguments, const Argv &argv)
     calibration_options.protocol = calibration_protocol_from_name(arguments.protocol);
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const Calibration calibration = read_calibration(calibration_options, model->vocab());
-    const SelectionSettings settings = settings_of(arguments, *model, calibration);
+    if (arguments.correct) {
+        check_equal_parts(calibration);
+    }
+    SelectionSettings settings = settings_for(arguments, *model, calibration);
+    settings.change = change;
     const int n_layers =
         sparsity ? n_layers_for(*sparsity, change, model->hparams().n_layers) : arguments.n_layers;
     const std::unique_ptr<Engine> engine =
@@ -280,6 +291,9 @@ void run_select_layers(const SelectLayersArguments &arguments, const Argv &argv)
     Plan plan = plan_of_order(settings, order, n_layers, sparsity, {});
     if (settings.method != SelectionMethod::sleb) {
         plan = plan_of_order(settings, order, n_layers, sparsity, measured_loss(run, plan));
+    }
+    if (arguments.correct) {
+        plan = corrected(run, order, plan);
     }
     write_plan(plan, arguments.out);
     remove_partial(partial_path(arguments.out));
@@ -309,6 +323,7 @@ void add_select_layers(CLI::App &app, const Argv &argv) {
     SelectLayersArguments &a = *arguments;
     add_calibration_options(command, a);
     add_method_options(command, a);
+    add_correction_options(command, a);
     command.add_option("-o,--output", a.out, "the plan file to write")->type_name("FILE");
     command.add_option("--from", a.from, "take the order from this plan: nothing is computed")
         ->type_name("PLAN");
@@ -328,7 +343,10 @@ void add_select_layers(CLI::App &app, const Argv &argv) {
         ->type_name("MIB");
     add_model_options(command, a.model);
     add_json_option(command, a.json);
-    command.callback([arguments, &argv] { run_select_layers(*arguments, argv); });
+    command.callback([arguments, &command, &argv] {
+        arguments->has_policy = command.count("--policy") > 0;
+        run_select_layers(*arguments, argv);
+    });
 }
 
 }  // namespace orthorank

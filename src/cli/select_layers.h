@@ -4,10 +4,13 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "cli/shared_options.h"
+#include "engine/engine.h"
 #include "tasks/calibration.h"
+#include "tasks/selection_files.h"
 
 namespace orthorank {
 
@@ -30,6 +33,10 @@ struct SelectLayersArguments {
     bool sweep = false;
     int memory_mib = 4096;
     std::string from;
+    std::string refit;
+    std::optional<int> correct;  // rank; nothing: no corrections, but 64 with --refit
+    std::optional<double> ridge;
+    bool has_policy = false;  // --policy was given
     std::string out;
     std::string csv;  // --sweep
     std::string svg;
@@ -38,6 +45,27 @@ struct SelectLayersArguments {
 
 void add_calibration_options(CLI::App &command, SelectLayersArguments &a);
 void add_method_options(CLI::App &command, SelectLayersArguments &a);
+void add_correction_options(CLI::App &command, SelectLayersArguments &a);
+
+// Throws Error{usage} for options of corrections that do not fit together.
+void check_correction_arguments(const SelectLayersArguments &arguments);
+
+// The policy of the search: that of --policy, which a probe cannot guide before it is fitted.
+std::string search_policy(const SelectLayersArguments &arguments);
+
+// What a search or --refit is for: the model and the text.
+SelectionSettings settings_for(const SelectLayersArguments &arguments, const Model &model,
+                               const Calibration &calibration);
+
+// --correct: the plan with corrections, and probes with --policy probe; its provenance says so.
+// Prints a line per layer. Throws Interrupted when asked to stop.
+Plan correct_plan(const SelectLayersArguments &arguments, const SelectionSettings &settings,
+                  Engine &engine, const Windows &windows, const Plan &plan,
+                  const std::function<bool()> &should_stop);
+
+// --refit. Throws Interrupted when asked to stop.
+void run_refit(const SelectLayersArguments &arguments, const Argv &argv,
+               const std::function<bool()> &should_stop);
 
 // --sweep. Throws Interrupted when asked to stop.
 void run_layer_sweep(const SelectLayersArguments &arguments, const Argv &argv,

@@ -60,4 +60,23 @@ void add_method_options(CLI::App &command, SelectLayersArguments &a) {
                      "shortened-*: also the first four and the last two layers");
 }
 
+void add_correction_options(CLI::App &command, SelectLayersArguments &a) {
+    command
+        .add_option("--correct", a.correct,
+                    "fit a correction of this rank for the rows that changed layers do not compute "
+                    "(0: the mean alone); --policy probe: and a score that picks the rows that "
+                    "selecting layers compute")
+        ->check(CLI::Range(0, 1 << 20))
+        ->type_name("RANK");
+    command
+        .add_option("--ridge", a.ridge, "of the fits, relative to the mean square (default: 0.01)")
+        ->check(CLI::Range(0.0, 1e9))
+        ->type_name("X");
+    command
+        .add_option("--refit", a.refit,
+                    "no search: fit corrections for the changed layers of this plan (default rank: "
+                    "64)")
+        ->type_name("PLAN");
+}
+
 }  // namespace orthorank

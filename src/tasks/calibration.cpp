@@ -194,7 +194,9 @@ Calibration read_calibration(const CalibrationOptions &options_in, const Vocab &
     Calibration calibration;
     calibration.windows.n_ctx = options.seqlen;
     for (const std::string &path : options.files) {
+        const size_t n_before = calibration.windows.size();
         add_file(calibration, path, options, vocab);
+        calibration.n_windows_of_file.push_back(calibration.windows.size() - n_before);
     }
     if (calibration.windows.size() == 0) {
         fail(ErrorKind::limit,
@@ -204,6 +206,23 @@ Calibration read_calibration(const CalibrationOptions &options_in, const Vocab &
     }
     calibration.description = description_of(calibration, options);
     return calibration;
+}
+
+void check_equal_parts(const Calibration &calibration) {
+    const std::vector<size_t> &n_windows = calibration.n_windows_of_file;
+    const auto [fewest, most] = std::minmax_element(n_windows.begin(), n_windows.end());
+    if (n_windows.empty() || *fewest == *most) {
+        return;
+    }
+    const auto name_of = [&](auto it) {
+        return calibration.description.at("files")
+            .at(static_cast<size_t>(it - n_windows.begin()))
+            .template get<std::string>();
+    };
+    fail(ErrorKind::limit,
+         "{} has {} windows, {} only {}: corrections are fitted on equal parts of all texts; say "
+         "--windows {}, or give more of it",
+         name_of(most), *most, name_of(fewest), *fewest, std::max<size_t>(*fewest, 1));
 }
 
 }  // namespace orthorank

@@ -35,12 +35,16 @@ struct CalibrationOptions {
 
 struct Calibration {
     Windows windows;
+    std::vector<size_t> n_windows_of_file;
     int64_t n_tokens = 0;  // of the text that the windows were cut from
     // What is recorded in plans: files, protocol, seqlen, stride, windows, tokens, a hash of them.
     nlohmann::ordered_json description;
 };
 
 Calibration read_calibration(const CalibrationOptions &options, const Vocab &vocab);
+
+// Throws Error{limit} that says how many windows each file has, unless they all have as many.
+void check_equal_parts(const Calibration &calibration);
 
 // The rows of a file: the texts of JSON Lines; of raw text its lines with their line ends, those
 // of white space alone as empty rows.

@@ -37,7 +37,6 @@ class LastTap : public Tap {
 struct Window {
     std::vector<float> normed;      // a: [n_embd, n]
     std::vector<float> difference;  // D = h* - h: [n_embd, n]
-    std::vector<float> scores;      // of the policy: [n]; none when nothing selects
 };
 
 struct LayerRun {
@@ -101,34 +100,24 @@ std::vector<float> gains(const Correction &correction, const Window &window,
     return {gain.data(), gain.data() + gain.size()};
 }
 
-// Moments of the rows that each choice leaves out; their ratios ascend, so that what a choice
-// leaves out contains what the next one does.
-std::vector<Moments> moments_left_out(std::span<const Window> windows,
-                                      std::span<const LayerPlan> selecting, int n_embd) {
-    std::vector<Moments> moments(selecting.size(), Moments(n_embd, n_embd));
-    for (const Window &window : windows) {
-        // By row: how many choices leave it out, which are the first so many.
-        std::vector<size_t> n_left_out(window.scores.size(), selecting.size());
-        for (size_t i = selecting.size(); i-- > 0;) {
-            const LayerPlan &choice = selecting[i];
-            for (int32_t row : pick_rows(choice.policy.order, window.scores, 0, choice.ratio)) {
-                n_left_out[static_cast<size_t>(row)] = i;
-            }
-        }
-        std::vector<std::vector<int32_t>> bands(selecting.size());
-        for (size_t row = 1; row < n_left_out.size(); ++row) {
-            if (n_left_out[row] > 0) {
-                bands[n_left_out[row] - 1].push_back(static_cast<int32_t>(row));
-            }
-        }
-        for (size_t i = 0; i < bands.size(); ++i) {
-            add_rows(moments[i], window, bands[i], n_embd);
+// The rows that the choices leave out, the sink not among them. Ratios ascend, so what a choice
+// leaves out contains what the next one does: band i has the rows that i + 1 choices leave out.
+std::vector<std::vector<int32_t>> bands_left_out(std::span<const float> scores,
+                                                 std::span<const LayerPlan> selecting) {
+    std::vector<size_t> n_left_out(scores.size(), selecting.size());  // by row
+    for (size_t i = selecting.size(); i-- > 0;) {
+        const LayerPlan &choice = selecting[i];
+        for (int32_t row : pick_rows(choice.policy.order, scores, 0, choice.ratio)) {
+            n_left_out[static_cast<size_t>(row)] = i;
         }
     }
-    for (size_t i = moments.size(); i-- > 1;) {
-        moments[i - 1].merge(moments[i]);
+    std::vector<std::vector<int32_t>> bands(selecting.size());
+    for (size_t row = 1; row < n_left_out.size(); ++row) {
+        if (n_left_out[row] > 0) {
+            bands[n_left_out[row] - 1].push_back(static_cast<int32_t>(row));
+        }
     }
-    return moments;
+    return bands;
 }
 
 // The choices that select, by ascending ratio.
@@ -146,97 +135,155 @@ std::vector<LayerPlan> selecting_choices(std::span<const LayerPlan> choices) {
     return selecting;
 }
 
-// One layer's fits, step by step.
+// A correction and what it explains.
+struct Fitted {
+    CorrectionPtr correction;
+    double explained = 0;
+};
+
+// One layer's fits, step by step; each step asks for the rows of all windows again.
 class Fit {
  public:
-    Fit(Engine &engine, const CorrectionOptions &options, int layer,
-        std::span<const LayerRows> rows)
+    Fit(Engine &engine, const CorrectionOptions &options, int layer, size_t n_windows,
+        const LayerSource &rows)
         : engine_(engine),
           options_(options),
           n_embd_(engine.model().hparams().n_embd),
           layer_(layer),
-          rows_(rows),
-          all_(n_embd_, n_embd_) {
-        for (const LayerRows &r : rows_) {
-            Window window;
-            window.normed = attn_normed_rows(engine.model(), layer, r.hidden);
-            window.difference.assign(r.target.begin(), r.target.end());
-            for (size_t i = 0; i < window.difference.size(); ++i) {
-                window.difference[i] -= r.hidden[i];
-            }
-            add_all(all_, window, n_embd_);
-            windows_.push_back(std::move(window));
-        }
-        correct_all_ =
-            std::make_shared<const Correction>(fit_correction(all_, options_.rank, options_.ridge));
-    }
+          n_windows_(n_windows),
+          rows_(rows) {}
 
-    std::vector<LayerPlan> run(std::span<const LayerPlan> choices) {
+    std::vector<LayerFit> run(std::span<const LayerPlan> choices) {
         const std::vector<LayerPlan> selecting = selecting_choices(choices);
-        std::vector<CorrectionPtr> corrections;
+        std::vector<Fitted> corrections;
         if (!selecting.empty()) {
-            score(selecting.front());
-            for (const Moments &moments : moments_left_out(windows_, selecting, n_embd_)) {
-                corrections.push_back(std::make_shared<const Correction>(
-                    fit_correction(moments, options_.rank, options_.ridge)));
+            if (selecting.front().policy.score == ScoreKind::probe) {
+                fit_probe_of_gain();
+            }
+            for (const Moments &moments : moments_left_out(selecting)) {
+                corrections.push_back(moments.n_rows() > 0 ? fitted(moments) : of_all());
             }
         }
-        std::vector<LayerPlan> fitted(choices.begin(), choices.end());
-        for (LayerPlan &choice : fitted) {
+        std::vector<LayerFit> fits;
+        for (const LayerPlan &choice : choices) {
             const auto at = std::find(selecting.begin(), selecting.end(), choice);
-            choice.correction = at == selecting.end()
-                                    ? correct_all_
-                                    : corrections[static_cast<size_t>(at - selecting.begin())];
-            choice.probe = choice.action == Action::select ? probe_ : nullptr;
+            const Fitted &best = at == selecting.end()
+                                     ? of_all()
+                                     : corrections[static_cast<size_t>(at - selecting.begin())];
+            LayerFit fit{choice, best.explained};
+            fit.plan.correction = best.correction;
+            if (choice.action == Action::select && probe_ != nullptr) {
+                fit.plan.probe = probe_;
+                fit.r_squared = r_squared_;
+            }
+            fits.push_back(std::move(fit));
         }
-        return fitted;
+        return fits;
     }
 
  private:
-    void score(const LayerPlan &choice) {
-        if (choice.policy.score == ScoreKind::probe) {
-            fit_and_score();
-            return;
+    Window window_of(const LayerRows &rows) const {
+        Window window;
+        window.normed = attn_normed_rows(engine_.model(), layer_, rows.hidden);
+        window.difference.assign(rows.target.begin(), rows.target.end());
+        for (size_t i = 0; i < window.difference.size(); ++i) {
+            window.difference[i] -= rows.hidden[i];
         }
-        for (size_t w = 0; w < windows_.size(); ++w) {
-            windows_[w].scores = run_layer(engine_, layer_, choice, rows_[w].hidden).scores;
+        return window;
+    }
+
+    Fitted fitted(const Moments &moments) const {
+        const auto correction = std::make_shared<const Correction>(
+            fit_correction(moments, options_.rank, options_.ridge));
+        return {correction, explained_by(*correction, moments)};
+    }
+
+    // Of all rows but the sinks.
+    const Fitted &of_all() {
+        if (of_all_.correction == nullptr) {
+            Moments moments(n_embd_, n_embd_);
+            for (size_t w = 0; w < n_windows_; ++w) {
+                add_all(moments, window_of(rows_(w)), n_embd_);
+            }
+            of_all_ = fitted(moments);
         }
+        return of_all_;
     }
 
     // The probe: what computing a row gains where all rows are corrected.
-    void fit_and_score() {
+    void fit_probe_of_gain() {
+        const Correction &correction = *of_all().correction;
         Moments moments(n_embd_, 1);
-        for (size_t w = 0; w < windows_.size(); ++w) {
-            const LayerRun dense = run_layer(engine_, layer_, LayerPlan{}, rows_[w].hidden);
-            const std::vector<float> g = gains(*correct_all_, windows_[w], dense.hidden, rows_[w]);
-            moments.add(std::span(windows_[w].normed).subspan(static_cast<size_t>(n_embd_)),
+        for (size_t w = 0; w < n_windows_; ++w) {
+            const LayerRows rows = rows_(w);
+            const Window window = window_of(rows);
+            const LayerRun dense = run_layer(engine_, layer_, LayerPlan{}, rows.hidden);
+            const std::vector<float> g = gains(correction, window, dense.hidden, rows);
+            moments.add(std::span(window.normed).subspan(static_cast<size_t>(n_embd_)),
                         std::span(g).subspan(1));
         }
-        probe_ = std::make_shared<const Probe>(fit_probe(moments, options_.ridge).probe);
-        const Eigen::Map<const Eigen::RowVectorXf> weight(probe_->weight.data(), n_embd_);
-        for (Window &window : windows_) {
-            const Eigen::RowVectorXf scores = weight * rows_of(window.normed, n_embd_);
-            window.scores.assign(scores.data(), scores.data() + scores.size());
+        const ProbeFit fit = fit_probe(moments, options_.ridge);
+        probe_ = std::make_shared<const Probe>(fit.probe);
+        r_squared_ = fit.r_squared;
+    }
+
+    std::vector<float> scores_of(const Window &window, const LayerRows &rows,
+                                 const LayerPlan &choice) const {
+        if (probe_ == nullptr) {
+            LayerPlan scores_only = choice;
+            scores_only.ratio = 0;  // no row need be computed
+            return run_layer(engine_, layer_, scores_only, rows.hidden).scores;
         }
+        const Eigen::Map<const Eigen::RowVectorXf> weight(probe_->weight.data(), n_embd_);
+        const Eigen::RowVectorXf scores = weight * rows_of(window.normed, n_embd_);
+        return {scores.data(), scores.data() + scores.size()};
+    }
+
+    // Moments of the rows that each choice leaves out.
+    std::vector<Moments> moments_left_out(std::span<const LayerPlan> selecting) const {
+        std::vector<Moments> moments(selecting.size(), Moments(n_embd_, n_embd_));
+        for (size_t w = 0; w < n_windows_; ++w) {
+            const LayerRows rows = rows_(w);
+            const Window window = window_of(rows);
+            const auto bands =
+                bands_left_out(scores_of(window, rows, selecting.front()), selecting);
+            for (size_t i = 0; i < bands.size(); ++i) {
+                add_rows(moments[i], window, bands[i], n_embd_);
+            }
+        }
+        for (size_t i = moments.size(); i-- > 1;) {
+            moments[i - 1].merge(moments[i]);
+        }
+        return moments;
     }
 
     Engine &engine_;
     const CorrectionOptions &options_;
     int n_embd_;
     int layer_;
-    std::span<const LayerRows> rows_;
-    std::vector<Window> windows_;
-    Moments all_;  // of all rows but the sinks
-    CorrectionPtr correct_all_;
+    size_t n_windows_;
+    const LayerSource &rows_;
+    Fitted of_all_;
     ProbePtr probe_;
+    double r_squared_ = 0;
 };
 
 }  // namespace
 
+std::vector<LayerFit> LayerFitter::fit(int layer, size_t n_windows, const LayerSource &rows,
+                                       std::span<const LayerPlan> choices) {
+    CHECK(n_windows > 0);
+    return Fit(engine_, options_, layer, n_windows, rows).run(choices);
+}
+
 std::vector<LayerPlan> LayerFitter::fit(int layer, std::span<const LayerRows> windows,
                                         std::span<const LayerPlan> choices) {
-    CHECK(!windows.empty());
-    return Fit(engine_, options_, layer, windows).run(choices);
+    std::vector<LayerPlan> plans;
+    for (LayerFit &fit : fit(
+             layer, windows.size(), [&](size_t w) { return windows[w]; }, choices)) {
+        plans.push_back(std::move(fit.plan));
+    }
+    return plans;
 }
 
 }  // namespace orthorank

@@ -4,6 +4,8 @@
 // engine, of which it needs one free sequence. One thread. Throws what tasks/ridge_fit.h does.
 #pragma once
 
+#include <functional>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -23,6 +25,16 @@ struct LayerRows {
     std::span<const float> target;  // h*, what leaves it in the dense model
 };
 
+// The rows of a window; they need be valid until the next call only. Asked for up to three times
+// per window.
+using LayerSource = std::function<LayerRows(size_t window)>;
+
+struct LayerFit {
+    LayerPlan plan;
+    double explained = 0;  // the part of sum |h* - h|^2 over the corrected rows made good
+    double r_squared = std::numeric_limits<double>::quiet_NaN();  // of the probe, if there is one
+};
+
 class LayerFitter {
  public:
     LayerFitter(Engine &engine, const CorrectionOptions &options)
@@ -30,6 +42,10 @@ class LayerFitter {
 
     // choices: skip, or select with ratio and policy, all of one policy. A row belongs to the
     // moments of all choices that do not compute it; each is counted once, in bands of the score.
+    // A choice that leaves out no row gets the correction of all rows.
+    std::vector<LayerFit> fit(int layer, size_t n_windows, const LayerSource &rows,
+                              std::span<const LayerPlan> choices);
+    // The same with all windows at hand; the plans alone.
     std::vector<LayerPlan> fit(int layer, std::span<const LayerRows> windows,
                                std::span<const LayerPlan> choices);
 

@@ -379,6 +379,9 @@ LayerOrder select_layers(Engine &engine, const Windows &windows,
                          const LayerSelectionOptions &options) {
     check_options(options, engine.model().hparams().n_layers, windows.size());
     if (options.method == SelectionMethod::shortened_taylor) {
+        if (!options.done.rounds.empty()) {
+            return options.done;  // it is finished or was not begun
+        }
         return taylor_order(engine, windows, options);
     }
     return Search(engine, windows, options).run();

@@ -207,9 +207,31 @@ Plan plan_from_recorded_order(const Plan &from, int n_layers) {
         plan.layers[static_cast<size_t>(order[static_cast<size_t>(i)])] = change;
     }
     plan.provenance.erase("plan_loss");
+    plan.provenance.erase("correction");
     plan.provenance.erase("sparsity");
     plan.provenance["effective_sparsity"] = plan.effective_sparsity();
     return plan;
+}
+
+void record_corrections(Plan &plan, const CorrectionOptions &options,
+                        const SelectionSettings &settings, const std::vector<RecordedFit> &fits) {
+    if (!plan.provenance.is_object()) {
+        plan.provenance = Json::object();
+    }
+    Json json = {{"rank", options.rank}, {"ridge", options.ridge}};
+    json["calibration"] = settings.calibration;
+    json["file_type"] = settings.file_type;
+    json["kv_type"] = settings.kv_type;
+    json["date"] = today_utc();
+    json["layers"] = Json::array();
+    for (const RecordedFit &fit : fits) {
+        Json layer = {{"layer", fit.layer}, {"explained", json_number(fit.explained)}};
+        if (plan.layers[static_cast<size_t>(fit.layer)].probe != nullptr) {
+            layer["r_squared"] = json_number(fit.r_squared);
+        }
+        json["layers"].push_back(layer);
+    }
+    plan.provenance["correction"] = std::move(json);
 }
 
 void write_partial(const SelectionSettings &settings, const LayerOrder &order,

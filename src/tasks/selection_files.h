@@ -6,7 +6,9 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "tasks/layer_fits.h"
 #include "tasks/partial_file.h"
 #include "tasks/select_layers.h"
 
@@ -36,6 +38,16 @@ Plan plan_of_order(const SelectionSettings &settings, const LayerOrder &order, i
 Plan plan_from_recorded_order(const Plan &plan, int n_layers);
 // What that plan does to a chosen layer. Throws as above.
 LayerPlan recorded_change(const Plan &plan);
+
+// What the provenance says of corrections: key "correction", with the text they were fitted on
+// (as read_calibration describes it), the weights they were fitted for, and what they explain.
+struct RecordedFit {
+    int layer = -1;
+    double explained = 0;
+    double r_squared = 0;  // NaN: no probe
+};
+void record_corrections(Plan &plan, const CorrectionOptions &options,
+                        const SelectionSettings &settings, const std::vector<RecordedFit> &fits);
 
 // The search so far, in a partial file (tasks/partial_file.h).
 void write_partial(const SelectionSettings &settings, const LayerOrder &order,

@@ -1,0 +1,159 @@
+// select-layers --correct and --refit: fitting and what is printed of it.
+#include "tasks/fit_corrections.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <memory>
+
+#include "base/error.h"
+#include "base/progress.h"
+#include "base/stopwatch.h"
+#include "cli/select_layers.h"
+
+namespace orthorank {
+
+namespace {
+
+constexpr const char *k_probe = "probe";
+
+CorrectionOptions correction_options(const SelectLayersArguments &arguments) {
+    CorrectionOptions options;
+    options.rank = arguments.correct.value_or(options.rank);
+    options.ridge = arguments.ridge.value_or(options.ridge);
+    return options;
+}
+
+// The plan whose selecting layers have the policy that --policy says; what was fitted for another
+// one goes.
+Plan with_policy(const SelectLayersArguments &arguments, Plan plan) {
+    for (LayerPlan &layer : plan.layers) {
+        layer.correction = nullptr;
+        layer.probe = nullptr;
+        if (arguments.has_policy && layer.action == Action::select) {
+            layer.policy = policy_from_name(arguments.policy);
+            layer.policy.seed = layer.policy.score == ScoreKind::hash ? arguments.seed : 0;
+        }
+    }
+    return plan;
+}
+
+void print_fit(const RecordedFit &fit) {
+    fmt::print(
+        "{:>5}  {:>19}  {}\n", fit.layer, fmt::format("{:.1f}%", 100.0 * fit.explained),
+        std::isnan(fit.r_squared) ? std::string() : fmt::format("{:.1f}%", 100.0 * fit.r_squared));
+}
+
+}  // namespace
+
+void check_correction_arguments(const SelectLayersArguments &arguments) {
+    const bool is_refit = !arguments.refit.empty();
+    if (is_refit && (!arguments.from.empty() || arguments.sweep || arguments.brute_force ||
+                     !arguments.sparsity.empty() || arguments.n_layers != 0)) {
+        fail(ErrorKind::usage,
+             "--refit takes the layers of its plan: --from, --sparsity, --layers, --sweep and "
+             "--brute-force do not go with it");
+    }
+    if (!arguments.from.empty() && arguments.correct) {
+        fail(ErrorKind::usage,
+             "--from computes nothing: --correct does not go with it; write the plan, then add "
+             "corrections with --refit");
+    }
+    if (arguments.policy == k_probe && !is_refit && !arguments.correct) {
+        fail(ErrorKind::usage,
+             "a probe estimates what computing a row gains over correcting it: --policy probe goes "
+             "with --correct RANK (0: the mean alone)");
+    }
+    if (arguments.policy == k_probe && arguments.convert == "skip") {
+        fail(ErrorKind::usage, "a removed layer computes no row: --policy probe picks none there");
+    }
+    if (arguments.ridge && !is_refit && !arguments.correct) {
+        fail(ErrorKind::usage, "--ridge goes with --correct RANK or --refit PLAN");
+    }
+}
+
+std::string search_policy(const SelectLayersArguments &arguments) {
+    return arguments.policy == k_probe ? "orthogonal" : arguments.policy;
+}
+
+SelectionSettings settings_for(const SelectLayersArguments &arguments, const Model &model,
+                               const Calibration &calibration) {
+    SelectionSettings settings;
+    settings.method = selection_method_from_name(arguments.method);
+    settings.plus = !arguments.no_plus;
+    settings.race = arguments.race;
+    settings.model_name = model.hparams().name;
+    settings.fingerprint = model.fingerprint();
+    settings.file_type = model.file_type();
+    settings.kv_type = arguments.model.kv_type;
+    settings.n_model_layers = model.hparams().n_layers;
+    settings.calibration = calibration.description;
+    return settings;
+}
+
+Plan correct_plan(const SelectLayersArguments &arguments, const SelectionSettings &settings,
+                  Engine &engine, const Windows &windows, const Plan &plan,
+                  const std::function<bool()> &should_stop) {
+    const bool prints = prints_text(arguments.json);
+    const Stopwatch watch;
+    Progress progress("corrections");
+    std::vector<RecordedFit> fits;
+    FitOptions options;
+    options.correction = correction_options(arguments);
+    options.budget_bytes = int64_t{arguments.memory_mib} << 20;
+    options.should_stop = should_stop;
+    options.on_progress = [&](double fraction) { progress.update(fraction); };
+    options.on_layer = [&](int layer, const LayerFit &fit) {
+        fits.push_back({layer, fit.explained, fit.r_squared});
+    };
+    if (prints) {
+        fmt::print("corrections of rank {}, ridge {:g}\n", options.correction.rank,
+                   options.correction.ridge);
+    }
+    Plan fitted = fit_corrections(engine, windows, with_policy(arguments, plan), options);
+    progress.finish();
+    record_corrections(fitted, options.correction, settings, fits);
+    if (prints) {
+        fmt::print("{:>5}  {:>19}  {}\n", "layer", "difference explained",
+                   "gain explained by the probe");
+        for (const RecordedFit &fit : fits) {
+            print_fit(fit);
+        }
+        fmt::print("fitted in {}\n", duration_text(watch.elapsed_s()));
+    }
+    return fitted;
+}
+
+void run_refit(const SelectLayersArguments &arguments, const Argv &argv,
+               const std::function<bool()> &should_stop) {
+    const Plan plan = read_plan(arguments.refit);
+    CalibrationOptions calibration_options = arguments.calibration;
+    calibration_options.protocol = calibration_protocol_from_name(arguments.protocol);
+    const std::unique_ptr<Model> model = load_model(arguments.model);
+    check_plan_fits(plan, model->hparams().n_layers, model->fingerprint(), model->hparams().name);
+    const Calibration calibration = read_calibration(calibration_options, model->vocab());
+    check_equal_parts(calibration);
+    const std::unique_ptr<Engine> engine =
+        make_engine(*model, arguments.model, calibration.windows.n_ctx);
+    if (prints_text(arguments.json)) {
+        fmt::print("calibration: {} tokens, {} windows of {}\n", calibration.n_tokens,
+                   calibration.windows.size(), calibration.windows.n_ctx);
+    }
+    const SelectionSettings settings = settings_for(arguments, *model, calibration);
+    Plan fitted;
+    try {
+        fitted = correct_plan(arguments, settings, *engine, calibration.windows, plan, should_stop);
+    } catch (const Interrupted &) {
+        throw Interrupted("interrupted; nothing was written");
+    }
+    write_plan(fitted, arguments.out);
+    if (prints_text(arguments.json)) {
+        fmt::print("written: {}\n", arguments.out);
+    }
+    nlohmann::ordered_json json = result_frame(argv, *model, engine.get(), arguments.model);
+    json["results"] = nlohmann::ordered_json::array();
+    json["results"].push_back({{"plan", arguments.out}, {"provenance", fitted.provenance}});
+    write_json(arguments.json, json);
+}
+
+}  // namespace orthorank

@@ -34,6 +34,7 @@ class Walk {
           options_(options),
           plan_(plan),
           dense_plan_(dense_plan(plan.n_layers())),
+          converted_(dense_plan_),
           store_(2 * windows.size(),
                  static_cast<size_t>(windows.n_ctx) *
                      static_cast<size_t>(engine.model().hparams().n_embd),
@@ -64,6 +65,7 @@ class Walk {
                         std::span(&plan_.layers[static_cast<size_t>(il)], 1))
                     .front();
             plan_.layers[static_cast<size_t>(il)] = fit.plan;
+            converted_.layers[static_cast<size_t>(il)] = fit.plan;
             if (options_.on_layer) {
                 options_.on_layer(il, fit);
             }
@@ -88,7 +90,7 @@ class Walk {
                 pass(w, dense_plan_, 0, dense_slot(w), {{il, slot(w)}, {il + 1, dense_slot(w)}});
             } else {
                 pass(w, dense_plan_, dense_at_, dense_slot(w), {{il + 1, dense_slot(w)}});
-                pass(w, plan_, at_, slot(w), {{il, slot(w)}});
+                pass(w, converted_, at_, slot(w), {{il, slot(w)}});
             }
         }
         at_ = il;
@@ -130,8 +132,9 @@ class Walk {
     Engine &engine_;
     const Windows &windows_;
     const FitOptions &options_;
-    Plan plan_;  // fitted so far
+    Plan plan_;
     Plan dense_plan_;
+    Plan converted_;           // those layers of plan_ that are fitted, the others dense
     std::vector<int> layers_;  // the changed ones, ascending
     HiddenStore store_;        // by window: the dense stream, the other one
     int at_ = -1;              // the boundary where the other stream stands; -1: before the start

@@ -71,7 +71,7 @@ nlohmann::ordered_json run_of(const EvalArguments &arguments, const Model &model
     run["file_type"] = model.file_type();
     run["kv_type"] = arguments.model.kv_type;
     for (const Plan &plan : plans) {
-        run["plan " + plan.name] = plan_to_json(plan)["layers"];
+        run["plan " + plan.name] = plan_identity(plan);
     }
     return run;
 }

@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "cli/shared_options.h"
 #include "model/export_model.h"
-#include "select/plan_text.h"
+#include "tasks/plan_files.h"
 
 namespace orthorank {
 
@@ -24,7 +24,7 @@ void run_export(const ExportArguments &arguments) {
     const Plan plan = read_plan_for(*model, arguments.plan);
     GgufChanges changes;
     if (arguments.embed) {
-        changes.plan = plan_text(plan_to_json(plan));
+        changes = embedding_of(plan, correction_type_from_name(arguments.model.correction_type));
     } else {
         const std::vector<int> selecting = plan.layers_with(Action::select);
         if (!selecting.empty()) {
@@ -34,6 +34,14 @@ void run_export(const ExportArguments &arguments) {
                  plan.name, selecting.front());
         }
         changes.removed_layers = plan.layers_with(Action::skip);
+        for (const int il : changes.removed_layers) {
+            if (plan.layers[static_cast<size_t>(il)].correction != nullptr) {
+                fail(ErrorKind::usage,
+                     "{}: layer {} is removed with a correction, which a smaller model has no place "
+                     "for; --embed stores any plan in the file",
+                     plan.name, il);
+            }
+        }
         if (changes.removed_layers.empty()) {
             fail(ErrorKind::usage, "{}: removes no layer; --embed stores a plan in the file",
                  plan.name);

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "cli/shared_options.h"
 #include "model/backend_info.h"
+#include "tasks/plan_files.h"
 #include "tasks/shipped_plans.h"
 
 namespace orthorank {
@@ -29,7 +30,7 @@ PlanInfo plan_info(const Model &model, const std::string &path) {
     if (path.starts_with("sparsity:")) {
         return {read_plan_for(model, path), ""};
     }
-    PlanInfo info{read_plan(path), ""};
+    PlanInfo info{read_plan_files(path), ""};
     try {
         check_plan_fits(info.plan, model.hparams().n_layers, model.fingerprint(),
                         model.hparams().name);
@@ -50,6 +51,7 @@ nlohmann::ordered_json plan_json(const PlanInfo &info) {
     json["has_fingerprint"] = !info.plan.fingerprint.empty();
     json["n_layers"] = info.plan.n_layers();
     json["effective_sparsity"] = info.plan.effective_sparsity();
+    json["number_bytes"] = plan_number_bytes(info.plan);
     json["layers"] = plan_to_json(info.plan)["layers"];
     return json;
 }
@@ -138,6 +140,11 @@ void print_storage(const Model &model, const InfoArguments &arguments, int n_ctx
     }
 }
 
+std::string correction_text(const LayerPlan &layer) {
+    return layer.correction == nullptr ? ""
+                                       : fmt::format(", correction of rank {}", layer.correction->rank);
+}
+
 void print_plan(const PlanInfo &info) {
     const Plan &plan = info.plan;
     fmt::print("\nplan {}: effective sparsity {:.1f}%\n", plan.name,
@@ -152,13 +159,17 @@ void print_plan(const PlanInfo &info) {
     for (int il = 0; il < plan.n_layers(); ++il) {
         const LayerPlan &layer = plan.layers[static_cast<size_t>(il)];
         if (layer.action == Action::skip) {
-            fmt::print("  layer {:>3}  skip\n", il);
+            fmt::print("  layer {:>3}  skip{}\n", il, correction_text(layer));
         } else if (layer.action == Action::select) {
             fmt::print(
-                "  layer {:>3}  select {:g} {}{}\n", il, layer.ratio, policy_name(layer.policy),
+                "  layer {:>3}  select {:g} {}{}{}\n", il, layer.ratio, policy_name(layer.policy),
                 layer.policy.score == ScoreKind::hash ? fmt::format(", seed {}", layer.policy.seed)
-                                                      : "");
+                                                      : "",
+                correction_text(layer));
         }
+    }
+    if (plan.has_numbers()) {
+        fmt::print("  corrections and probes: {}\n", bytes_text(plan_number_bytes(plan)));
     }
 }
 

@@ -13,6 +13,7 @@
 #include "tasks/joint_model.h"
 #include "tasks/layer_times.h"
 #include "tasks/partial_file.h"
+#include "tasks/plan_files.h"
 
 namespace orthorank {
 
@@ -261,7 +262,7 @@ void run_joint_search(const SelectLayersArguments &arguments, const Argv &argv,
     }
     JointState state;
     const Plan plan = find_plan(run, common, state);
-    write_plan(plan, arguments.out);
+    write_plan_files(plan, arguments.out);
     remove_partial(partial_path(arguments.out));
     if (run.prints) {
         fmt::print("effective sparsity {}; {} layer evaluations, {}; written: {}\n",

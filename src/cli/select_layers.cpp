@@ -11,6 +11,7 @@
 #include "cli/shared_options.h"
 #include "graph/kv_cache.h"
 #include "tasks/calibration.h"
+#include "tasks/plan_files.h"
 #include "tasks/selection_files.h"
 
 namespace orthorank {
@@ -208,7 +209,7 @@ void print_count(const Run &run, const LayerPlan &change, std::optional<double> 
 }
 
 void derive(const SelectLayersArguments &arguments) {
-    const Plan from = read_plan(arguments.from);
+    const Plan from = read_plan_files(arguments.from);
     const std::optional<double> sparsity = sparsity_of(arguments);
     const int n_layers = sparsity ? n_layers_for(*sparsity, recorded_change(from), from.n_layers())
                                   : arguments.n_layers;
@@ -216,7 +217,7 @@ void derive(const SelectLayersArguments &arguments) {
     if (sparsity) {
         plan.provenance["sparsity"] = *sparsity;
     }
-    write_plan(plan, arguments.out);
+    write_plan_files(plan, arguments.out);
     if (prints_text(arguments.json)) {
         fmt::print("{}: {} layers, effective sparsity {:.1f}%\n", arguments.out, n_layers,
                    100.0 * plan.effective_sparsity());
@@ -299,7 +300,7 @@ void run_select_layers(const SelectLayersArguments &arguments, const Argv &argv)
     if (arguments.correct) {
         plan = corrected(run, order, plan);
     }
-    write_plan(plan, arguments.out);
+    write_plan_files(plan, arguments.out);
     remove_partial(partial_path(arguments.out));
     if (run.prints) {
         fmt::print("dense loss {}\n", loss_text(order.dense_loss, calibration.windows.size()));

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/text_file.h"
 #include "model/backend_info.h"
+#include "tasks/plan_files.h"
 #include "tasks/select_layers.h"
 #include "tasks/shipped_plans.h"
 
@@ -72,6 +73,11 @@ void add_model_options(CLI::App &command, ModelArguments &arguments) {
     command.add_option("--kv-type", arguments.kv_type, "type of the KV cache: f16, f32 or q8_0")
         ->capture_default_str()
         ->type_name("TYPE");
+    command
+        .add_option("--correction-type", arguments.correction_type,
+                    "type of a plan's corrections on the device: f16 or f32")
+        ->capture_default_str()
+        ->type_name("TYPE");
 }
 
 void add_json_option(CLI::App &command, std::string &path) {
@@ -81,6 +87,7 @@ void add_json_option(CLI::App &command, std::string &path) {
 
 std::unique_ptr<Model> load_model(const ModelArguments &arguments) {
     kv_type_from_name(arguments.kv_type);  // before the long work
+    correction_type_from_name(arguments.correction_type);
     const std::string path = model_path(arguments);
     if (::access(path.c_str(), F_OK) != 0) {
         fail(ErrorKind::file,
@@ -99,6 +106,7 @@ std::unique_ptr<Engine> make_engine(const Model &model, const ModelArguments &ar
     options.n_sequences = n_sequences;
     options.n_threads = arguments.n_threads;
     options.kv_type = kv_type_from_name(arguments.kv_type);
+    options.correction_type = correction_type_from_name(arguments.correction_type);
     return std::make_unique<Engine>(model, options);
 }
 
@@ -134,7 +142,7 @@ Plan read_plan_for(const Model &model, const std::string &path) {
         }
         return std::move(found.plan);
     }
-    Plan plan = read_plan(path);
+    Plan plan = read_plan_files(path);
     check_plan_fits(plan, model.hparams().n_layers, model.fingerprint(), model.hparams().name);
     return plan;
 }

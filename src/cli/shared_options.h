@@ -14,12 +14,13 @@
 
 namespace orthorank {
 
-// -m/--model, --device, --threads, --kv-type
+// -m/--model, --device, --threads, --kv-type, --correction-type
 struct ModelArguments {
     std::string path;
     std::string device;
     int n_threads = 0;
     std::string kv_type = "f16";
+    std::string correction_type = "f16";
 };
 
 void add_model_options(CLI::App &command, ModelArguments &arguments);
@@ -38,7 +39,7 @@ void add_sparsity_option(CLI::App &command, std::string &plan);
 void add_sparsity_option(CLI::App &command, std::vector<std::string> &plans);
 
 // Plan files that must fit the model, or "sparsity:20%": the plan in the model's file or a shipped
-// one. Throws as read_plan, check_plan_fits and plan_for_sparsity do.
+// one. Throws as read_plan_files, check_plan_fits and plan_for_sparsity do.
 Plan read_plan_for(const Model &model, const std::string &path);
 
 // Several of them to compare, the dense plan first if wanted; those of one name are told apart by

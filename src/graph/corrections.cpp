@@ -11,7 +11,8 @@ namespace {
 // Plain memory of the backend that layer il's weights are on. (A norm is never in a device's
 // special layout; mapped weights are in memory that cannot be allocated more of.)
 ggml_backend_buffer_type_t buffer_type_of(const Model &model, int il) {
-    ggml_backend_buffer_t buffer = model.weights().layers[static_cast<size_t>(il)].attn_norm->buffer;
+    ggml_backend_buffer_t buffer =
+        model.weights().layers[static_cast<size_t>(il)].attn_norm->buffer;
     if (ggml_backend_buffer_is_host(buffer)) {
         return ggml_backend_cpu_buffer_type();
     }
@@ -59,9 +60,8 @@ ggml_context_ptr make_context(size_t n) {
 
 template <typename Entries>
 bool release_unused_of(Entries &entries) {
-    return std::erase_if(entries, [](const auto &item) {
-               return item.second.tensors.use_count() == 1;
-           }) > 0;
+    return std::erase_if(entries,
+                         [](const auto &item) { return item.second.tensors.use_count() == 1; }) > 0;
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ struct ProbeTensors {
 };
 
 class CorrectionStore {
-   public:
+ public:
     // type: of down and up on the device.
     CorrectionStore(const Model &model, CorrectionType type) : model_(model), type_(type) {}
 
@@ -41,7 +41,7 @@ class CorrectionStore {
     bool release_unused();
     int64_t bytes() const;
 
-   private:
+ private:
     // The key is kept alive, so that its address stays its own.
     template <typename Data, typename Tensors>
     struct Entry {

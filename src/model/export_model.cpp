@@ -129,6 +129,16 @@ void cut_arrays(gguf_context *out, const gguf_context *in, const std::string &ar
     }
 }
 
+// Everything that an earlier export put there.
+void remove_plan(gguf_context *gguf) {
+    for (int64_t i = gguf_get_n_kv(gguf) - 1; i >= 0; --i) {
+        const std::string key = gguf_get_key(gguf, i);
+        if (key.starts_with(k_array_prefix)) {
+            gguf_remove_key(gguf, key.c_str());
+        }
+    }
+}
+
 void copy_tensor(Output &output, const FileBytes &bytes, const TensorInfo &info) {
     std::vector<std::byte> scratch;
     for (int64_t done = 0; done < info.n_bytes; done += k_copy_bytes) {
@@ -166,9 +176,13 @@ void export_gguf(const std::string &from, const std::string &to, const GgufChang
         gguf_set_val_u32(out.get(), count_key.c_str(),
                          static_cast<uint32_t>(n_layers) - static_cast<uint32_t>(removed.size()));
         cut_arrays(out.get(), in.get(), arch, n_layers, removed);
-        gguf_remove_key(out.get(), k_plan_key);
+    }
+    if (!removed.empty() || !changes.plan.empty()) {
+        remove_plan(out.get());
     }
     if (!changes.plan.empty()) {
+        set_float_metadata(out.get(), changes.plan_metadata);
+        set_float_arrays(out.get(), changes.plan_tensors);
         gguf_set_val_str(out.get(), k_plan_key, changes.plan.c_str());
     }
     std::vector<const TensorInfo *> kept;

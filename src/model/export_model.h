@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "model/float_tensors.h"
+
 namespace orthorank {
 
 // The metadata key of a plan inside a model: the plan file's JSON as a string.
@@ -16,7 +18,9 @@ struct GgufChanges {
     // Blocks to leave out, ascending, not all of them. The rest are renumbered, block_count and
     // arrays of one entry a layer are cut, a plan in the metadata (for the old layers) is dropped.
     std::vector<int> removed_layers;
-    std::string plan;  // written to k_plan_key; empty: not
+    std::string plan;  // written to k_plan_key in place of one that is there; empty: not
+    std::vector<FloatTensor> plan_tensors = {};  // of that plan, written as metadata arrays
+    FloatMetadata plan_metadata = {};            // what describes them
 };
 
 // The plan's text in a model's file, if there is one.

@@ -331,6 +331,30 @@ std::vector<std::string_view> GgufFile::texts(const std::string &key) const {
     return values;
 }
 
+std::vector<float> GgufFile::floats(const std::string &key) const {
+    const char *expected = "an array of f32, or of u16 holding f16";
+    const int64_t id = id_of(key);
+    if (id < 0) {
+        missing(key, expected);
+    }
+    const gguf_type type = gguf_get_kv_type(gguf_.get(), id) == GGUF_TYPE_ARRAY
+                               ? gguf_get_arr_type(gguf_.get(), id)
+                               : GGUF_TYPE_COUNT;
+    if (type != GGUF_TYPE_FLOAT32 && type != GGUF_TYPE_UINT16) {
+        wrong_type(key, id, expected);
+    }
+    const auto n = gguf_get_arr_n(gguf_.get(), id);
+    std::vector<float> values(n);
+    if (type == GGUF_TYPE_FLOAT32) {
+        std::memcpy(values.data(), gguf_get_arr_data(gguf_.get(), id), n * sizeof(float));
+    } else {
+        ggml_fp16_to_fp32_row(
+            static_cast<const ggml_fp16_t *>(gguf_get_arr_data(gguf_.get(), id)), values.data(),
+            static_cast<int64_t>(n));
+    }
+    return values;
+}
+
 const TensorInfo *GgufFile::find_tensor(const std::string &name) const {
     const auto found = tensor_ids_.find(name);
     return found == tensor_ids_.end() ? nullptr : &tensors_[found->second];

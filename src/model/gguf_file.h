@@ -56,6 +56,9 @@ class GgufFile {
     // All strings of an array. Views into this object.
     std::vector<std::string_view> texts(const std::string &key) const;
 
+    // An array of F32, or of U16 that are the bits of F16; throws when the key is missing.
+    std::vector<float> floats(const std::string &key) const;
+
     const std::vector<TensorInfo> &tensors() const { return tensors_; }
     const TensorInfo *find_tensor(const std::string &name) const;
 

@@ -32,6 +32,17 @@ double attention_flops_of(const ModelShape &shape, double n_rows, double n_keys)
     return 4.0 * shape.n_head * shape.head_dim * n_rows * n_keys;
 }
 
+// The correction of a layer, if any of B independent tokens is not picked: 1 - p^B.
+double correction_bytes(const LayerPlan &layer, double element, int n_sequences) {
+    if (layer.correction == nullptr || layer.action == Action::dense) {
+        return 0.0;
+    }
+    const double ratio = layer.action == Action::select ? layer.ratio : 0.0;
+    const Correction &correction = *layer.correction;
+    const double values = 2.0 * correction.n_embd * correction.rank;
+    return (1.0 - std::pow(ratio, n_sequences)) * (values * element + 4.0 * correction.n_embd);
+}
+
 }  // namespace
 
 double kv_projection_flops(const ModelShape &shape, int64_t n) {
@@ -62,6 +73,15 @@ double select_layer_flops(const ModelShape &shape, int64_t n, double ratio) {
            attention_flops_of(shape, n_rows, (n_tokens + 2.0) / 2.0) + score;
 }
 
+double correction_flops(const ModelShape &shape, const LayerPlan &layer, int64_t n) {
+    if (layer.correction == nullptr || layer.action == Action::dense || n == 0) {
+        return 0.0;
+    }
+    const int64_t k = layer.action == Action::select ? n_selected(layer.ratio, n) : 0;
+    const double n_rows = static_cast<double>(k == n ? 0 : n - k - 1);
+    return 4.0 * shape.n_embd * layer.correction->rank * n_rows;
+}
+
 double head_flops(const ModelShape &shape, int64_t n_rows) {
     return 2.0 * shape.n_embd * shape.n_vocab * static_cast<double>(n_rows);
 }
@@ -75,6 +95,7 @@ double prefill_flops(const ModelShape &shape, const Plan &plan, int64_t n, HeadR
         } else if (layer.action == Action::select) {
             total += select_layer_flops(shape, n, layer.ratio);
         }
+        total += correction_flops(shape, layer, n);
     }
     return total;
 }
@@ -91,6 +112,7 @@ double decode_step_bytes(const DecodeBytes &bytes, const Plan &plan, int n_seque
     double total = bytes.head;
     for (size_t il = 0; il < bytes.layers.size(); ++il) {
         const LayerPlan &layer = plan.layers[il];
+        total += correction_bytes(layer, bytes.correction_element, n_sequences);
         if (layer.action == Action::skip) {
             continue;
         }

@@ -4,7 +4,7 @@
 //
 // FLOPs are 2 x multiply-adds; norms, RoPE, softmax and picking are left out; causal attention is
 // counted exactly. A selecting layer is counted as the paper's own (K and V for all rows, one inner
-// product a row), whatever its policy.
+// product a row), whatever its policy; a probe costs the same inner product.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +34,10 @@ double dense_layer_flops(const ModelShape &shape, int64_t n);
 double select_layer_flops(const ModelShape &shape, int64_t n, double ratio);
 double head_flops(const ModelShape &shape, int64_t n_rows);
 
+// What a layer's correction adds: down and up, 2 n_embd rank each, for every row that is not
+// computed but the sink. 0 without one.
+double correction_flops(const ModelShape &shape, const LayerPlan &layer, int64_t n);
+
 // The K and V projections' part of dense_layer_flops, and the attention's.
 double kv_projection_flops(const ModelShape &shape, int64_t n);
 double attention_flops(const ModelShape &shape, int64_t n);
@@ -54,10 +58,12 @@ struct LayerBytes {
 struct DecodeBytes {
     std::vector<LayerBytes> layers;  // one per layer
     double head = 0;                 // output head, final norm
+    double correction_element = 2;   // one element of a correction's matrices; its bias is F32
 };
 
 // The bytes that a decode step over n_sequences tokens, one of each sequence, is expected to read
-// if a token is picked in a selecting layer with probability ratio, independently. (A
+// if a token is picked in a selecting layer with probability ratio, independently; a correction is
+// read if a token is not picked. (A
 // mixture of experts reads more experts as the batch grows; other_weights is used as given.)
 double decode_step_bytes(const DecodeBytes &bytes, const Plan &plan, int n_sequences = 1);
 

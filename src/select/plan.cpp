@@ -1,5 +1,7 @@
 #include "select/plan.h"
 
+#include <algorithm>
+#include <bit>
 #include <filesystem>
 #include <utility>
 
@@ -14,6 +16,18 @@ constexpr uint64_t k_max_plan_bytes = 16u << 20;
 
 std::string file_name(const std::string &path) {
     return std::filesystem::path(path).filename().string();
+}
+
+constexpr uint64_t k_fnv_start = 0xcbf29ce484222325u;
+
+// FNV-1a over the bytes.
+void add_to_hash(uint64_t &hash, const std::vector<float> &values) {
+    for (const float value : values) {
+        const auto bits = std::bit_cast<uint32_t>(value);
+        for (int shift = 0; shift < 32; shift += 8) {
+            hash = (hash ^ ((bits >> shift) & 0xffu)) * 0x100000001b3u;
+        }
+    }
 }
 
 template <typename T>
@@ -70,15 +84,40 @@ Plan dense_plan(int n_layers) {
     return plan;
 }
 
-Plan read_plan(const std::string &path) {
+bool Plan::has_numbers() const {
+    return std::any_of(layers.begin(), layers.end(), [](const LayerPlan &layer) {
+        return layer.correction != nullptr || layer.probe != nullptr;
+    });
+}
+
+nlohmann::ordered_json plan_identity(const Plan &plan) {
+    nlohmann::ordered_json layers = plan_to_json(plan)["layers"];
+    if (!plan.has_numbers()) {
+        return layers;
+    }
+    uint64_t hash = k_fnv_start;
+    for (const LayerPlan &layer : plan.layers) {
+        if (layer.correction != nullptr) {
+            add_to_hash(hash, layer.correction->down);
+            add_to_hash(hash, layer.correction->up);
+            add_to_hash(hash, layer.correction->bias);
+        }
+        if (layer.probe != nullptr) {
+            add_to_hash(hash, layer.probe->weight);
+        }
+    }
+    return {{"layers", std::move(layers)}, {"numbers", fmt::format("{:016x}", hash)}};
+}
+
+Plan read_plan(const std::string &path, const OpenPlanNumbers &open) {
     const std::string text = read_text_file(path, k_max_plan_bytes);
-    Plan plan = plan_from_json(parse_plan_text(text, path), path);
+    Plan plan = plan_from_json(parse_plan_text(text, path), path, open);
     plan.name = file_name(path);
     return plan;
 }
 
-void write_plan(const Plan &plan, const std::string &path) {
-    write_file_atomically(path, plan_text(plan_to_json(plan)));
+void write_plan(const Plan &plan, const std::string &path, const std::string &tensors_file) {
+    write_file_atomically(path, plan_text(plan_to_json(plan, tensors_file)));
 }
 
 void check_plan_fits(const Plan &plan, int n_layers, const std::string &fingerprint,

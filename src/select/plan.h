@@ -5,6 +5,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -43,6 +45,8 @@ struct Plan {
 
     bool is_dense() const;
     int n_layers() const { return static_cast<int>(layers.size()); }
+    // Has any layer a correction or a probe?
+    bool has_numbers() const;
     // Indices of the layers with this action, ascending.
     std::vector<int> layers_with(Action action) const;
     // sum over layers of (1 - ratio), skip counted as ratio 0, over n_layers (specification 5).
@@ -52,14 +56,37 @@ struct Plan {
 // The plan in which every layer is dense.
 Plan dense_plan(int n_layers);
 
-// Throws Error{format}; `name` is used in messages and becomes the plan's name.
-Plan plan_from_json(const nlohmann::ordered_json &json, const std::string &name);
-nlohmann::ordered_json plan_to_json(const Plan &plan);
+// Where the numbers of a plan's corrections and probes come from: the file that the plan names, or
+// the model's own (tasks/plan_files.h). Both throw Error{format} for what is not there or has
+// another shape.
+class PlanNumbers {
+   public:
+    virtual ~PlanNumbers() = default;
+    virtual CorrectionPtr correction(int il, int rank) = 0;
+    virtual ProbePtr probe(int il) = 0;
+};
 
-// Reads a plan file. Throws Error{file} or Error{format}, naming the file.
-Plan read_plan(const std::string &path);
+// Opens them for a plan that is read up to there; file: the plan's "tensors", empty when it has
+// none. Called only for plans that need numbers.
+using OpenPlanNumbers =
+    std::function<std::unique_ptr<PlanNumbers>(const Plan &plan, const std::string &file)>;
+
+// Throws Error{format}; `name` is used in messages and becomes the plan's name.
+// Without `open` a plan with corrections or probes is refused.
+Plan plan_from_json(const nlohmann::ordered_json &json, const std::string &name,
+                    const OpenPlanNumbers &open = {});
+// Version 1, or version 2 for a plan that has_numbers(); tensors_file: what it says of where they
+// are, empty: nothing.
+nlohmann::ordered_json plan_to_json(const Plan &plan, const std::string &tensors_file = "");
+
+// Which results belong to the same plan: its layers as in JSON, and with numbers their hash.
+nlohmann::ordered_json plan_identity(const Plan &plan);
+
+// The JSON file alone: use read_plan_files() and write_plan_files() of tasks/plan_files.h for plans
+// that may have numbers. Throws Error{file} or Error{format}, naming the file.
+Plan read_plan(const std::string &path, const OpenPlanNumbers &open = {});
 // Writes to a temporary name and renames. Throws Error{file}.
-void write_plan(const Plan &plan, const std::string &path);
+void write_plan(const Plan &plan, const std::string &path, const std::string &tensors_file = "");
 
 // Throws Error{format} if the plan was made for another number of layers or, where both are known,
 // for another fingerprint; the message says what the plan and the model have. Empty fingerprint or

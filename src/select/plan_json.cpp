@@ -13,7 +13,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr const char *k_format = "orthorank-plan";
-constexpr int64_t k_version = 1;
+constexpr int64_t k_plain_version = 1;    // neither corrections nor probes
+constexpr int64_t k_numbers_version = 2;  // with them
+constexpr int64_t k_max_rank = 65536;
 constexpr int64_t k_max_layers = 65536;  // a file must not make us allocate without bound
 
 // A JSON object together with the words that name it in messages, such as
@@ -91,7 +93,8 @@ Part object_value(const Part &part, const char *key) {
     return {part.json.at(key), fmt::format("{}: {}", part.where, key)};
 }
 
-void check_header(const Part &file) {
+// Returns the version.
+int64_t check_header(const Part &file) {
     if (!file.json.is_object()) {
         fail(ErrorKind::format, "{}: a plan must be an object, found {}", file.where,
              shown(file.json));
@@ -102,14 +105,15 @@ void check_header(const Part &file) {
              in_quotes(format), k_format);
     }
     const int64_t version = integer_value(file, "version");
-    if (version > k_version) {
+    if (version > k_numbers_version) {
         fail(ErrorKind::format, "{}: version {} is newer than this program reads ({})", file.where,
-             version, k_version);
+             version, k_numbers_version);
     }
-    if (version != k_version) {
-        fail(ErrorKind::format, "{}: there is no version {} (this program reads {})", file.where,
-             version, k_version);
+    if (version < k_plain_version) {
+        fail(ErrorKind::format, "{}: there is no version {} (this program reads {} and {})",
+             file.where, version, k_plain_version, k_numbers_version);
     }
+    return version;
 }
 
 Plan model_from_json(const Part &model) {
@@ -180,14 +184,47 @@ Policy policy_value(const Part &layer) {
     return policy;
 }
 
-LayerPlan layer_from_json(const Part &layer) {
-    check_keys(layer, {"index", "action", "ratio", "policy", "seed"});
-    LayerPlan result;
+// What the JSON says of a layer, before its numbers are read.
+struct LayerEntry {
+    LayerPlan plan;
+    int rank = -1;  // of the correction; -1: there is none
+};
+
+int rank_value(const Part &layer) {
+    const Part correction = object_value(layer, "correction");
+    check_keys(correction, {"rank"});
+    const int64_t rank = integer_value(correction, "rank");
+    if (rank < 0 || rank > k_max_rank) {
+        fail(ErrorKind::format, "{}: \"rank\" must be 0 to {}, found {}", correction.where,
+             k_max_rank, rank);
+    }
+    return static_cast<int>(rank);
+}
+
+void check_version_1(const Part &layer, const LayerEntry &entry) {
+    if (entry.rank >= 0 || entry.plan.policy.score == ScoreKind::probe) {
+        fail(ErrorKind::format, "{}: {} needs \"version\" {}, found {}", layer.where,
+             entry.rank >= 0 ? "a correction" : "policy \"probe\"", k_numbers_version,
+             k_plain_version);
+    }
+}
+
+LayerEntry layer_from_json(const Part &layer) {
+    check_keys(layer, {"index", "action", "ratio", "policy", "seed", "correction"});
+    LayerEntry entry;
+    LayerPlan &result = entry.plan;
     result.action = action_value(layer);
+    if (layer.has("correction")) {
+        if (result.action == Action::dense) {
+            fail(ErrorKind::format,
+                 "{}: \"correction\" goes only with action \"select\" or \"skip\"", layer.where);
+        }
+        entry.rank = rank_value(layer);
+    }
     if (result.action == Action::select) {
         result.ratio = ratio_value(layer);
         result.policy = policy_value(layer);
-        return result;
+        return entry;
     }
     for (const char *key : {"ratio", "policy", "seed"}) {
         if (layer.has(key)) {
@@ -195,16 +232,49 @@ LayerPlan layer_from_json(const Part &layer) {
                  key);
         }
     }
-    return result;
+    return entry;
 }
 
-void layers_from_json(const Part &file, Plan &plan) {
+// Fills in corrections and probes; ranks: one per layer, -1 for none.
+void read_numbers(const Part &file, Plan &plan, const std::vector<int> &ranks,
+                  const OpenPlanNumbers &open) {
+    const std::string tensors = optional_text(file, "tensors");
+    std::unique_ptr<PlanNumbers> numbers;
+    for (int il = 0; il < plan.n_layers(); ++il) {
+        LayerPlan &layer = plan.layers[static_cast<size_t>(il)];
+        const int rank = ranks[static_cast<size_t>(il)];
+        const bool has_probe =
+            layer.action == Action::select && layer.policy.score == ScoreKind::probe;
+        if (rank < 0 && !has_probe) {
+            continue;
+        }
+        if (numbers == nullptr) {
+            if (!open) {
+                fail(ErrorKind::format,
+                     "{}: layer {} has a {}, whose numbers cannot be given here: it takes a plan "
+                     "file",
+                     file.where, il, rank >= 0 ? "correction" : "probe");
+            }
+            numbers = open(plan, tensors);
+        }
+        if (rank >= 0) {
+            layer.correction = numbers->correction(il, rank);
+        }
+        if (has_probe) {
+            layer.probe = numbers->probe(il);
+        }
+    }
+}
+
+// Returns the corrections' ranks, one per layer, -1 for none.
+std::vector<int> layers_from_json(const Part &file, Plan &plan, int64_t version) {
     check_present(file, "layers");
     const Json &entries = file.json.at("layers");
     if (!entries.is_array()) {
         fail_type(file, "layers", "a list");
     }
     std::set<int64_t> seen;
+    std::vector<int> ranks(plan.layers.size(), -1);
     for (size_t i = 0; i < entries.size(); ++i) {
         Part layer{entries[i], fmt::format("{}: layers[{}]", file.where, i)};
         if (!layer.json.is_object()) {
@@ -220,14 +290,26 @@ void layers_from_json(const Part &file, Plan &plan) {
         if (!seen.insert(index).second) {
             fail(ErrorKind::format, "{}: listed twice", layer.where);
         }
-        plan.layers[static_cast<size_t>(index)] = layer_from_json(layer);
+        LayerEntry entry = layer_from_json(layer);
+        if (version == k_plain_version) {
+            check_version_1(layer, entry);
+        }
+        ranks[static_cast<size_t>(index)] = entry.rank;
+        plan.layers[static_cast<size_t>(index)] = std::move(entry.plan);
     }
+    return ranks;
 }
 
 Json layer_to_json(int il, const LayerPlan &layer) {
     Json json = {{"index", il}};
+    const auto add_correction = [&] {
+        if (layer.correction != nullptr) {
+            json["correction"] = {{"rank", layer.correction->rank}};
+        }
+    };
     if (layer.action == Action::skip) {
         json["action"] = "skip";
+        add_correction();
         return json;
     }
     json["action"] = "select";
@@ -236,25 +318,32 @@ Json layer_to_json(int il, const LayerPlan &layer) {
     if (layer.policy.score == ScoreKind::hash) {
         json["seed"] = layer.policy.seed;
     }
+    add_correction();
     return json;
 }
 
 }  // namespace
 
-Plan plan_from_json(const Json &json, const std::string &name) {
+Plan plan_from_json(const Json &json, const std::string &name, const OpenPlanNumbers &open) {
     const Part file{json, name};
-    check_header(file);  // first: a newer version may well have other keys
-    check_keys(file, {"format", "version", "model", "layers", "provenance"});
+    // First: a newer version may well have other keys.
+    const int64_t version = check_header(file);
+    if (version == k_plain_version) {
+        check_keys(file, {"format", "version", "model", "layers", "provenance"});
+    } else {
+        check_keys(file, {"format", "version", "tensors", "model", "layers", "provenance"});
+    }
     Plan plan = model_from_json(object_value(file, "model"));
     plan.name = name;
-    layers_from_json(file, plan);
+    const std::vector<int> ranks = layers_from_json(file, plan, version);
     if (file.has("provenance")) {
         plan.provenance = object_value(file, "provenance").json;
     }
+    read_numbers(file, plan, ranks, open);
     return plan;
 }
 
-Json plan_to_json(const Plan &plan) {
+Json plan_to_json(const Plan &plan, const std::string &tensors_file) {
     Json model = Json::object();
     if (!plan.model_name.empty()) {
         model["name"] = plan.model_name;
@@ -269,7 +358,12 @@ Json plan_to_json(const Plan &plan) {
             layers.push_back(layer_to_json(il, plan.layers[il]));
         }
     }
-    Json json = {{"format", k_format}, {"version", k_version}};
+    const bool has_numbers = plan.has_numbers();
+    Json json = {{"format", k_format},
+                 {"version", has_numbers ? k_numbers_version : k_plain_version}};
+    if (has_numbers && !tensors_file.empty()) {
+        json["tensors"] = tensors_file;
+    }
     json["model"] = std::move(model);
     json["layers"] = std::move(layers);
     if (!plan.provenance.is_null()) {

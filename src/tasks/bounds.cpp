@@ -27,7 +27,7 @@ ModelShape model_shape(const Hparams &hparams) {
 }
 
 double speed_up_bound(const Model &model, const Plan &plan, const BenchShape &shape,
-                      double fraction_of_rows, double kv_bytes) {
+                      double fraction_of_rows, double kv_bytes, CorrectionType correction_type) {
     const Hparams &hparams = model.hparams();
     if (shape.phase == Phase::prefill) {
         return prefill_speed_up_bound(model_shape(hparams), plan, shape.n_tokens, HeadRows::last);
@@ -46,6 +46,7 @@ double speed_up_bound(const Model &model, const Plan &plan, const BenchShape &sh
             as_run.layers[static_cast<size_t>(il)].ratio = fraction_of_rows;
         }
     }
+    bytes.correction_element = correction_type == CorrectionType::f16 ? 2 : 4;
     bytes.head = static_cast<double>(head_weight_bytes(model));
     return decode_speed_up_bound(bytes, as_run, shape.n_sequences);
 }

@@ -14,8 +14,10 @@ ModelShape model_shape(const Hparams &hparams);
 
 // Speed-up over the dense plan that the cost model allows; the head computes the last row. For a
 // decode, `fraction_of_rows` is what the run really computed in its selecting layers, and
-// kv_bytes the bytes of one element of the KV cache.
+// kv_bytes the bytes of one element of the KV cache,
+// correction_type what corrections are stored in on the device.
 double speed_up_bound(const Model &model, const Plan &plan, const BenchShape &shape,
-                      double fraction_of_rows, double kv_bytes);
+                      double fraction_of_rows, double kv_bytes,
+                      CorrectionType correction_type = CorrectionType::f16);
 
 }  // namespace orthorank

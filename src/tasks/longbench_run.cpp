@@ -56,7 +56,7 @@ Arm open_arm(const LongBenchTask &task, const Plan &plan, const LongBenchRun &ru
     size_t n_bytes = 0;
     arm.predictions = read_whole_lines(path, n_bytes);
     nlohmann::ordered_json made_by = run.run;
-    made_by["plan"] = plan_to_json(plan)["layers"];
+    made_by["plan"] = plan_identity(plan);
     arm.log = std::make_unique<LineLog>(path, n_bytes, made_by);
     return arm;
 }

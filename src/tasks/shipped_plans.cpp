@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "model/export_model.h"
-#include "select/plan_text.h"
+#include "tasks/plan_files.h"
 
 namespace orthorank {
 
@@ -82,7 +82,7 @@ std::optional<Plan> embedded_plan(const Model &model) {
         return {};
     }
     const std::string name = fmt::format("{} ({})", model.path(), k_plan_key);
-    Plan plan = plan_from_json(parse_plan_text(*text, name), name);
+    Plan plan = read_embedded_plan(model.path(), *text, name);
     check_plan_fits(plan, model.hparams().n_layers, model.fingerprint(), model.hparams().name);
     return plan;
 }
@@ -97,7 +97,7 @@ FoundPlan plan_for_sparsity(const Model &model, double sparsity) {
         }
     }
     for (const fs::path &path : plan_files()) {
-        Plan plan = read_plan(path.string());
+        Plan plan = read_plan_files(path.string());
         if (plan.fingerprint != model.fingerprint() ||
             plan.n_layers() != model.hparams().n_layers) {
             continue;

@@ -1,6 +1,6 @@
 // Plans that are there without being named: the one stored inside a model's file, and those shipped
 // in plans/ (or in $ORTHORANK_PLANS_DIR). They are found by the model's fingerprint and a sparsity.
-// Thread-safe. A plan file there that is not one throws, as read_plan does.
+// Thread-safe. A plan file there that is not one throws, as read_plan_files does.
 #pragma once
 
 #include <optional>

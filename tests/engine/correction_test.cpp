@@ -100,7 +100,8 @@ TEST_P(CorrectionTest, RatioOneIsDense) {
     const auto tokens = random_tokens(50, 61);
     const Logits dense = logits_with(dense_plan(n_layers_), tokens);
     for (const char *policy : {"orthogonal", "probe"}) {
-        EXPECT_TRUE(same_bits(logits_with(selecting(all_layers(), 1, policy, k_rank), tokens), dense));
+        EXPECT_TRUE(
+            same_bits(logits_with(selecting(all_layers(), 1, policy, k_rank), tokens), dense));
     }
     EXPECT_FALSE(same_bits(logits_with(selecting({k_layer}, 0.9, "probe", k_rank), tokens), dense));
 }
@@ -151,8 +152,7 @@ TEST_P(CorrectionTest, RowsAreWhatTheHostComputes) {
                     if (i == 0) {
                         EXPECT_TRUE(same_bits(found, h));
                     } else if (is_computed) {
-                        EXPECT_TRUE(
-                            same_bits(found, row_of(plain_tap.hidden(il + 1), i, n_embd_)));
+                        EXPECT_TRUE(same_bits(found, row_of(plain_tap.hidden(il + 1), i, n_embd_)));
                     } else {
                         const auto expected = corrected(il, *layer.correction, h);
                         EXPECT_LT(relative_distance(found, expected), tolerance);
@@ -224,8 +224,8 @@ TEST_P(CorrectionTest, DecodedRowsAreCorrected) {
     {
         Sequence sequence = engine.new_sequence(removing({0, k_layer}, k_rank));
         const Logits steps = run_steps(engine, sequence, all);
-        EXPECT_TRUE(nmse_below(k_nmse_f32, steps,
-                               logits_with(removing({0, k_layer}, k_rank), tokens)));
+        EXPECT_TRUE(
+            nmse_below(k_nmse_f32, steps, logits_with(removing({0, k_layer}, k_rank), tokens)));
     }
     const Plan plan = selecting({k_layer}, 0.4, "probe", k_rank);
     Sequence sequence = engine.new_sequence(plan);
@@ -238,8 +238,8 @@ TEST_P(CorrectionTest, DecodedRowsAreCorrected) {
         const Chunk chunk = chunk_of(sequence, all.subspan(i, 1), Phase::decode, Outputs::last);
         run_batch(engine, std::span(&chunk, 1), forward);
         const LayerRecord &record = sequence.record(k_layer);
-        const auto picked = pick_rows(PickOrder::largest, record.scores,
-                                      static_cast<int64_t>(i), 0.4);
+        const auto picked =
+            pick_rows(PickOrder::largest, record.scores, static_cast<int64_t>(i), 0.4);
         ASSERT_EQ(record.chosen[i], picked.size());
         if (record.chosen[i] == 0) {
             const auto expected =
@@ -282,8 +282,7 @@ TEST_P(CorrectionTest, BatchIsOneByOne) {
         }
         const std::vector<Logits> logits = run_batch(engine, batch);
         for (size_t i = 0; i < plans.size(); ++i) {
-            EXPECT_TRUE(
-                nmse_below(k_nmse_f32, logits[i], run(*alone[i], expected[i], prompts[i])));
+            EXPECT_TRUE(nmse_below(k_nmse_f32, logits[i], run(*alone[i], expected[i], prompts[i])));
         }
         for (uint64_t step = 0; step < 16; ++step) {
             const auto tokens = random_tokens(n, 500 + step);
@@ -332,14 +331,14 @@ TEST_P(CorrectionTest, StepsWithOnePlanAreOneByOne) {
         const auto tokens = random_tokens(static_cast<int>(n), 600 + step);
         std::vector<Chunk> steps;
         for (size_t i = 0; i < n; ++i) {
-            steps.push_back(chunk_of(sequences[i], std::span(&tokens[i], 1), Phase::decode,
-                                     Outputs::last));
+            steps.push_back(
+                chunk_of(sequences[i], std::span(&tokens[i], 1), Phase::decode, Outputs::last));
         }
         const std::vector<Logits> rows = run_batch(engine, steps);
         for (size_t i = 0; i < n; ++i) {
-            EXPECT_TRUE(nmse_below(k_nmse_f32, rows[i],
-                                   forward_last(*alone[i], expected[i], std::span(&tokens[i], 1),
-                                                Phase::decode)));
+            EXPECT_TRUE(nmse_below(
+                k_nmse_f32, rows[i],
+                forward_last(*alone[i], expected[i], std::span(&tokens[i], 1), Phase::decode)));
         }
     }
 }
@@ -382,7 +381,8 @@ TEST_P(CorrectionTest, WhatIsNotSkippedIsNotCorrected) {
     Engine engine(model_, options());
     Sequence sequence =
         engine.new_sequence(selecting({k_layer}, 0.333, "probe", k_rank), Apply::decode);
-    EXPECT_TRUE(same_bits(run(engine, sequence, tokens), logits_with(dense_plan(n_layers_), tokens)));
+    EXPECT_TRUE(
+        same_bits(run(engine, sequence, tokens), logits_with(dense_plan(n_layers_), tokens)));
 }
 
 INSTANTIATE_TEST_SUITE_P(Tiny, CorrectionTest, testing::ValuesIn(main_fixture_models()),
@@ -449,9 +449,8 @@ TEST_F(CorrectionTensorsTest, WhatDoesNotFitIsOneLine) {
     expect_refused("layer 1: its correction down has", [](Correction &c, Probe &) { c.rank = 5; });
     expect_refused("layer 1: its correction bias has 3 values",
                    [](Correction &c, Probe &) { c.bias.resize(3); });
-    expect_refused("layer 1: its probe has 7 values", [](Correction &, Probe &p) {
-        p.weight.resize(7);
-    });
+    expect_refused("layer 1: its probe has 7 values",
+                   [](Correction &, Probe &p) { p.weight.resize(7); });
     expect_refused("which f16 cannot hold", [](Correction &c, Probe &) { c.up[3] = 1e6f; });
     expect_refused("which f32 cannot hold", [](Correction &, Probe &p) {
         p.weight[2] = std::numeric_limits<float>::quiet_NaN();

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -213,6 +214,61 @@ TEST(CostModel, DecodeBytesByHand) {
     EXPECT_DOUBLE_EQ(decode_step_bytes(bytes, plan, 2), 1000 + 110 + 14 + 10 + 75 + 7);
     EXPECT_DOUBLE_EQ(decode_speed_up_bound(bytes, plan), 1351.0 / 1180.5);
     EXPECT_THROW(decode_step_bytes(bytes, dense_plan(2)), InternalError);
+}
+
+LayerPlan with_correction(LayerPlan layer, int n_embd, int rank) {
+    Correction correction;
+    correction.n_embd = n_embd;
+    correction.rank = rank;
+    layer.correction = std::make_shared<const Correction>(correction);
+    return layer;
+}
+
+// Two multiplications by 576 x 64: 147,456 FLOPs a row, for the rows that are neither computed nor
+// the sink.
+TEST(CostModel, CorrectionByHand) {
+    const ModelShape &shape = k_models[7].second;
+    LayerPlan select{Action::select, k_ratio, Policy{}};
+    LayerPlan skip;
+    skip.action = Action::skip;
+    EXPECT_EQ(correction_flops(shape, select, k_n), 0.0);
+    const LayerPlan with = with_correction(select, 576, 64);
+    EXPECT_EQ(correction_flops(shape, with, k_n), 147456.0 * (2048 - 681 - 1));
+    EXPECT_EQ(correction_flops(shape, with, 1), 0.0);
+    EXPECT_EQ(correction_flops(shape, with, 0), 0.0);
+    EXPECT_EQ(correction_flops(shape, with_correction(skip, 576, 64), k_n), 147456.0 * 2047);
+    EXPECT_EQ(correction_flops(shape, with_correction(skip, 576, 0), k_n), 0.0);
+    select.ratio = 1.0;
+    EXPECT_EQ(correction_flops(shape, with_correction(select, 576, 64), k_n), 0.0);
+
+    Plan plan = plan_with(30, 1, 9);
+    const double plain = prefill_flops(shape, plan, k_n, HeadRows::last);
+    const double plain_bound = prefill_speed_up_bound(shape, plan, k_n, HeadRows::last);
+    for (int il = 0; il < 10; ++il) {
+        plan.layers[il] = with_correction(plan.layers[il], 576, 64);
+    }
+    EXPECT_DOUBLE_EQ(prefill_flops(shape, plan, k_n, HeadRows::last),
+                     plain + 147456.0 * (2047 + 9 * 1366));
+    EXPECT_LT(prefill_speed_up_bound(shape, plan, k_n, HeadRows::last), plain_bound);
+}
+
+TEST(CostModel, DecodeBytesOfCorrectionsByHand) {
+    DecodeBytes bytes;
+    bytes.layers.assign(3, {10.0, 100.0, 7.0});
+    bytes.head = 1000.0;
+    Plan plan = dense_plan(3);
+    plan.layers[0].action = Action::skip;
+    plan.layers[1] = {Action::select, 0.25, Policy{}};
+    const double plain = decode_step_bytes(bytes, plan);
+    const double plain_of_two = decode_step_bytes(bytes, plan, 2);
+    plan.layers[0] = with_correction(plan.layers[0], 8, 3);  // 48 values and a bias of 32 bytes
+    plan.layers[1] = with_correction(plan.layers[1], 8, 0);
+    EXPECT_DOUBLE_EQ(decode_step_bytes(bytes, plan), plain + 96 + 32 + 0.75 * 32);
+    // Batch of 2: some token is not picked with 1 - 0.25^2.
+    EXPECT_DOUBLE_EQ(decode_step_bytes(bytes, plan, 2), plain_of_two + 96 + 32 + 0.9375 * 32);
+    bytes.correction_element = 4;
+    EXPECT_DOUBLE_EQ(decode_step_bytes(bytes, plan), plain + 192 + 32 + 0.75 * 32);
+    EXPECT_DOUBLE_EQ(decode_speed_up_bound(bytes, plan), 1351.0 / (plain + 248));
 }
 
 }  // namespace

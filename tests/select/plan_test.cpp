@@ -114,7 +114,7 @@ TEST_F(PlanFile, RoundTrip) {
         plan.layers[il++] = {Action::select, 1.0 / (3 + il), policy_from_name(name)};
     }
     plan.layers[4].policy.seed = UINT64_MAX;  // random
-    plan.layers[9] = {Action::skip};
+    plan.layers[9] = LayerPlan{.action = Action::skip, .ratio = 1.0, .policy = {}};
     plan.layers[10] = {Action::select, 0.0, Policy{}};
     write_plan(plan, path("p.json"));
     const Plan again = read_plan(path("p.json"));
@@ -195,10 +195,10 @@ TEST_F(PlanFile, WrongFormatOrVersion) {
     EXPECT_EQ(refusal(R"({"format": "safetensors"})"),
               "not a plan: \"format\" is \"safetensors\", expected \"orthorank-plan\"");
     EXPECT_EQ(refusal(R"({"format": "orthorank-plan"})"), "\"version\" is missing");
-    EXPECT_EQ(refusal(R"({"format": "orthorank-plan", "version": 2, "new": 1})"),
-              "version 2 is newer than this program reads (1)");
+    EXPECT_EQ(refusal(R"({"format": "orthorank-plan", "version": 3, "new": 1})"),
+              "version 3 is newer than this program reads (2)");
     EXPECT_EQ(refusal(R"({"format": "orthorank-plan", "version": 0})"),
-              "there is no version 0 (this program reads 1)");
+              "there is no version 0 (this program reads 1 and 2)");
     EXPECT_EQ(refusal(R"({"format": "orthorank-plan", "version": 1.0})"),
               "\"version\" must be a whole number, found 1.0");
     EXPECT_EQ(refusal(R"({"format": "orthorank-plan", "version": 18446744073709551615})"),
@@ -212,7 +212,7 @@ TEST_F(PlanFile, UnknownKeys) {
     EXPECT_EQ(refusal(head + R"("model": {"n_layers": 2, "layers": 2}, "layers": []})"),
               "model: unknown key \"layers\" (known: name, n_layers, fingerprint)");
     EXPECT_EQ(layer_refusal(R"({"index": 3, "action": "skip", "p": 0.3})"),
-              "layer 3: unknown key \"p\" (known: index, action, ratio, policy, seed)");
+              "layer 3: unknown key \"p\" (known: index, action, ratio, policy, seed, correction)");
     EXPECT_EQ(refusal(head + "\"two\\nlines" + std::string(100, 'k') + "\": 1}"),
               "unknown key \"two\\nlines" + std::string(51, 'k') +
                   "\"... (known: format, version, model, layers, provenance)");
@@ -313,6 +313,35 @@ TEST_F(PlanFile, BadPolicyOrSeed) {
               "layer 4: \"policy\" goes only with action \"select\"");
     EXPECT_EQ(layer_refusal(R"({"index": 4, "action": "skip", "seed": 1})"),
               "layer 4: \"seed\" goes only with action \"select\"");
+}
+
+TEST_F(PlanFile, BadCorrectionOrProbe) {
+    const std::string head = R"({"format": "orthorank-plan", "version": 2, "model": {"n_layers": 5},
+                                 "layers": [{"index": 4, )";
+    const auto refusal_of = [&](const std::string &layer) { return refusal(head + layer + "}]}"); };
+    const std::string select = R"("action": "select", "ratio": 0.3, "correction": )";
+    EXPECT_EQ(refusal_of(select + "64"), "layer 4: \"correction\" must be an object, found 64");
+    EXPECT_EQ(refusal_of(select + "{}"), "layer 4: correction: \"rank\" is missing");
+    EXPECT_EQ(refusal_of(select + R"({"rank": 8, "bias": 1})"),
+              "layer 4: correction: unknown key \"bias\" (known: rank)");
+    EXPECT_EQ(refusal_of(select + R"({"rank": -1})"),
+              "layer 4: correction: \"rank\" must be 0 to 65536, found -1");
+    EXPECT_EQ(refusal_of(R"("action": "dense", "correction": {"rank": 8})"),
+              "layer 4: \"correction\" goes only with action \"select\" or \"skip\"");
+    EXPECT_EQ(refusal_of(R"("action": "skip", "correction": {"rank": 8})"),
+              "layer 4 has a correction, whose numbers cannot be given here: it takes a plan file");
+    EXPECT_EQ(refusal_of(R"("action": "select", "ratio": 0.3, "policy": "probe")"),
+              "layer 4 has a probe, whose numbers cannot be given here: it takes a plan file");
+    EXPECT_EQ(layer_refusal(R"({"index": 4, "action": "skip", "correction": {"rank": 8}})"),
+              "layer 4: a correction needs \"version\" 2, found 1");
+    EXPECT_EQ(
+        layer_refusal(R"({"index": 4, "action": "select", "ratio": 0.3, "policy": "probe"})"),
+        "layer 4: policy \"probe\" needs \"version\" 2, found 1");
+    EXPECT_EQ(refusal(R"({"format": "orthorank-plan", "version": 1, "tensors": "x.gguf",
+                          "model": {"n_layers": 5}, "layers": []})"),
+              "unknown key \"tensors\" (known: format, version, model, layers, provenance)");
+    // Version 2 without either is a plan like any other.
+    EXPECT_EQ(refusal_of(R"("action": "skip")"), "accepted");
 }
 
 TEST_F(PlanFile, BadProvenance) {

@@ -6,8 +6,11 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "eval/bleu.h"
+#include "eval/scoring.h"
 #include "support/engine_runs.h"
 #include "support/paths.h"
+#include "tasks/answers.h"
 #include "tasks/evaluate.h"
 
 namespace orthorank::test {
@@ -40,6 +43,13 @@ EvalTask read_task(const std::string &name, const Vocab &vocab, size_t limit) {
     return read_eval_task(name, selection, vocab, k_max_length);
 }
 
+// The tasks of choices that there are fixtures of.
+std::vector<std::string> choice_tasks() {
+    std::vector<std::string> names = five_task_names();
+    names.insert(names.end(), {"truthfulqa-mc1", "truthfulqa-mc2"});
+    return names;
+}
+
 size_t best(const std::vector<double> &values) {
     return argmax(std::span<const double>(values));
 }
@@ -49,7 +59,7 @@ TEST(LmEval, ScoresTheSameIds) {
         GTEST_SKIP() << reason_to_skip();
     }
     const auto vocab = Vocab::load(default_model_path());
-    for (const std::string &name : five_task_names()) {
+    for (const std::string &name : choice_tasks()) {
         const json docs = fixture_of(name)["docs"];
         const EvalTask task = read_task(name, *vocab, docs.size());
         ASSERT_EQ(task.size(), docs.size());
@@ -65,15 +75,19 @@ TEST(LmEval, ScoresTheSameIds) {
 }
 
 // The fixtures' weights are the default model's in F32.
+std::unique_ptr<Model> load_in_f32() {
+    const TempDir dir;
+    const std::string path = dir.file("f32.gguf");
+    quantize(default_model_path(), path, "F32");
+    return load_on_cpu(path);
+}
+
 TEST(LmEval, GivesTheSameLogLikelihoods) {
     if (!reason_to_skip().empty()) {
         GTEST_SKIP() << reason_to_skip();
     }
-    TempDir dir;
-    const std::string path = dir.file("f32.gguf");
-    quantize(default_model_path(), path, "F32");
-    const auto model = load_on_cpu(path);
-    for (const std::string &name : five_task_names()) {
+    const auto model = load_in_f32();
+    for (const std::string &name : choice_tasks()) {
         const json docs = fixture_of(name)["docs"];
         const EvalTask task = read_task(name, model->vocab(), k_n_computed);
         EngineOptions options = test_options();
@@ -89,7 +103,36 @@ TEST(LmEval, GivesTheSameLogLikelihoods) {
                 EXPECT_NEAR(found[i][c], expected[c], 1e-2) << c;
             }
             EXPECT_EQ(best(found[i]), best(expected));
+            if (docs[i].contains("mc2")) {
+                const ChoiceScore score = score_choices(task.documents[i], found[i]);
+                EXPECT_NEAR(score.mc2, docs[i]["mc2"].get<double>(), 1e-2);
+            }
         }
+    }
+}
+
+TEST(LmEval, GivesTheSameAnswers) {
+    if (!reason_to_skip().empty()) {
+        GTEST_SKIP() << reason_to_skip();
+    }
+    const auto model = load_in_f32();
+    const json docs = fixture_of("truthfulqa-gen")["docs"];
+    const EvalTask task = read_task("truthfulqa-gen", model->vocab(), k_n_computed);
+    EngineOptions engine_options = test_options();
+    engine_options.n_sequences = static_cast<int>(k_n_computed);
+    Engine engine(*model, engine_options);
+    AnswerOptions options;
+    options.plan = dense_plan(model->hparams().n_layers);
+    options.max_new_tokens = task.max_new_tokens;
+    options.stop = task.stop;
+    const std::vector<Answer> answers = greedy_answers(engine, task.prompts, options);
+    for (size_t i = 0; i < k_n_computed; ++i) {
+        const std::string text = answers[i].text.substr(0, answers[i].text.find(task.stop));
+        EXPECT_EQ(text, docs[i]["text"].get<std::string>()) << i;
+        const BleuScores bleu =
+            bleu_scores(text, {task.questions[i].correct, task.questions[i].incorrect});
+        EXPECT_NEAR(bleu.max, docs[i]["bleu_max"].get<double>(), 1e-4) << i;
+        EXPECT_NEAR(bleu.diff, docs[i]["bleu_diff"].get<double>(), 1e-4) << i;
     }
 }
 

@@ -4,12 +4,16 @@ python lm_eval_reference.py MODEL.gguf DATA_DIR OUT_DIR [--docs 100] [--tasks pi
 
 The weights are dequantised to F32 and saved as a Hugging Face model with a tokenizer built from the
 GGUF's tokens and merges; lm-eval's `hf` model class loads that and scores the first documents of
-each task. Contexts and choices are laid out as the harness's own task files do (the same in 0.4.1
-to 0.4.8). Only llama with a byte-level BPE vocabulary, which is what the default model is. Writes
-OUT_DIR/lm-eval-TASK.json: log-likelihoods by document and choice, and the ids they are of.
+each task. Contexts and choices of the five tasks are laid out as the harness's own task files do
+(the same in 0.4.1 to 0.4.8); TruthfulQA's prompts and scores come from its task files themselves.
+Only llama with a byte-level BPE vocabulary, which is what the default model is. Writes
+OUT_DIR/lm-eval-TASK.json: log-likelihoods by document and choice, and the ids they are of; for
+truthfulqa-mc2 also the score, for truthfulqa-gen the answers and their scores.
 """
 
 import argparse
+import csv
+import itertools
 import json
 import tempfile
 from pathlib import Path
@@ -17,12 +21,24 @@ from pathlib import Path
 import gguf
 import numpy as np
 import torch
+import lm_eval
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks.truthfulqa import utils as truthfulqa
+from lm_eval.utils import apply_template, load_yaml_config
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-TASKS = ("piqa", "winogrande", "hellaswag", "arc-easy", "arc-challenge")
+TASKS = (
+    "piqa",
+    "winogrande",
+    "hellaswag",
+    "arc-easy",
+    "arc-challenge",
+    "truthfulqa-mc1",
+    "truthfulqa-mc2",
+    "truthfulqa-gen",
+)
 CONTROL, USER_DEFINED = 3, 4
 
 
@@ -170,10 +186,33 @@ def documents(task, data):
         lines = (data / "hellaswag/hellaswag_val_full.txt").read_text(encoding="utf-8").split("\n")
         for first in range(0, len(lines) - 5, 6):
             yield [(lines[first], " " + ending) for ending in lines[first + 2 : first + 6]]
+    elif task in ("truthfulqa-mc1", "truthfulqa-mc2"):
+        for document in json.loads((data / "truthfulqa/mc_task.json").read_text(encoding="utf-8")):
+            context = truthfulqa_prompt(task, document["question"])
+            yield [(context, " " + choice) for choice in document[f"{task[11:]}_targets"]]
     elif task in ("arc-easy", "arc-challenge"):
         yield from arc(data / f"arc/ARC-{task[4:].title()}-Test.jsonl")
     else:
         raise SystemExit(f"unknown task {task} (known: {', '.join(TASKS)})")
+
+
+def truthfulqa_prompt(task, question):
+    folder = Path(lm_eval.__file__).parent / "tasks/truthfulqa"
+    config = load_yaml_config(str(folder / f"{task.replace('-', '_')}.yaml"), mode="simple")
+    return apply_template(config["doc_to_text"], {"question": question})
+
+
+def truthfulqa_questions(data):
+    """The harness's documents for generation, in the file's order."""
+    with open(data / "truthfulqa/TruthfulQA.csv", encoding="utf-8-sig", newline="") as file:
+        for row in csv.DictReader(file):
+            yield truthfulqa.preprocess_function(
+                {
+                    "question": row["Question"],
+                    "correct_answers": row["Correct Answers"].split(";"),
+                    "incorrect_answers": row["Incorrect Answers"].split(";"),
+                }
+            )
 
 
 # ------------------------------------------------------------------------------------ the run
@@ -201,6 +240,42 @@ def score(lm, documents_of_task):
     return results
 
 
+def add_mc2(results, data):
+    documents_of_task = json.loads((data / "truthfulqa/mc_task.json").read_text(encoding="utf-8"))
+    for result, document in zip(results, documents_of_task):
+        labels = {"mc2_targets": {"labels": list(document["mc2_targets"].values())}}
+        scored = truthfulqa.process_results_mc2(labels, [(ll, False) for ll in result["ll"]])
+        result["mc2"] = round(float(scored["acc"]), 9)
+    return results
+
+
+def answer(lm, questions):
+    """What the model says to each question, and its BLEU scores."""
+    until = {"until": ["\n\n"], "max_gen_toks": 256, "do_sample": False}
+    requests = [
+        Instance(
+            "generate_until",
+            {},
+            (truthfulqa_prompt("truthfulqa-gen", document["question"]), until),
+            index,
+        )
+        for index, document in enumerate(questions)
+    ]
+    results = []
+    for index, (document, text) in enumerate(zip(questions, lm.generate_until(requests))):
+        scores = truthfulqa.process_results_gen(document, [text])
+        bleu = {key: round(float(scores[key]), 6) for key in ("bleu_max", "bleu_acc", "bleu_diff")}
+        results.append({"doc": index, "text": text, **bleu})
+    return results
+
+
+def run_task(lm, task, data, n_docs):
+    if task == "truthfulqa-gen":
+        return answer(lm, list(itertools.islice(truthfulqa_questions(data), n_docs)))
+    results = score(lm, list(itertools.islice(documents(task, data), n_docs)))
+    return add_mc2(results, data) if task == "truthfulqa-mc2" else results
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
@@ -215,17 +290,12 @@ def main():
         save_model(options.model, folder)
         lm = HFLM(pretrained=folder, device="cpu", dtype="float32", batch_size=16)
     for task in options.tasks.split(","):
-        chosen = []
-        for document in documents(task, options.data):
-            if len(chosen) == options.docs:
-                break
-            chosen.append(document)
         result = {
             "format": "orthorank-lm-eval",
             "version": 1,
             "task": task,
             "model": options.model.name,
-            "docs": score(lm, chosen),
+            "docs": run_task(lm, task, options.data, options.docs),
         }
         lines = ",\n".join(json.dumps(doc, separators=(",", ":")) for doc in result.pop("docs"))
         head = json.dumps(result)[:-1]

@@ -10,6 +10,7 @@
 #include "base/progress.h"
 #include "base/stopwatch.h"
 #include "cli/select_layers.h"
+#include "tasks/plan_files.h"
 
 namespace orthorank {
 
@@ -126,11 +127,10 @@ Plan correct_plan(const SelectLayersArguments &arguments, const SelectionSetting
 
 void run_refit(const SelectLayersArguments &arguments, const Argv &argv,
                const std::function<bool()> &should_stop) {
-    const Plan plan = read_plan(arguments.refit);
     CalibrationOptions calibration_options = arguments.calibration;
     calibration_options.protocol = calibration_protocol_from_name(arguments.protocol);
     const std::unique_ptr<Model> model = load_model(arguments.model);
-    check_plan_fits(plan, model->hparams().n_layers, model->fingerprint(), model->hparams().name);
+    const Plan plan = read_plan_for(*model, arguments.refit);
     const Calibration calibration = read_calibration(calibration_options, model->vocab());
     check_equal_parts(calibration);
     const std::unique_ptr<Engine> engine =
@@ -146,7 +146,7 @@ void run_refit(const SelectLayersArguments &arguments, const Argv &argv,
     } catch (const Interrupted &) {
         throw Interrupted("interrupted; nothing was written");
     }
-    write_plan(fitted, arguments.out);
+    write_plan_files(fitted, arguments.out);
     if (prints_text(arguments.json)) {
         fmt::print("written: {}\n", arguments.out);
     }

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "model/attn_norm.h"
 #include "select/selection.h"
+#include "tasks/eigen_threads.h"
 
 namespace orthorank {
 
@@ -87,6 +88,7 @@ void add_rows(Moments &moments, const Window &window, std::span<const int32_t> r
 std::vector<float> gains(const Correction &correction, const Window &window,
                          std::span<const float> computed, const LayerRows &rows) {
     const int n = correction.n_embd;
+    const EigenThreads threads(static_cast<double>(window.normed.size()) * correction.rank);
     const Eigen::Map<const Eigen::VectorXf> bias(correction.bias.data(), n);
     Eigen::MatrixXf rest = rows_of(window.difference, n).colwise() - bias;
     if (correction.rank > 0) {

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "tasks/eigen_threads.h"
 
 namespace orthorank {
 
@@ -119,6 +120,7 @@ void Moments::add(std::span<const float> x, std::span<const float> y) {
 
 // The means are taken away before the products, so that F32 loses nothing to them.
 void Moments::add_block(const float *x, const float *y, int64_t n) {
+    const EigenThreads threads(static_cast<double>(n) * n_x_ * (n_x_ + n_y_));
     const Rows rows_x(x, n_x_, n);
     const Rows rows_y(y, n_y_, n);
     Moments block(n_x_, n_y_);
@@ -164,6 +166,7 @@ Correction fit_correction(const Moments &moments, int rank, double ridge) {
              rank, n_embd, n_embd);
     }
     check_moments(moments, int64_t{rank} + 1, ridge);
+    const EigenThreads threads(std::pow(n_embd, 3));
     Correction correction;
     correction.n_embd = n_embd;
     correction.rank = rank;
@@ -187,6 +190,7 @@ Correction fit_correction(const Moments &moments, int rank, double ridge) {
 double explained_by(const Correction &correction, const Moments &moments) {
     const int n_embd = correction.n_embd;
     CHECK(moments.n_x() == n_embd && moments.n_y() == n_embd);
+    const EigenThreads threads(std::pow(n_embd, 2) * correction.rank);
     const MatrixXd down = Rows(correction.down.data(), n_embd, correction.rank).cast<double>();
     const MatrixXd up = Rows(correction.up.data(), correction.rank, n_embd).cast<double>();
     const VectorXd bias = Rows(correction.bias.data(), n_embd, 1).cast<double>();
@@ -202,6 +206,7 @@ double explained_by(const Correction &correction, const Moments &moments) {
 ProbeFit fit_probe(const Moments &moments, double ridge) {
     CHECK(moments.n_y() == 1);
     check_moments(moments, 2, ridge);
+    const EigenThreads threads(std::pow(moments.n_x(), 3) / 3);
     const MatrixXd w = ridge_regression(moments, ridge);
     ProbeFit fit;
     fit.probe.weight = as_floats(w);

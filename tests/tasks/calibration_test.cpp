@@ -82,6 +82,26 @@ TEST_F(ReadCalibration, CropsAreTenAndTheSameEveryTime) {
     expect_error(ErrorKind::usage, "--stride", [&] { read(); });
 }
 
+TEST_F(ReadCalibration, PartsOfSeveralFilesAreCounted) {
+    test::write_bytes(dir_.file("short.txt"), std::string(70, 'x'));
+    options_.files.push_back(dir_.file("short.txt"));
+    options_.seqlen = 16;
+    options_.n_windows = 2;
+    const Calibration equal = read();
+    EXPECT_THAT(equal.n_windows_of_file, ElementsAre(2, 2));
+    check_equal_parts(equal);
+    options_.n_windows = 9;
+    const Calibration unequal = read();
+    EXPECT_EQ(unequal.n_windows_of_file.front(), 9u);
+    const std::string fewer = std::to_string(unequal.n_windows_of_file.back());
+    expect_error(ErrorKind::limit,
+                 "t.txt has 9 windows, short.txt only " + fewer +
+                     ": corrections are fitted on "
+                     "equal parts of all texts; say --windows " +
+                     fewer,
+                 [&] { check_equal_parts(unequal); });
+}
+
 TEST_F(ReadCalibration, WhatCannotBeIsRefused) {
     options_.seqlen = 100000;
     expect_error(ErrorKind::limit, "not one window of 100000", [&] { read(); });

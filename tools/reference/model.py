@@ -7,6 +7,7 @@ before fast: one sequence, every row in one piece, all weights dequantised to F3
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import gguf
 import numpy as np
@@ -17,7 +18,8 @@ POLICIES = (
     "orthogonal", "orthogonal-reverse", "orthogonal-raw", "orthogonal-no-kv", "random",
     "norm-up", "norm-down", "attention-up", "cosine",
 )
-LARGEST_FIRST = ("orthogonal-reverse", "norm-up", "attention-up")
+FITTED_POLICIES = ("probe",)
+LARGEST_FIRST = ("orthogonal-reverse", "norm-up", "attention-up", "probe")
 NEOX_ARCHITECTURES = ("qwen2", "qwen3")
 MASK64 = (1 << 64) - 1
 
@@ -26,33 +28,64 @@ MASK64 = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
+class Correction:
+    """A row h that a layer does not compute becomes h + bias + a @ down @ up, a being the row after
+    the attention norm; the sink stays as it is."""
+
+    down: torch.Tensor  # [n_embd, rank]
+    up: torch.Tensor  # [rank, n_embd]
+    bias: torch.Tensor  # [n_embd]
+
+
+@dataclass(frozen=True)
 class LayerPlan:
-    """What one layer does: "dense", "skip" (the block is removed) or "select"."""
+    """What one layer does: "dense", "skip" (the block is removed) or "select". `probe`: the vector
+    whose inner product with a is the score of policy probe."""
 
     action: str = "dense"
     ratio: float = 1.0
     policy: str = "orthogonal"
     seed: int = 0
+    correction: Correction = field(default=None, compare=False)
+    probe: torch.Tensor = field(default=None, compare=False)
 
 
 DENSE = LayerPlan()
 
 
-def parse_plan(plan):
-    """The "layers" list of a plan file as {layer: LayerPlan}; unlisted layers are dense."""
+def parse_plan(plan, tensors=None):
+    """The "layers" list of a plan file as {layer: LayerPlan}; unlisted layers are dense. `tensors`:
+    those of the plan's GGUF file, by name."""
     layers = {}
     for entry in plan["layers"]:
-        fields = {key: value for key, value in entry.items() if key != "index"}
+        fields = {key: value for key, value in entry.items() if key not in ("index", "correction")}
+        fields |= fitted_parts(entry["index"], tensors or {})
         layer = LayerPlan(**fields)
-        if layer.policy not in POLICIES or layer.action not in ("dense", "skip", "select"):
+        if layer.policy not in POLICIES + FITTED_POLICIES or layer.action not in ("dense", "skip", "select"):
             raise ValueError(f"unknown policy or action in {entry}")
         layers[entry["index"]] = layer
     return layers
 
 
+def fitted_parts(layer, tensors):
+    bias, probe = (tensors.get(f"blk.{layer}.{name}") for name in ("correction.bias",
+                                                                   "probe.weight"))
+    parts = {} if probe is None else {"probe": probe}
+    if bias is not None:
+        down, up = (tensors.get(f"blk.{layer}.correction_{part}.weight") for part in ("down", "up"))
+        if down is None:  # rank 0
+            down, up = torch.zeros(len(bias), 0), torch.zeros(len(bias), 0)
+        parts["correction"] = Correction(down.T, up.T, bias)
+    return parts
+
+
 def load_plan(path):
     with open(path) as file:
-        return parse_plan(json.load(file))
+        plan = json.load(file)
+    tensors = {}
+    if "tensors" in plan:
+        tensors = read_weights(gguf.GGUFReader(Path(path).parent / plan["tensors"]))
+    return parse_plan(plan, tensors)
 
 
 # ---------------------------------------------------------------------------------------- weights
@@ -311,16 +344,25 @@ class Sequence:
         positions = torch.arange(self.n_past, self.n_past + len(tokens))
         for layer in range(self.model.hparams.n_layers):
             plan = self.plan.get(layer, DENSE)
-            if plan.action == "skip":
-                continue
-            a = self.model.norm(h, f"blk.{layer}.attn_norm.weight")
-            rows = torch.arange(len(tokens))
-            if plan.action == "select":
-                rows = self.select(layer, plan, h, a, positions, step)
-            h = self.body(layer, plan, h, a, positions, rows)
+            h = self.layer(layer, plan, h, positions, step)
         self.n_past += len(tokens)
         step.hidden = h
         return step
+
+    def layer(self, layer, plan, h, positions, step):
+        """One layer over the new rows: some computed, the others corrected or left as they are."""
+        if plan.action == "skip" and plan.correction is None:
+            return h
+        a = self.model.norm(h, f"blk.{layer}.attn_norm.weight")
+        rows = torch.arange(len(h) if plan.action == "dense" else 0)
+        if plan.action == "select":
+            rows = self.select(layer, plan, h, a, positions, step)
+        out = h if plan.action == "skip" else self.body(layer, plan, h, a, positions, rows)
+        if plan.correction is None:
+            return out
+        left = torch.ones(len(h), dtype=torch.bool).index_fill(0, rows, False) & (positions > 0)
+        c = plan.correction
+        return torch.where(left[:, None], h + c.bias + a @ c.down @ c.up, out)
 
     def applies(self):
         return self.apply == "both" or self.apply == ("decode" if self.n_past else "prefill")
@@ -347,6 +389,8 @@ class Sequence:
             return [random_score(plan.seed, layer, p) for p in positions.tolist()]
         if policy == "attention-up":
             return self.attention_received(layer, a, positions)
+        if policy == "probe":
+            return (a @ plan.probe).tolist()
         if policy in ("norm-up", "norm-down"):
             return a.norm(dim=-1).tolist()
         vectors = h if policy == "orthogonal-raw" else a

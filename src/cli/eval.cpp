@@ -68,7 +68,7 @@ nlohmann::ordered_json run_of(const EvalArguments &arguments, const Model &model
                               std::span<const Plan> plans) {
     nlohmann::ordered_json run;
     run["model"] = model.fingerprint();
-    run["file_type"] = model.file_type();
+    run["file_type"] = model.type_in_use();
     run["kv_type"] = arguments.model.kv_type;
     for (const Plan &plan : plans) {
         run["plan " + plan.name] = plan_identity(plan);

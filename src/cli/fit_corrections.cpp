@@ -85,7 +85,7 @@ SelectionSettings settings_for(const SelectLayersArguments &arguments, const Mod
     settings.race = arguments.race;
     settings.model_name = model.hparams().name;
     settings.fingerprint = model.fingerprint();
-    settings.file_type = model.file_type();
+    settings.file_type = model.type_in_use();
     settings.kv_type = arguments.model.kv_type;
     settings.n_model_layers = model.hparams().n_layers;
     settings.calibration = calibration.description;

@@ -120,6 +120,14 @@ void print_model(const Model &model) {
 
 void print_storage(const Model &model, const InfoArguments &arguments, int n_ctx,
                    int64_t kv_bytes) {
+    if (model.weight_types() == WeightTypes{}) {
+        fmt::print("matrices     as in the file, {}\n",
+                   bytes_text(model.weight_copy(Phase::prefill).bytes));
+    } else {
+        fmt::print("matrices     prefill {}, decode {}\n",
+                   weight_copy_text(model.weight_copy(Phase::prefill)),
+                   weight_copy_text(model.weight_copy(Phase::decode)));
+    }
     fmt::print("KV cache     {} in {} at {} tokens\n", bytes_text(kv_bytes),
                arguments.model.kv_type, n_ctx);
     fmt::print("\ntensor types\n");

@@ -110,7 +110,7 @@ std::vector<LongBenchTask> read_tasks(const LongBenchArguments &arguments, const
 json run_of(const Model &model, const LongBenchArguments &arguments,
             const LongBenchOptions &options) {
     return {{"model", model.fingerprint()},
-            {"file_type", model.file_type()},
+            {"file_type", model.type_in_use()},
             {"kv_type", arguments.model.kv_type},
             {"max_length", options.max_length},
             {"cleans_spaces", options.cleans_spaces}};

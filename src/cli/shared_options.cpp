@@ -15,6 +15,7 @@
 #include "tasks/plan_files.h"
 #include "tasks/select_layers.h"
 #include "tasks/shipped_plans.h"
+#include "tasks/weight_choice.h"
 
 namespace orthorank {
 
@@ -55,6 +56,32 @@ void append_json(const nlohmann::ordered_json &json, const std::string &newline,
     text += newline + (json.is_object() ? '}' : ']');
 }
 
+void print_timings(const WeightChoice &choice) {
+    if (!choice.note.empty()) {
+        fmt::print(stderr, "note: {}\n", choice.note);
+    }
+    std::string text;
+    for (const WeightTiming &timing : choice.timings) {
+        text += fmt::format("{} {} {:.2f} + {:.3f} ms{}", text.empty() ? "" : ",", timing.type,
+                            timing.prefill_ms, timing.decode_ms,
+                            timing.nmse > k_max_choice_nmse
+                                ? fmt::format(" (not taken: NMSE {:.1e})", timing.nmse)
+                                : "");
+    }
+    fmt::print(stderr, "weights: a layer, 512 rows + one row{}:{}\n",
+               choice.is_remembered ? " (timed before)" : "", text);
+}
+
+void print_choice(const Model &model) {
+    const WeightCopy &prefill = model.weight_copy(Phase::prefill);
+    const WeightCopy &decode = model.weight_copy(Phase::decode);
+    fmt::print(stderr, "weights: {}\n",
+               prefill.type == decode.type
+                   ? weight_copy_text(prefill)
+                   : fmt::format("prefill {}, decode {}", weight_copy_text(prefill),
+                                 weight_copy_text(decode)));
+}
+
 }  // namespace
 
 void add_model_options(CLI::App &command, ModelArguments &arguments) {
@@ -78,6 +105,12 @@ void add_model_options(CLI::App &command, ModelArguments &arguments) {
                     "type of a plan's corrections on the device: f16 or f32")
         ->capture_default_str()
         ->type_name("TYPE");
+    command
+        .add_option("--weights", arguments.weights,
+                    "what the matrices are held in: file, a type such as bf16, "
+                    "prefill=TYPE,decode=TYPE, or auto: the fastest here that changes little")
+        ->capture_default_str()
+        ->type_name("TYPE");
 }
 
 void add_json_option(CLI::App &command, std::string &path) {
@@ -88,15 +121,36 @@ void add_json_option(CLI::App &command, std::string &path) {
 std::unique_ptr<Model> load_model(const ModelArguments &arguments) {
     kv_type_from_name(arguments.kv_type);  // before the long work
     correction_type_from_name(arguments.correction_type);
+    ModelOptions options;
+    options.weights = weight_types_from_text(arguments.weights);
     const std::string path = model_path(arguments);
     if (::access(path.c_str(), F_OK) != 0) {
         fail(ErrorKind::file,
              "no model at {}: name one with -m, or run `make deps` to install the default model",
              path);
     }
-    ModelOptions options;
     options.device = arguments.device;
-    return Model::load(path, options);
+    const bool is_auto = options.weights.is_auto();
+    if (is_auto) {
+        const WeightChoice choice = choose_weights_for(path, arguments.device, arguments.n_threads,
+                                                       weight_cache_path());
+        print_timings(choice);
+        options.weights = choice.types;
+    }
+    std::unique_ptr<Model> model = Model::load(path, options);
+    if (is_auto) {
+        print_choice(*model);
+    }
+    return model;
+}
+
+std::string weight_copy_text(const WeightCopy &copy) {
+    const std::string error = copy.nmse > 0 ? fmt::format(", NMSE {:.1e}", copy.nmse) : "";
+    return fmt::format("{} ({}{})", copy.type, bytes_text(copy.bytes), error);
+}
+
+nlohmann::ordered_json weight_copy_json(const WeightCopy &copy) {
+    return {{"type", copy.type}, {"bytes", copy.bytes}, {"nmse", copy.nmse}};
 }
 
 std::unique_ptr<Engine> make_engine(const Model &model, const ModelArguments &arguments, int n_ctx,
@@ -208,7 +262,10 @@ nlohmann::ordered_json result_frame(const Argv &argv, const Model &model, const 
                      {"file_type", model.file_type()},
                      {"fingerprint", model.fingerprint()},
                      {"n_layers", hparams.n_layers},
-                     {"n_params", model.n_params()}};
+                     {"n_params", model.n_params()},
+                     {"weights",
+                      {{"prefill", weight_copy_json(model.weight_copy(Phase::prefill))},
+                       {"decode", weight_copy_json(model.weight_copy(Phase::decode))}}}};
     json["build"] = {{"version", ORTHORANK_VERSION}, {"ggml", ggml_version_text()}};
     json["engine"] = nullptr;
     if (engine != nullptr) {

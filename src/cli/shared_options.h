@@ -14,19 +14,21 @@
 
 namespace orthorank {
 
-// -m/--model, --device, --threads, --kv-type, --correction-type
+// -m/--model, --device, --threads, --kv-type, --correction-type, --weights
 struct ModelArguments {
     std::string path;
     std::string device;
     int n_threads = 0;
     std::string kv_type = "f16";
     std::string correction_type = "f16";
+    std::string weights = "file";
 };
 
 void add_model_options(CLI::App &command, ModelArguments &arguments);
 void add_json_option(CLI::App &command, std::string &path);
 
-// Loads -m, or $ORTHORANK_MODEL, or the installed model. Throws as Model::load does.
+// Loads -m, or $ORTHORANK_MODEL, or the installed model. With --weights auto it first times or
+// remembers, and says what was chosen on standard error. Throws as Model::load does.
 std::unique_ptr<Model> load_model(const ModelArguments &arguments);
 
 // An engine for sequences of n_ctx tokens (0: the model's context).
@@ -74,6 +76,9 @@ std::string with_error(double value, double error, int n_digits);
 inline bool prints_text(const std::string &json_path) {
     return json_path != "-";
 }
+
+// "bf16 (256.6 MiB, NMSE 2.1e-06)"
+std::string weight_copy_text(const WeightCopy &copy);
 
 // "1.50 GiB", "300 KiB"
 std::string bytes_text(int64_t n_bytes);

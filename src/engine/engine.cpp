@@ -40,7 +40,8 @@ int context_size(const Model &model, const EngineOptions &options) {
 }  // namespace
 
 Engine::Impl::Impl(const Model &model_in, const EngineOptions &options_in, int n_ctx_in)
-    : model(model_in), options(options_in), n_ctx(n_ctx_in), backends(model, options.n_threads),
+    : model(model_in), options(options_in), n_ctx(n_ctx_in),
+      backends(model.devices(), options.n_threads),
       cache(model.hparams(), backends.buffer_type(), options.kv_type, n_ctx, options.n_sequences),
       corrections(model, options.correction_type), runner(model, cache, backends),
       slots(std::make_shared<Slots>(options.n_sequences)) {
@@ -58,6 +59,13 @@ void Engine::Impl::reserve_hidden(int64_t n) {
     const int64_t capacity = std::max<int64_t>(64, n);
     state.hidden = allocate_rows(hidden_ctx, hidden_buffer, backends.buffer_type(),
                                  model.hparams().n_embd, capacity + 1);
+}
+
+void Engine::Impl::reserve_causal(int64_t n) {
+    if (ggml_backend_buft_is_host(backends.buffer_type())) {
+        causal.reserve(backends.buffer_type(), options.chunk_rows, n);
+        state.causal = &causal;
+    }
 }
 
 Engine::Engine(const Model &model, const EngineOptions &options)
@@ -151,7 +159,7 @@ Engine::MemoryUse Engine::memory() const {
         use.hidden_bytes +=
             static_cast<int64_t>(ggml_backend_buffer_get_size(impl_->hidden_buffer.get()));
     }
-    use.compute_bytes = impl_->runner.compute_bytes();
+    use.compute_bytes = impl_->runner.compute_bytes() + impl_->causal.bytes();
     use.correction_bytes = impl_->corrections.bytes();
     return use;
 }

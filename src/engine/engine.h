@@ -106,7 +106,7 @@ class Engine {
     struct MemoryUse {
         int64_t kv_bytes = 0;
         int64_t hidden_bytes = 0;   // hidden states and sinks between graphs
-        int64_t compute_bytes = 0;  // graphs' buffers now
+        int64_t compute_bytes = 0;     // graphs' buffers now, and the causal mask
         int64_t correction_bytes = 0;  // corrections and probes on the device
     };
     MemoryUse memory() const;

@@ -7,9 +7,24 @@
 
 namespace orthorank {
 
+namespace {
+
+// A batch that prefills any of its sequences is mostly prefill.
+Phase phase_of(std::span<const Chunk> batch) {
+    for (const Chunk &chunk : batch) {
+        if (chunk.phase == Phase::prefill) {
+            return Phase::prefill;
+        }
+    }
+    return Phase::decode;
+}
+
+}  // namespace
+
 ForwardPass::ForwardPass(Engine::Impl &engine, std::span<const Chunk> batch,
                          const ForwardOptions &options)
     : engine_(engine), batch_(batch), options_(options),
+      weights_(engine.model.weights(phase_of(batch))),
       n_layers_(engine.model.hparams().n_layers),
       end_layer_(options.end_layer < 0 ? n_layers_ : options.end_layer),
       sets_(engine.cache, batch, engine.model.hparams().n_embd), scores_(batch.size()) {}
@@ -25,6 +40,7 @@ void ForwardPass::run() {
     }
     schedule_ = make_schedule(plans, options_.first_layer, end_layer_, cuts());
     engine_.reserve_hidden(sets_.n_rows());
+    reserve_causal();
     load_hidden();
     for (size_t i = 0; i < schedule_.segments.size(); ++i) {
         run_segment(i);
@@ -84,6 +100,19 @@ bool ForwardPass::taps_hidden_after(int il) const {
     return false;
 }
 
+void ForwardPass::reserve_causal() {
+    int64_t n_positions = 0;
+    for (const Chunk &chunk : batch_) {
+        const auto n = static_cast<int64_t>(chunk.n_rows(engine_.model.hparams().n_embd));
+        if (n >= k_min_causal_rows) {
+            n_positions = std::max(n_positions, chunk.sequence->n_past() + n);
+        }
+    }
+    if (n_positions > 0) {
+        engine_.reserve_causal(n_positions);
+    }
+}
+
 void ForwardPass::load_hidden() {
     const ggml_tensor *hidden = engine_.state.hidden;
     for (size_t i = 0; i < batch_.size(); ++i) {
@@ -126,8 +155,12 @@ SegmentShape ForwardPass::shape_of(const Segment &segment, int first, int end) c
     const bool is_first = &segment == &schedule_.segments.front();
     const bool is_last = &segment == &schedule_.segments.back();
     SegmentShape shape;
+    shape.weights = &weights_;
     shape.first_row = first;
     shape.rows = sets_.shape(sets_.range(first, end), false);
+    if (engine_.state.causal != nullptr) {
+        sets_.use_causal_mask(shape.rows, sets_.range(first, end));
+    }
     shape.from_tokens = is_first && batch_.front().hidden.empty();
     shape.dense_layers = segment.dense_layers;
     shape.score_layer = segment.score_layer;
@@ -153,6 +186,7 @@ void ForwardPass::run_body(const Segment &segment, std::span<const RowRef> rows)
         GraphRows part;
         part.body = rows.subspan(first, n);
         SegmentShape shape;
+        shape.weights = &weights_;
         shape.body_layer = segment.row_layer;
         shape.body = sets_.shape(part.body, true);
         engine_.runner.run(shape, engine_.state, [&](SegmentGraph &graph) { fill(graph, part); });

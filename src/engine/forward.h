@@ -36,6 +36,7 @@ class ForwardPass {
     void validate() const;
     std::vector<int> cuts() const;
     bool taps_hidden_after(int il) const;
+    void reserve_causal();
     void load_hidden();
     void run_segment(size_t index);
     // Runs rows first..end of the packed batch through a segment's layers, in one graph after the
@@ -63,6 +64,7 @@ class ForwardPass {
     Engine::Impl &engine_;
     std::span<const Chunk> batch_;
     const ForwardOptions &options_;
+    const Weights &weights_;
     int n_layers_;
     int end_layer_;
     RowSets sets_;

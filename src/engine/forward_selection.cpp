@@ -99,6 +99,7 @@ void ForwardPass::read_attention_received(int il) {
         for (int first = first_row; first < end_row; first += engine_.options.chunk_rows) {
             const int end = std::min(end_row, first + engine_.options.chunk_rows);
             SegmentShape shape;
+            shape.weights = &weights_;
             shape.first_row = first;
             shape.rows = sets_.shape(sets_.range(first, end), false);
             shape.score_layer = il;

@@ -32,6 +32,17 @@ RowSets::RowSets(const KvCache &cache, std::span<const Chunk> batch, int n_embd)
         }
         is_decode_batch_ = is_decode_batch_ && n == 1 && batch[i].sequence->n_past() > 0;
     }
+    if (is_decode_batch_) {
+        int last_slot = 0;
+        first_slot_ = batch.front().sequence->slot();
+        for (const RowRef &ref : refs_) {
+            const int slot = batch[static_cast<size_t>(ref.chunk)].sequence->slot();
+            first_slot_ = std::min(first_slot_, slot);
+            last_slot = std::max(last_slot, slot);
+            n_kv_ = std::max(n_kv_, padded_kv(position(ref) + 1));
+        }
+        n_slots_ = last_slot - first_slot_ + 1;
+    }
 }
 
 int64_t RowSets::position(const RowRef &ref) const {
@@ -47,17 +58,12 @@ RowSet RowSets::shape(std::span<const RowRef> refs, bool pad) const {
         return rows;
     }
     if (is_decode_batch_) {
+        // The same slots and cells whichever rows were picked, or nearly every pick would need a
+        // graph of its own; what is hidden costs one comparison a cell.
         rows.is_batched = true;
-        int first = batch_[refs.front().chunk].sequence->slot();
-        int last = first;
-        for (const RowRef &ref : refs) {
-            const int slot = batch_[ref.chunk].sequence->slot();
-            first = std::min(first, slot);
-            last = std::max(last, slot);
-            rows.n_kv = std::max(rows.n_kv, padded_kv(position(ref) + 1));
-        }
-        rows.first_slot = first;
-        rows.n_slots = last - first + 1;
+        rows.first_slot = first_slot_;
+        rows.n_slots = n_slots_;
+        rows.n_kv = n_kv_;
         if (pad) {
             rows.n_rows = padded_rows(rows.n_rows);
         }
@@ -73,6 +79,14 @@ RowSet RowSets::shape(std::span<const RowRef> refs, bool pad) const {
         rows.pieces.back().n_kv = padded_kv(position(ref) + 1);
     }
     return rows;
+}
+
+void RowSets::use_causal_mask(RowSet &rows, std::span<const RowRef> refs) const {
+    for (Piece &piece : rows.pieces) {
+        if (!rows.is_batched && piece.n_rows >= k_min_causal_rows) {
+            piece.causal_from = position(refs[static_cast<size_t>(piece.first_row)]);
+        }
+    }
 }
 
 void RowSets::fill_mask_row(uint16_t *mask, int n_kv, const RowRef &ref, int il) const {
@@ -122,15 +136,15 @@ void RowSets::fill(const RowInputs &inputs, const RowSet &rows, std::span<const 
     }
     for (size_t p = 0; p < rows.pieces.size(); ++p) {
         const Piece &piece = rows.pieces[p];
-        if (inputs.masks[p]->buffer == nullptr) {
-            continue;  // the graph has no attention
+        if (piece.causal_from >= 0) {
+            continue;
         }
-        mask.resize(static_cast<size_t>(piece.n_kv) * piece.n_rows);
-        for (int r = 0; r < piece.n_rows; ++r) {
-            fill_mask_row(mask.data() + static_cast<size_t>(r) * piece.n_kv, piece.n_kv,
-                          refs[static_cast<size_t>(piece.first_row + r)], il);
-        }
-        set_input(inputs.masks[p], mask.data(), mask.size() * sizeof(uint16_t));
+        write_input(inputs.masks[p], [&](uint16_t *values) {
+            for (int r = 0; r < piece.n_rows; ++r) {
+                fill_mask_row(values + static_cast<size_t>(r) * piece.n_kv, piece.n_kv,
+                              refs[static_cast<size_t>(piece.first_row + r)], il);
+            }
+        });
     }
 }
 

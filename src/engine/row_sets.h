@@ -38,6 +38,8 @@ class RowSets {
     int padded(int n) const;
     // pad: round the number of rows up, so that graphs are reused (decode batches only).
     RowSet shape(std::span<const RowRef> refs, bool pad) const;
+    // For all rows of a part of the batch: long pieces take their masks from CausalMask.
+    void use_causal_mask(RowSet &rows, std::span<const RowRef> refs) const;
     // Positions, masks and slot maps. il >= 0: in that layer, keys of unselected rows are hidden
     // from sequences whose policy says so.
     void fill(const RowInputs &inputs, const RowSet &rows, std::span<const RowRef> refs,
@@ -52,6 +54,9 @@ class RowSets {
     std::vector<RowRef> refs_;
     std::vector<int> first_row_;
     bool is_decode_batch_ = false;
+    int first_slot_ = 0;  // of all sequences of a decode batch
+    int n_slots_ = 0;
+    int n_kv_ = 0;
 };
 
 }  // namespace orthorank

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "model/phase.h"
 #include "select/plan.h"
 
 namespace orthorank {
@@ -22,8 +23,6 @@ enum class Apply { prefill, decode, both };
 
 // Throws Error{usage} that lists them.
 Apply apply_from_name(const std::string &name);
-
-enum class Phase { prefill, decode };
 
 // What happened in one selecting layer, by position.
 struct LayerRecord {

@@ -22,9 +22,9 @@ void set_threads(ggml_backend_t backend, int n_threads) {
 
 }  // namespace
 
-Backends::Backends(const Model &model, int n_threads)
+Backends::Backends(const std::vector<ggml_backend_dev_t> &devices, int n_threads)
     : n_threads_(n_threads > 0 ? n_threads : default_n_threads()) {
-    for (ggml_backend_dev_t device : model.devices()) {
+    for (ggml_backend_dev_t device : devices) {
         ggml_backend_ptr backend(ggml_backend_dev_init(device, nullptr));
         if (!backend) {
             fail(ErrorKind::device, "device {} cannot be initialised",

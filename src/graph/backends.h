@@ -1,4 +1,4 @@
-// The ggml backends an engine computes with: one per device of the model, the last a CPU. Owns
+// The ggml backends an engine computes with: one per device, the last a CPU. Owns
 // them; made once per engine, used by one thread at a time. Throws Error{device} when a device
 // cannot be initialised.
 #pragma once
@@ -6,14 +6,13 @@
 #include <vector>
 
 #include "ggml-cpp.h"
-#include "model/model.h"
 
 namespace orthorank {
 
 class Backends {
    public:
     // n_threads <= 0: default_n_threads().
-    Backends(const Model &model, int n_threads);
+    Backends(const std::vector<ggml_backend_dev_t> &devices, int n_threads);
 
     int n_threads() const { return n_threads_; }
     // Buffers that live as long as an engine (KV cache, hidden states) are of this type.

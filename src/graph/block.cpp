@@ -44,7 +44,7 @@ ggml_tensor *view_rows(ggml_context *ctx, ggml_tensor *x, int first, int n) {
 
 }  // namespace
 
-RowInputs BlockBuilder::make_inputs(const RowSet &rows) const {
+RowInputs BlockBuilder::make_inputs(const RowSet &rows, const CausalMask *causal) const {
     RowInputs inputs;
     inputs.positions = make_input(ctx_, ggml_new_tensor_1d(ctx_, GGML_TYPE_I32, rows.n_rows));
     if (rows.is_batched) {
@@ -56,8 +56,11 @@ RowInputs BlockBuilder::make_inputs(const RowSet &rows) const {
         return inputs;
     }
     for (const Piece &piece : rows.pieces) {
-        inputs.masks.push_back(make_input(
-            ctx_, ggml_new_tensor_2d(ctx_, GGML_TYPE_F16, piece.n_kv, piece.n_rows)));
+        inputs.masks.push_back(
+            piece.causal_from >= 0
+                ? causal->view(ctx_, piece.causal_from, piece.n_rows)
+                : make_input(ctx_,
+                             ggml_new_tensor_2d(ctx_, GGML_TYPE_F16, piece.n_kv, piece.n_rows)));
     }
     return inputs;
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ggml.h"
+#include "graph/causal_mask.h"
 #include "graph/kv_cache.h"
 #include "model/model.h"
 
@@ -18,6 +19,9 @@ struct Piece {
     int n_rows = 0;
     int slot = 0;
     int n_kv = 0;  // a multiple of k_kv_padding
+    // The rows are those from this position on and see all before them: their mask is a part of the
+    // engine's CausalMask. -1: they have a mask of their own.
+    int64_t causal_from = -1;
 
     bool operator==(const Piece &) const = default;
 };
@@ -38,7 +42,8 @@ struct RowSet {
 // The input tensors that a RowSet needs; filled by the caller before the graph runs.
 struct RowInputs {
     ggml_tensor *positions = nullptr;       // I32 [n_rows]
-    std::vector<ggml_tensor *> masks;       // F16 [n_kv, n_rows] per piece; batched: one,
+    std::vector<ggml_tensor *> masks;       // F16 [n_kv, n_rows] per piece (or a view of
+                                            //     CausalMask, no input); batched: one,
                                             //     [n_kv, 1, 1, n_slots]
     ggml_tensor *row_of_slot = nullptr;     // I32 [n_slots], batched only
     ggml_tensor *slot_of_row = nullptr;     // I32 [n_rows], batched only: minus first_slot
@@ -46,15 +51,13 @@ struct RowInputs {
 
 class BlockBuilder {
    public:
-    BlockBuilder(ggml_context *ctx, ggml_cgraph *gf, const Model &model, const KvCache &cache)
-        : ctx_(ctx), gf_(gf), hparams_(model.hparams()), weights_(model.weights()),
-          cache_(&cache) {}
-    // Without a cache: for whole_block() and logits() alone, with weights of one's own.
-    BlockBuilder(ggml_context *ctx, ggml_cgraph *gf, const Hparams &hparams, const Weights &weights)
-        : ctx_(ctx), gf_(gf), hparams_(hparams), weights_(weights), cache_(nullptr) {}
+    // Without a cache: for whole_block() and logits() alone.
+    BlockBuilder(ggml_context *ctx, ggml_cgraph *gf, const Hparams &hparams, const Weights &weights,
+                 const KvCache *cache = nullptr)
+        : ctx_(ctx), gf_(gf), hparams_(hparams), weights_(weights), cache_(cache) {}
 
     // Makes the input tensors for a row set.
-    RowInputs make_inputs(const RowSet &rows) const;
+    RowInputs make_inputs(const RowSet &rows, const CausalMask *causal = nullptr) const;
 
     // h [n_embd, n] -> a [n_embd, n]
     ggml_tensor *attention_norm(int il, ggml_tensor *h) const;

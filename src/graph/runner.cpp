@@ -24,6 +24,20 @@ void set_input(ggml_tensor *tensor, const void *data, size_t bytes) {
     ggml_backend_tensor_set(tensor, data, 0, bytes);
 }
 
+void write_input(ggml_tensor *tensor, const std::function<void(uint16_t *)> &write) {
+    if (tensor == nullptr || tensor->buffer == nullptr) {
+        return;
+    }
+    CHECK(tensor->type == GGML_TYPE_F16);
+    if (ggml_backend_buffer_is_host(tensor->buffer)) {
+        write(static_cast<uint16_t *>(tensor->data));
+        return;
+    }
+    std::vector<uint16_t> values(static_cast<size_t>(ggml_nelements(tensor)));
+    write(values.data());
+    ggml_backend_tensor_set(tensor, values.data(), 0, ggml_nbytes(tensor));
+}
+
 Runner::Runner(const Model &model, const KvCache &cache, const Backends &backends)
     : model_(model), cache_(cache), backends_(backends) {}
 

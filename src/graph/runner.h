@@ -44,4 +44,8 @@ class Runner {
 // Copies host data to an input tensor; does nothing when the graph does not use that tensor.
 void set_input(ggml_tensor *tensor, const void *data, size_t bytes);
 
+// The same for large F16 tensors: `write` gets their memory if the host can write there, else
+// memory that is copied afterwards. It must write all of it.
+void write_input(ggml_tensor *tensor, const std::function<void(uint16_t *)> &write);
+
 }  // namespace orthorank

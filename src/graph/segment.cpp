@@ -13,7 +13,7 @@ class SegmentBuilder {
     SegmentBuilder(const Model &model, const KvCache &cache, const SegmentState &state,
                    SegmentGraph &graph)
         : model_(model), state_(state), graph_(graph), shape_(graph.shape),
-          ctx_(graph.ctx.get()), block_(ctx_, graph.gf, model, cache) {}
+          ctx_(graph.ctx.get()), block_(ctx_, graph.gf, model.hparams(), *shape_.weights, &cache) {}
 
     void build() {
         ggml_tensor *h = first_hidden();
@@ -61,7 +61,7 @@ class SegmentBuilder {
     ggml_tensor *first_hidden() {
         if (shape_.from_tokens) {
             graph_.tokens = input(GGML_TYPE_I32, shape_.rows.n_rows);
-            return ggml_get_rows(ctx_, model_.weights().token_embd, graph_.tokens);
+            return ggml_get_rows(ctx_, shape_.weights->token_embd, graph_.tokens);
         }
         ggml_tensor *hidden = state_.hidden;
         if (shape_.body_layer >= 0 && shape_.body.n_rows > 0) {
@@ -110,7 +110,7 @@ class SegmentBuilder {
     }
 
     void make_row_inputs() {
-        graph_.rows = block_.make_inputs(shape_.rows);
+        graph_.rows = block_.make_inputs(shape_.rows, state_.causal);
         graph_.cells = input(GGML_TYPE_I64, shape_.rows.n_rows);
     }
 
@@ -264,6 +264,9 @@ class SegmentBuilder {
     bool is_gathered_ = false;  // h holds the output rows only
 };
 
+constexpr size_t k_max_score_nodes = 16;   // of one piece
+constexpr size_t k_max_update_nodes = 16;  // of one correction
+
 }  // namespace
 
 SegmentGraph build_segment(const Model &model, const KvCache &cache, const SegmentState &state,
@@ -272,8 +275,11 @@ SegmentGraph build_segment(const Model &model, const KvCache &cache, const Segme
     graph.shape = shape;
     const size_t n_pieces =
         std::max({shape.rows.pieces.size(), shape.body.pieces.size(), shape.outputs.pieces.size()});
-    const size_t n_nodes = max_nodes(static_cast<int>(shape.dense_layers.size()) + 2, n_pieces) +
-                           16 * shape.updates.size();
+    // Decode of several sequences attends in one operation; its pieces are for the scores alone.
+    const size_t n_nodes = max_nodes(static_cast<int>(shape.dense_layers.size()) + 2,
+                                     shape.rows.is_batched ? 1 : n_pieces) +
+                           k_max_score_nodes * shape.scores.size() +
+                           k_max_update_nodes * shape.updates.size();
     const size_t bytes =
         ggml_tensor_overhead() * 2 * n_nodes + ggml_graph_overhead_custom(n_nodes, false);
     graph.ctx.reset(ggml_init({bytes, nullptr, true}));

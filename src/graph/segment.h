@@ -32,6 +32,7 @@ struct UpdateShape {
 };
 
 struct SegmentShape {
+    const Weights *weights = nullptr;  // the model's for this phase
     // The graph's rows, n of them, stand at hidden rows first_row .. first_row + n - 1.
     int first_row = 0;
     RowSet rows;
@@ -57,6 +58,7 @@ struct SegmentShape {
 // What lives between graphs, owned by the engine.
 struct SegmentState {
     ggml_tensor *hidden = nullptr;  // F32 [n_embd, capacity]
+    const CausalMask *causal = nullptr;
     ggml_tensor *sinks = nullptr;   // F32 [n_embd, n_layers * n_slots], row slot * n_layers + il
 };
 

@@ -131,6 +131,16 @@ FloatReader::FloatReader(const std::string &path, Kind kind)
 
 FloatReader::~FloatReader() = default;
 
+const std::string &FloatReader::path() const { return file_->path(); }
+
+int64_t FloatReader::integer(const std::string &key, int64_t low, int64_t high) const {
+    return file_->integer(key, low, high);
+}
+
+std::string FloatReader::text(const std::string &key) const {
+    return file_->find_text(key).value_or("");
+}
+
 std::vector<float> FloatReader::read(const std::string &name,
                                      const std::vector<int64_t> &ne) const {
     std::vector<float> values =

@@ -49,7 +49,10 @@ class FloatReader {
     FloatReader(const FloatReader &) = delete;
     FloatReader &operator=(const FloatReader &) = delete;
 
-    const GgufFile &file() const { return *file_; }
+    const std::string &path() const;
+    // A key's integer in [low, high], which must be there; its text, or an empty one.
+    int64_t integer(const std::string &key, int64_t low, int64_t high) const;
+    std::string text(const std::string &key) const;
     // The tensor's values. Arrays have no shape: their length is compared with the product of ne.
     std::vector<float> read(const std::string &name, const std::vector<int64_t> &ne) const;
 

@@ -3,6 +3,7 @@
 #include <ggml.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 
 #include "base/error.h"
@@ -21,7 +22,10 @@ struct Model::Impl {
     Hparams hparams;
     std::vector<ggml_backend_dev_t> devices;
     std::unique_ptr<WeightStore> store;
-    Weights weights;  // pointers into the store
+    // Pointers into the store; by phase, the second only when the types differ.
+    std::array<Weights, 2> weights;
+    std::array<WeightCopy, 2> copies;
+    WeightTypes types;
     std::unique_ptr<Vocab> vocab;
     std::string file_type;
     std::vector<TensorTypeCount> tensor_types;
@@ -70,6 +74,21 @@ int64_t count_params(const std::vector<WeightRequest> &requests) {
     return n;
 }
 
+WeightCopy copy_of(const std::string &type, const std::vector<WeightRequest> &requests,
+                   const WeightStore &store) {
+    WeightCopy copy;
+    copy.type = type;
+    ConversionError error;
+    for (const WeightRequest &request : requests) {
+        if (request.is_convertible) {
+            copy.bytes += static_cast<int64_t>(ggml_nbytes(*request.slot));
+            error.add(store.error_of(*request.slot));
+        }
+    }
+    copy.nmse = error.nmse();
+    return copy;
+}
+
 void share_rope_freqs(Weights &weights) {
     for (LayerWeights &layer : weights.layers) {
         layer.rope_freqs = weights.layers.front().rope_freqs;
@@ -88,13 +107,28 @@ std::unique_ptr<Model> Model::load(const std::string &path, const ModelOptions &
     m.devices = choose_devices(options.device);
     const GgufFile file(path);
     m.hparams = read_hparams(file);
-    const std::vector<WeightRequest> requests = list_weights(file, m.hparams, m.weights);
+    m.types = options.weights;
+    CHECK(!m.types.is_auto());
+    std::vector<WeightRequest> requests = list_weights(file, m.hparams, m.weights[0]);
+    hold_as(requests, m.types.prefill);
+    std::vector<WeightRequest> all = requests;
+    std::vector<WeightRequest> decode_requests;
+    if (m.types.decode != m.types.prefill) {
+        decode_requests = list_weights(file, m.hparams, m.weights[1]);
+        hold_as(decode_requests, m.types.decode);
+        all.insert(all.end(), decode_requests.begin(), decode_requests.end());
+    }
     m.vocab = Vocab::load(path);
     CHECK(m.vocab->n_tokens() == m.hparams.n_vocab);
     m.store = std::make_unique<WeightStore>(
         path, Placement{m.devices, options.use_mmap, options.repack, m.hparams.n_expert_used},
-        requests);
-    share_rope_freqs(m.weights);
+        all);
+    m.copies[0] = copy_of(m.types.prefill, requests, *m.store);
+    m.copies[1] = decode_requests.empty() ? m.copies[0]
+                                          : copy_of(m.types.decode, decode_requests, *m.store);
+    for (Weights &weights : m.weights) {
+        share_rope_freqs(weights);
+    }
     m.tensor_types = count_types(file);
     m.file_type = file_type_of(file, m.tensor_types);
     m.n_params = count_params(requests);
@@ -110,8 +144,22 @@ const Hparams &Model::hparams() const {
     return impl_->hparams;
 }
 
-const Weights &Model::weights() const {
-    return impl_->weights;
+const Weights &Model::weights(Phase phase) const {
+    const bool has_two = impl_->types.prefill != impl_->types.decode;
+    return impl_->weights[has_two && phase == Phase::decode ? 1 : 0];
+}
+
+const WeightCopy &Model::weight_copy(Phase phase) const {
+    return impl_->copies[phase == Phase::prefill ? 0 : 1];
+}
+
+WeightTypes Model::weight_types() const {
+    return impl_->types;
+}
+
+std::string Model::type_in_use() const {
+    return impl_->types == WeightTypes{} ? impl_->file_type
+                                         : impl_->file_type + " as " + impl_->types.text();
 }
 
 const Vocab &Model::vocab() const {

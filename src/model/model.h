@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "model/hparams.h"
+#include "model/weight_types.h"
 #include "model/weights.h"
 
 typedef struct ggml_backend_device *ggml_backend_dev_t;
@@ -24,6 +25,15 @@ struct ModelOptions {
     std::string device;
     bool use_mmap = true;  // false: read the weights into memory
     bool repack = true;    // false: never convert weights to the device's own layouts (repacked)
+    // What the matrices are held in; no "auto" any more. Other weights stay as they are.
+    WeightTypes weights;
+};
+
+// The matrices that one phase multiplies with.
+struct WeightCopy {
+    std::string type;   // as in WeightTypes
+    int64_t bytes = 0;
+    double nmse = 0;    // of what was converted, against the file's values
 };
 
 // What `info` prints of one tensor type or buffer.
@@ -35,7 +45,8 @@ struct TensorTypeCount {
 
 class Model {
  public:
-    // Throws Error{file}, Error{format} or Error{device}.
+    // Throws Error{file}, Error{format}, Error{device}, or Error{usage} when a type of weights does
+    // not fit the model.
     static std::unique_ptr<Model> load(const std::string &path, const ModelOptions &options = {});
     ~Model();
     Model(const Model &) = delete;
@@ -43,10 +54,16 @@ class Model {
 
     const std::string &path() const;
     const Hparams &hparams() const;
-    const Weights &weights() const;
+    // Both phases have the same weights unless ModelOptions asks for two types.
+    const Weights &weights(Phase phase = Phase::prefill) const;
+    const WeightCopy &weight_copy(Phase phase) const;
+    WeightTypes weight_types() const;
     const Vocab &vocab() const;
     // The device that computes, then further ones in order of preference; the last is a CPU.
     const std::vector<ggml_backend_dev_t> &devices() const;
+    // The file's type, and after "as" what its matrices are held in where that differs: "Q4_1",
+    // "Q4_1 as bf16". What results depend on.
+    std::string type_in_use() const;
     // The file's general.file_type as ggml names it, such as "Q4_1", or the most common type.
     const std::string &file_type() const;
     const std::vector<TensorTypeCount> &tensor_types() const;

@@ -19,7 +19,7 @@ int64_t sum_of(std::initializer_list<const ggml_tensor *> tensors) {
 }  // namespace
 
 LayerWeightBytes layer_weight_bytes(const Model &model, int il) {
-    const LayerWeights &layer = model.weights().layers[static_cast<size_t>(il)];
+    const LayerWeights &layer = model.weights(Phase::decode).layers[static_cast<size_t>(il)];
     const Hparams &hparams = model.hparams();
     LayerWeightBytes bytes;
     bytes.kv = sum_of({layer.attn_k, layer.attn_v, layer.attn_k_bias, layer.attn_v_bias});
@@ -34,7 +34,8 @@ LayerWeightBytes layer_weight_bytes(const Model &model, int il) {
 }
 
 int64_t head_weight_bytes(const Model &model) {
-    return sum_of({model.weights().output, model.weights().output_norm});
+    const Weights &weights = model.weights(Phase::decode);
+    return sum_of({weights.output, weights.output_norm});
 }
 
 }  // namespace orthorank

@@ -62,7 +62,13 @@ class Lister {
                  use == WeightUse::vector ? "f32, f16 or bf16"
                                           : "f32, f16, bf16 or a quantised type for weights");
         }
-        requests_.push_back({&slot, info, use, /*is_norm=*/false, /*is_tied=*/false});
+        WeightRequest request;
+        request.slot = &slot;
+        request.info = info;
+        request.use = use;
+        request.type = use == WeightUse::vector ? GGML_TYPE_F32 : info->type;
+        request.is_convertible = use == WeightUse::matrix || use == WeightUse::experts;
+        requests_.push_back(request);
         return true;
     }
 
@@ -87,6 +93,7 @@ class Lister {
             WeightRequest tied = requests_.front();
             tied.slot = &weights_.output;
             tied.use = WeightUse::matrix;
+            tied.is_convertible = true;
             tied.is_tied = true;
             requests_.push_back(tied);
         }
@@ -152,6 +159,8 @@ class Lister {
             add(slot, blk + name, {n_in, n_out, n, 1}, WeightUse::experts);
         };
         matrix(w.ffn_gate_inp, blk + "ffn_gate_inp", n_embd, n);
+        // The router is small, and its errors change experts.
+        requests_.back().is_convertible = false;
         experts(w.ffn_gate_exps, "ffn_gate_exps.weight", n_embd, n_ff);
         experts(w.ffn_up_exps, "ffn_up_exps.weight", n_embd, n_ff);
         experts(w.ffn_down_exps, "ffn_down_exps.weight", n_ff, n_embd);
@@ -196,6 +205,26 @@ class Lister {
 std::vector<WeightRequest> list_weights(const GgufFile &file, const Hparams &hparams,
                                         Weights &weights) {
     return Lister(file, hparams, weights).list();
+}
+
+void hold_as(std::vector<WeightRequest> &requests, const std::string &type) {
+    if (type == k_file_weights) {
+        return;
+    }
+    const int to = ggml_type_of(type);
+    const int64_t n_block = ggml_blck_size(static_cast<ggml_type>(to));
+    for (WeightRequest &request : requests) {
+        if (!request.is_convertible) {
+            continue;
+        }
+        if (request.info->ne[0] % n_block != 0) {
+            fail(ErrorKind::usage,
+                 "weights cannot be held as {}: it needs rows divisible by {}, tensor {} has rows "
+                 "of {}",
+                 type, n_block, request.info->name, request.info->ne[0]);
+        }
+        request.type = to;
+    }
 }
 
 }  // namespace orthorank

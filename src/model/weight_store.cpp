@@ -4,6 +4,8 @@
 #include <ggml.h>
 
 #include <cstring>
+#include <map>
+#include <tuple>
 
 #include "base/error.h"
 #include "model/ggml_log.h"
@@ -16,7 +18,7 @@ namespace {
 constexpr int64_t k_alignment = 32;
 
 bool is_converted(const WeightRequest &request) {
-    return request.use == WeightUse::vector && request.info->type != GGML_TYPE_F32;
+    return request.type != request.info->type;
 }
 
 }  // namespace
@@ -49,6 +51,11 @@ std::vector<float> read_as_f32(const FileBytes &file, const TensorInfo &info) {
 }
 
 WeightStore::~WeightStore() = default;
+
+ConversionError WeightStore::error_of(const ggml_tensor *tensor) const {
+    const auto found = errors_.find(tensor);
+    return found == errors_.end() ? ConversionError{} : found->second;
+}
 
 WeightStore::WeightStore(const std::string &path, Placement placement,
                          const std::vector<WeightRequest> &requests)
@@ -94,29 +101,24 @@ bool WeightStore::can_stay_mapped(const WeightRequest &request,
            request.info->offset % k_alignment == 0;
 }
 
-// Chooses a buffer type for each weight and makes its tensor there, without memory yet.
+// Chooses a buffer type for each weight and makes its tensor there, without memory yet. Requests
+// for the same data in the same place (a tied head, what two copies share) get one tensor.
 void WeightStore::place(const std::vector<WeightRequest> &requests) {
-    ggml_backend_buffer_type_t embedding_type = nullptr;
-    ggml_tensor *embedding = nullptr;
+    std::map<std::tuple<const TensorInfo *, int, ggml_backend_buffer_type_t>, ggml_tensor *> placed;
     for (const WeightRequest &request : requests) {
-        const TensorInfo &info = *request.info;
+        TensorInfo info = *request.info;
+        info.type = request.type;
         ggml_backend_buffer_type_t type = choose_buffer_type(
             placement_.devices, info, request.use, placement_.repack, placement_.n_expert_used);
-        if (request.is_tied && type == embedding_type) {
-            *request.slot = embedding;
-            continue;
+        ggml_tensor *&tensor = placed[{request.info, request.type, type}];
+        if (tensor == nullptr) {
+            Group &group = group_for(type, can_stay_mapped(request, type), requests.size());
+            tensor = ggml_new_tensor(group.ctx.get(), static_cast<ggml_type>(request.type), 4,
+                                     info.ne.data());
+            ggml_set_name(tensor, request.is_tied ? "output.weight" : info.name.c_str());
+            group.items.push_back({tensor, &request});
         }
-        Group &group = group_for(type, can_stay_mapped(request, type), requests.size());
-        const ggml_type element =
-            request.use == WeightUse::vector ? GGML_TYPE_F32 : static_cast<ggml_type>(info.type);
-        ggml_tensor *tensor = ggml_new_tensor(group.ctx.get(), element, 4, info.ne.data());
-        ggml_set_name(tensor, request.is_tied ? "output.weight" : info.name.c_str());
-        group.items.push_back({tensor, &request});
         *request.slot = tensor;
-        if (request.use == WeightUse::rows) {
-            embedding_type = type;
-            embedding = tensor;
-        }
     }
 }
 
@@ -154,12 +156,14 @@ void WeightStore::upload_group(Group &group) {
     for (const Group::Item &item : group.items) {
         const TensorInfo &info = *item.request->info;
         if (is_converted(*item.request)) {
-            const std::vector<float> values = read_as_f32(*file_, info);
-            ggml_backend_tensor_set(item.tensor, values.data(), 0, ggml_nbytes(item.tensor));
-            continue;
+            const std::vector<std::byte> values =
+                convert_weight(*file_, info, item.request->type, errors_[item.tensor]);
+            ggml_backend_tensor_set(item.tensor, values.data(), 0, values.size());
+        } else {
+            const std::span<const std::byte> bytes =
+                file_->bytes(info.offset, info.n_bytes, scratch);
+            ggml_backend_tensor_set(item.tensor, bytes.data(), 0, bytes.size());
         }
-        const std::span<const std::byte> bytes = file_->bytes(info.offset, info.n_bytes, scratch);
-        ggml_backend_tensor_set(item.tensor, bytes.data(), 0, bytes.size());
         if (!item.request->is_tied && item.request->use != WeightUse::rows) {
             file_->drop(info.offset, info.n_bytes);
         }

@@ -7,10 +7,12 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "model/file_bytes.h"
+#include "model/weight_conversion.h"
 #include "model/weight_list.h"
 
 namespace orthorank {
@@ -35,6 +37,8 @@ class WeightStore {
     const FileBytes &file() const { return *file_; }
     // Bytes of weights by buffer type name, mapped ones included.
     const std::vector<std::pair<std::string, int64_t>> &buffer_bytes() const { return n_bytes_; }
+    // Of a tensor in another type than the file's; zeros for others.
+    ConversionError error_of(const ggml_tensor *tensor) const;
 
  private:
     struct Group;  // the tensors of one buffer type, or those that stay in the mapped file
@@ -50,9 +54,10 @@ class WeightStore {
     std::unique_ptr<FileBytes> file_;
     std::vector<std::unique_ptr<Group>> groups_;
     std::vector<std::pair<std::string, int64_t>> n_bytes_;
+    std::unordered_map<const ggml_tensor *, ConversionError> errors_;
 };
 
-// One weight as F32 values, read from the file: for fingerprints and for conversion.
+// One weight as F32 values, read from the file.
 std::vector<float> read_as_f32(const FileBytes &file, const TensorInfo &info);
 
 }  // namespace orthorank

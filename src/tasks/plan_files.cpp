@@ -9,7 +9,6 @@
 
 #include "base/error.h"
 #include "model/float_tensors.h"
-#include "model/gguf_file.h"
 #include "select/plan_text.h"
 
 namespace orthorank {
@@ -84,14 +83,13 @@ class GgufNumbers : public PlanNumbers {
  public:
     GgufNumbers(const std::string &path, FloatReader::Kind kind, const Plan &plan)
         : reader_(path, kind) {
-        const GgufFile &file = reader_.file();
-        const int64_t version = file.integer(k_version_key, 1, INT32_MAX);
+        const int64_t version = reader_.integer(k_version_key, 1, INT32_MAX);
         if (version != k_version) {
             fail(ErrorKind::format, "{}: {} is {}, this program reads {}", path, k_version_key,
                  version, k_version);
         }
-        n_embd_ = file.integer(k_width_key, 1, k_max_width);
-        const std::string fingerprint = file.find_text(k_fingerprint_key).value_or("");
+        n_embd_ = reader_.integer(k_width_key, 1, k_max_width);
+        const std::string fingerprint = reader_.text(k_fingerprint_key);
         if (!fingerprint.empty() && !plan.fingerprint.empty() && fingerprint != plan.fingerprint) {
             fail(ErrorKind::format,
                  "{}: its numbers are for the model with fingerprint {}, the plan {} is for {}",
@@ -103,7 +101,7 @@ class GgufNumbers : public PlanNumbers {
         if (rank > n_embd_) {
             fail(ErrorKind::format,
                  "{}: layer {} has a correction of rank {}, more than its width of {}",
-                 reader_.file().path(), il, rank, n_embd_);
+                 reader_.path(), il, rank, n_embd_);
         }
         Correction correction;
         correction.n_embd = static_cast<int>(n_embd_);

@@ -91,6 +91,46 @@ TEST_F(Commands, MissingFilesAndDevices) {
     EXPECT_THAT(broken.err, HasSubstr("broken.gguf"));
 }
 
+TEST_F(Commands, WeightsInOtherTypes) {
+    expect_failure(2, "unknown weight type 'q3' (known: auto, file, f32, f16, bf16, q8_0",
+                   {"info", "--weights", "q3"});
+    expect_failure(2, "prefill=TYPE,decode=TYPE", {"info", "--weights", "both=f16"});
+    expect_failure(2, "rows divisible by 256", {"info", "--weights", "q4_k"});
+    const json as_file = run_json({"info"})["model"]["weights"];
+    EXPECT_EQ(as_file["prefill"]["type"], "file");
+    EXPECT_EQ(as_file["prefill"]["nmse"], 0.0);
+    const json two =
+        run_json({"info", "--weights", "prefill=bf16,decode=q8_0"})["model"]["weights"];
+    EXPECT_EQ(two["prefill"]["type"], "bf16");
+    EXPECT_EQ(two["decode"]["type"], "q8_0");
+    EXPECT_EQ(two["prefill"]["bytes"].get<double>() * 2, as_file["prefill"]["bytes"]);
+    EXPECT_THAT(run({"info", "--weights", "prefill=bf16"}).out, HasSubstr("prefill bf16 ("));
+
+    const auto perplexity = [&](const std::string &weights) {
+        return run_json({"perplexity", "-f", text(), "--ctx", "24", "--weights", weights});
+    };
+    const double expected = perplexity("file")["results"][0]["ppl"];
+    for (const std::string type : {"f32", "bf16", "q8_0"}) {
+        const json found = perplexity(type);
+        EXPECT_EQ(found["model"]["weights"]["prefill"]["type"], type);
+        EXPECT_NEAR(found["results"][0]["ppl"], expected, type == "f32" ? 0 : 0.02 * expected);
+    }
+}
+
+TEST_F(Commands, WeightsChosenByTiming) {
+    const ProgramInput input{"", {"XDG_CACHE_HOME=" + dir_.file("cache")}, ""};
+    const ProgramResult first = run({"info", "--weights", "auto"}, input);
+    EXPECT_EQ(first.exit_code, 0) << first.err;
+    EXPECT_THAT(first.err, AllOf(StartsWith("weights: a layer, 512 rows + one row: file "),
+                                 HasSubstr("q4_0"), HasSubstr("not taken: NMSE")));
+    const ProgramResult second = run({"info", "--weights", "auto"}, input);
+    EXPECT_THAT(second.err, HasSubstr("(timed before)"));
+    EXPECT_EQ(second.out, first.out);
+    write_bytes(dir_.file("cache/orthorank/weights.json"), "{");
+    EXPECT_THAT(run({"info", "--weights", "auto"}, input).err,
+                AllOf(StartsWith("note: "), HasSubstr("ignored and written anew")));
+}
+
 TEST_F(Commands, ModelFromTheEnvironment) {
     const ProgramResult result =
         run_program(ORTHORANK_PROGRAM, {"info"},

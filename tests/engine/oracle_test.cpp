@@ -3,12 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "engine/engine.h"
 #include "support/compare.h"
 #include "support/engine_runs.h"
 #include "support/libllama_oracle.h"
 #include "support/paths.h"
+#include "support/program.h"
 
 namespace orthorank::test {
 namespace {
@@ -99,6 +101,37 @@ TEST_P(TinyOracleTest, QuantisedTooWithRowsOf256) {
 
 INSTANTIATE_TEST_SUITE_P(All, TinyOracleTest, testing::ValuesIn(tiny_models()),
                          [](const auto &test) { return test.param.name; });
+
+// tools/synthetic_gguf writes files that both load, in types of every block size.
+TEST(SyntheticOracleTest, DenseLogitsAreLibllamas) {
+    const TempDir dir;
+    const std::string path = dir.file("synthetic.gguf");
+    for (const std::string type : {"q4_k", "q4_0", "bf16"}) {
+        SCOPED_TRACE(type);
+        const ProgramResult made =
+            run_program(ORTHORANK_SYNTHETIC_GGUF,
+                        {path, "--shape", "256,2,4,2,512,320", "--type", type, "--ctx", "1024"});
+        ASSERT_EQ(made.exit_code, 0) << made.err;
+        expect_libllama(path, {KvType::f16, 120, k_nmse_quantised});
+    }
+}
+
+TEST(SyntheticOracleTest, WhatDoesNotFitIsOneLine) {
+    const TempDir dir;
+    const std::vector<std::vector<std::string>> cases = {
+        {"--shape", "64,2,4,2,128"},   {"--shape", "66,2,4,2,128,300"}, {"--shape", "64,2,4,2,0,300"},
+        {"--shape", "64,2,4,2,128,9"}, {"--shape", "64,2,4,3,128,300"}, {"--type", "q9"},
+        {"--type", "file"},            {"--ctx", "x"},                  {"--what", "1"}};
+    for (std::vector<std::string> arguments : cases) {
+        SCOPED_TRACE(testing::PrintToString(arguments));
+        arguments.insert(arguments.begin(), dir.file("out.gguf"));
+        const ProgramResult result = run_program(ORTHORANK_SYNTHETIC_GGUF, arguments);
+        EXPECT_EQ(result.exit_code, 1);
+        EXPECT_TRUE(result.err.starts_with("synthetic_gguf: ")) << result.err;
+        EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+    }
+    EXPECT_TRUE(std::filesystem::is_empty(dir.path()));
+}
 
 // Rope scaling of every kind.
 TEST(RopeOracleTest, ScalingIsLibllamas) {

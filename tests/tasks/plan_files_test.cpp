@@ -42,6 +42,13 @@ Plan plan_with_numbers(const std::string &fingerprint = "0123456789abcdef") {
     return plan;
 }
 
+// Without layer 1.
+Plan removing_plan(int n_layers, int rank) {
+    Plan plan = dense_plan(n_layers);
+    plan.layers[1].action = Action::skip;
+    return completed(plan, k_width, rank);
+}
+
 class PlanFilesTest : public testing::Test {
  protected:
     std::string path(const std::string &name) const { return dir_.file(name); }
@@ -83,9 +90,10 @@ TEST_F(PlanFilesTest, WhatIsWrittenIsRead) {
 }
 
 TEST_F(PlanFilesTest, F16RoundsTheMatricesOnly) {
-    Plan plan = completed(skip_plan(2, {1}), k_width, 3);
+    Plan plan = removing_plan(2, 3);
     write_plan_files(plan, path("p.json"));
-    const Correction &stored = *read_plan_files(path("p.json")).layers[1].correction;
+    const Plan again = read_plan_files(path("p.json"));
+    const Correction &stored = *again.layers[1].correction;
     const Correction &original = *plan.layers[1].correction;
     EXPECT_EQ(stored.bias, original.bias);
     EXPECT_NE(stored.up, original.up);
@@ -138,7 +146,7 @@ TEST_F(PlanFilesTest, IdentityTellsNumbersApart) {
 }
 
 TEST_F(PlanFilesTest, BadSideFiles) {
-    const Plan plan = completed(skip_plan(3, {1}), k_width, 4);
+    const Plan plan = removing_plan(3, 4);
     write_plan_files(plan, path("p.json"));
     const Correction &c = *plan.layers[1].correction;
     const FloatTensor down{"blk.1.correction_down.weight", {k_width, 4}, c.down};
@@ -176,9 +184,9 @@ TEST_F(PlanFilesTest, BadSideFiles) {
 
 TEST_F(PlanFilesTest, FingerprintsMustAgreeWhereBothAreKnown) {
     write_plan_files(plan_with_numbers("aaaa"), path("p.json"));
-    edit("\"fingerprint\": \"aaaa\"", "\"fingerprint\": \"bbbb\"");
+    edit("\"fingerprint\":\"aaaa\"", "\"fingerprint\":\"bbbb\"");
     expect_refused("its numbers are for the model with fingerprint \"aaaa\", the plan");
-    edit(", \"fingerprint\": \"bbbb\"", "");
+    edit(",\"fingerprint\":\"bbbb\"", "");
     EXPECT_EQ(read_plan_files(path("p.json")).layers, plan_with_numbers().layers);
 }
 

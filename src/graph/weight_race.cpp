@@ -1,0 +1,130 @@
+#include "graph/weight_race.h"
+
+#include <ggml.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "base/error.h"
+#include "base/stopwatch.h"
+#include "base/threads.h"
+#include "graph/backends.h"
+#include "model/layer_sample.h"
+
+namespace orthorank {
+
+namespace {
+
+constexpr int k_n_rounds = 4;  // the first warms up
+constexpr int k_prefill_rows = 512;
+constexpr size_t k_flush_bytes = 128u << 20;
+
+// The block's matrices times n rows each.
+class Product {
+ public:
+    Product(const Backends &backends, const std::vector<ggml_tensor *> &matrices, int n_rows) {
+        const size_t n = matrices.size();
+        const size_t n_nodes = 4 * n + 16;
+        ctx_.reset(ggml_init(
+            {ggml_tensor_overhead() * n_nodes + ggml_graph_overhead_custom(n_nodes, false), nullptr,
+             true}));
+        graph_ = ggml_new_graph_custom(ctx_.get(), n_nodes, false);
+        std::vector<ggml_tensor *> inputs;
+        for (ggml_tensor *matrix : matrices) {
+            inputs.push_back(ggml_new_tensor_2d(ctx_.get(), GGML_TYPE_F32, matrix->ne[0], n_rows));
+            ggml_set_input(inputs.back());
+            ggml_build_forward_expand(graph_, ggml_mul_mat(ctx_.get(), matrix, inputs.back()));
+        }
+        scheduler_ = backends.make_scheduler(n_nodes);
+        if (!ggml_backend_sched_alloc_graph(scheduler_.get(), graph_)) {
+            fail(ErrorKind::limit, "no memory to time the weights' types");
+        }
+        for (ggml_tensor *input : inputs) {
+            const std::vector<float> ones(static_cast<size_t>(ggml_nelements(input)), 1.0f);
+            ggml_backend_tensor_set(input, ones.data(), 0, ggml_nbytes(input));
+        }
+    }
+
+    double time_ms() {
+        const Stopwatch stopwatch;
+        if (ggml_backend_sched_graph_compute(scheduler_.get(), graph_) != GGML_STATUS_SUCCESS) {
+            fail(ErrorKind::device, "the device failed to compute a graph");
+        }
+        return stopwatch.elapsed_ms();
+    }
+
+ private:
+    ggml_context_ptr ctx_;
+    ggml_cgraph *graph_ = nullptr;
+    ggml_backend_sched_ptr scheduler_;
+};
+
+struct Candidate {
+    WeightTiming timing;
+    LayerSample::Matrices matrices;
+    std::unique_ptr<Product> prefill;
+    std::unique_ptr<Product> decode;
+};
+
+std::vector<Candidate> candidates_of(const LayerSample &sample, const Backends &backends) {
+    std::vector<Candidate> candidates;
+    for (const char *type : {"file", "bf16", "f16", "q8_0", "q4_0", "q4_k"}) {
+        if (type != k_file_weights && (!sample.can_hold(type) || sample.is_held_as(type))) {
+            continue;
+        }
+        Candidate candidate;
+        candidate.matrices = sample.load(type);
+        candidate.timing.type = type;
+        candidate.timing.nmse = candidate.matrices.nmse;
+        candidate.timing.bytes = candidate.matrices.model_bytes;
+        candidate.timing.prefill_ms = std::numeric_limits<double>::infinity();
+        candidate.timing.decode_ms = std::numeric_limits<double>::infinity();
+        const std::vector<ggml_tensor *> &tensors = candidate.matrices.tensors;
+        candidate.prefill = std::make_unique<Product>(backends, tensors, k_prefill_rows);
+        candidate.decode = std::make_unique<Product>(backends, tensors, 1);
+        candidates.push_back(std::move(candidate));
+    }
+    return candidates;
+}
+
+}  // namespace
+
+std::vector<WeightTiming> race_weights(const std::string &gguf_path, const std::string &device,
+                                       int n_threads) {
+    const LayerSample sample(gguf_path, device);
+    const Backends backends(sample.devices(), n_threads);
+    std::vector<Candidate> candidates = candidates_of(sample, backends);
+    // Decoding reads every weight from memory: writing this much drives them out of the caches.
+    const ggml_backend_buffer_ptr flush(
+        ggml_backend_buft_alloc_buffer(backends.buffer_type(), k_flush_bytes));
+    for (int round = 0; round < k_n_rounds; ++round) {
+        for (Candidate &candidate : candidates) {
+            WeightTiming &timing = candidate.timing;
+            const double prefill_ms = candidate.prefill->time_ms();
+            if (flush) {
+                ggml_backend_buffer_clear(flush.get(), static_cast<uint8_t>(round));
+            }
+            const double decode_ms = candidate.decode->time_ms();
+            if (round > 0) {
+                timing.prefill_ms = std::min(timing.prefill_ms, prefill_ms);
+                timing.decode_ms = std::min(timing.decode_ms, decode_ms);
+            }
+        }
+    }
+    std::vector<WeightTiming> timings;
+    for (const Candidate &candidate : candidates) {
+        timings.push_back(candidate.timing);
+    }
+    return timings;
+}
+
+RaceKey race_key(const std::string &gguf_path, const std::string &device, int n_threads) {
+    const LayerSample sample(gguf_path, device);
+    ggml_backend_dev_t first = sample.devices().front();
+    return {ggml_backend_dev_name(first),
+            fmt::format("{}, {} threads, ggml {}: {}", ggml_backend_dev_description(first),
+                        n_threads > 0 ? n_threads : default_n_threads(), ggml_version(),
+                        sample.description())};
+}
+
+}  // namespace orthorank

@@ -1,0 +1,33 @@
+// Times matrix multiplications with one block's weights in different types: which type does this
+// device multiply fastest? Each candidate takes its turn in every round, the fastest round counts.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace orthorank {
+
+struct WeightTiming {
+    std::string type;       // "file" or a type of weight_types.h
+    double prefill_ms = 0;  // one block's matrices times 512 rows
+    double decode_ms = 0;   // times one row, the weights not in a processor's cache
+    double nmse = 0;        // of the block's converted weights against the file's
+    int64_t bytes = 0;      // of all the model's matrices in this type
+
+    bool operator==(const WeightTiming &) const = default;
+};
+
+// "file", then those of bf16, f16, q8_0, q4_0 and q4_k whose blocks divide the model's rows and
+// which are not the file's own. Experts are not timed. Throws as Model::load does, Error{device}.
+std::vector<WeightTiming> race_weights(const std::string &gguf_path, const std::string &device,
+                                       int n_threads);
+
+// What race_weights would time, where: its answers hold as long as the description is the same.
+struct RaceKey {
+    std::string device;       // its name
+    std::string description;  // device, threads, ggml's version, types and shapes
+};
+RaceKey race_key(const std::string &gguf_path, const std::string &device, int n_threads);
+
+}  // namespace orthorank

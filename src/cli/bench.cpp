@@ -1,245 +1,157 @@
+#include "cli/bench.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <memory>
-#include <random>
 
 #include "base/error.h"
-#include "base/progress.h"
-#include "base/statistics.h"
+#include "base/text_file.h"
 #include "base/threads.h"
-#include "cli/shared_options.h"
-#include "model/vocab.h"
-#include "tasks/bench.h"
-#include "tasks/bounds.h"
-#include "tasks/windows.h"
+#include "model/backend_info.h"
 
 namespace orthorank {
 
 namespace {
 
-struct BenchArguments {
-    ModelArguments model;
-    std::vector<std::string> arms = {"libllama", "dense"};
-    std::vector<int> prefills;
-    std::vector<int> depths = {0};
-    std::vector<int> batches = {1};
-    int n_decode = 0;
-    int n_repetitions = 5;
-    int n_warmups = 1;
-    std::string file;
-    std::string field = "text";
-    bool random_tokens = false;
-    std::string json;
-};
+constexpr int k_max_tokens = 1 << 20;
 
-struct Arm {
-    std::string name;
-    Plan plan;
-    bool is_libllama = false;
-};
-
-std::vector<BenchShape> shapes_of(const BenchArguments &arguments) {
-    std::vector<BenchShape> shapes;
-    for (int n_sequences : arguments.batches) {
-        for (int n : arguments.prefills) {
-            shapes.push_back({Phase::prefill, n, 0, n_sequences});
-        }
-        for (int depth : arguments.depths) {
-            if (arguments.n_decode > 0) {
-                shapes.push_back({Phase::decode, arguments.n_decode, depth, n_sequences});
-            }
-        }
+void check_outputs(const BenchArguments &a) {
+    int n_stdout = 0;
+    for (const std::string *path : {&a.json, &a.markdown, &a.csv, &a.svg, &a.scale_svg}) {
+        check_json_path(*path);
+        n_stdout += *path == "-" ? 1 : 0;
     }
-    if (shapes.empty()) {
-        fail(ErrorKind::usage, "nothing to run: give --prefill N or --decode N");
+    if (n_stdout > 1) {
+        fail(ErrorKind::usage, "only one output can have standard output ('-')");
     }
-    return shapes;
+    if (!a.scale_svg.empty() && a.prefills.size() < 2) {
+        fail(ErrorKind::usage, "--svg-scale draws time against n: give --prefill several lengths");
+    }
 }
 
-// Tokens per sequence that the largest shape needs.
-int context_of(std::span<const BenchShape> shapes) {
-    int n_ctx = 0;
+bool prints_table(const BenchArguments &a) {
+    for (const std::string *path : {&a.json, &a.markdown, &a.csv, &a.svg, &a.scale_svg}) {
+        if (*path == "-") {
+            return false;
+        }
+    }
+    return true;
+}
+
+void write_text(const std::string &path, const std::string &text) {
+    if (path == "-") {
+        fmt::print("{}", text);
+    } else {
+        write_file_atomically(path, text);
+    }
+}
+
+std::string text_description(const BenchText &text, std::span<const BenchShape> shapes) {
+    std::string description = fmt::format("{}, {} tokens", text.source, text.tokens.size());
     for (const BenchShape &shape : shapes) {
-        n_ctx = std::max(n_ctx, shape.n_tokens + shape.depth);
-    }
-    return n_ctx;
-}
-
-std::vector<int32_t> tokens_of(const BenchArguments &arguments, const Model &model, int n) {
-    if (!arguments.random_tokens) {
-        if (arguments.file.empty()) {
-            fail(ErrorKind::usage,
-                 "selection depends on the text: give one with -f, or --random-tokens");
+        const auto n =
+            static_cast<size_t>(tokens_needed(shape)) * static_cast<size_t>(shape.n_sequences);
+        if (n > text.tokens.size()) {
+            return fmt::format("{}: too few for {}, whose sequences overlap", description,
+                               shape_text(shape));
         }
-        return model.vocab().tokenize(read_stream(arguments.file, arguments.field), true);
     }
-    std::mt19937_64 random(0);
-    std::uniform_int_distribution<int32_t> token(0, model.hparams().n_vocab - 1);
-    std::vector<int32_t> tokens(static_cast<size_t>(n));
-    std::generate(tokens.begin(), tokens.end(), [&] { return token(random); });
-    return tokens;
+    return description;
 }
 
-std::vector<Arm> arms_of(const BenchArguments &arguments, const Model &model) {
-    std::vector<Arm> arms;
-    for (const std::string &name : arguments.arms) {
-        Arm arm;
-        arm.name = name;
-        arm.is_libllama = name == "libllama";
-        arm.plan = dense_plan(model.hparams().n_layers);
-        if (name != "libllama" && name != "dense") {
-            arm.plan = read_plan_for(model, name);
-            arm.name = arm.plan.name;
+void write_results(const BenchArguments &arguments, const BenchReport &report,
+                   nlohmann::ordered_json json) {
+    json["text"] = report.text;
+    json["n_processes"] = report.n_processes;
+    json["results"] = nlohmann::ordered_json::array();
+    for (const BenchRow &row : report.rows) {
+        json["results"].push_back(bench_row_json(row, report));
+    }
+    if (prints_table(arguments)) {
+        fmt::print("{}", bench_table(report));
+    }
+    write_json(arguments.json, json);
+    const std::pair<const std::string *, std::string (*)(const BenchReport &)> outputs[] = {
+        {&arguments.markdown, bench_markdown},
+        {&arguments.csv, bench_csv},
+        {&arguments.svg, bench_bars_svg},
+        {&arguments.scale_svg, bench_scale_svg}};
+    for (const auto &[path, text_of] : outputs) {
+        if (!path->empty()) {
+            write_text(*path, text_of(report));
         }
-        arms.push_back(std::move(arm));
     }
-    return arms;
-}
-
-std::string shape_text(const BenchShape &shape) {
-    std::string text = shape.phase == Phase::prefill
-                           ? fmt::format("prefill {}", shape.n_tokens)
-                           : fmt::format("decode {} @ {}", shape.n_tokens, shape.depth);
-    return shape.n_sequences > 1 ? fmt::format("{} x {}", shape.n_sequences, text) : text;
-}
-
-// A row of the table: one arm on one shape beside the others of the same run.
-struct Row {
-    const BenchResult *result = nullptr;
-    const BenchResult *dense = nullptr;     // null: no such arm
-    const BenchResult *libllama = nullptr;  // null: no such arm
-    const Arm *arm = nullptr;
-    double bound = 0;  // speed-up over dense that the cost model allows; 0: not ours
-};
-
-std::vector<Row> rows_of(std::span<const BenchResult> results, std::span<const Arm> arms,
-                         const Model &model, double kv_bytes) {
-    std::vector<Row> rows;
-    for (size_t i = 0; i < results.size(); ++i) {
-        const size_t first = i / arms.size() * arms.size();
-        Row row;
-        row.result = &results[i];
-        row.arm = &arms[results[i].arm];
-        for (size_t j = 0; j < arms.size(); ++j) {
-            if (arms[j].is_libllama) {
-                row.libllama = &results[first + j];
-            } else if (arms[j].plan.is_dense()) {
-                row.dense = &results[first + j];
-            }
-        }
-        if (!row.arm->is_libllama) {
-            row.bound = speed_up_bound(model, row.arm->plan, results[i].shape,
-                                       results[i].fraction_of_rows, kv_bytes);
-        }
-        rows.push_back(row);
-    }
-    return rows;
-}
-
-nlohmann::ordered_json ratio_json(const BenchResult *base, const BenchResult &of) {
-    if (base == nullptr) {
-        return nullptr;
-    }
-    const SpeedRatio ratio = speed_ratio(*base, of);
-    return {{"median", ratio.median}, {"q1", ratio.low}, {"q3", ratio.high}};
-}
-
-nlohmann::ordered_json row_json(const Row &row) {
-    const BenchResult &result = *row.result;
-    nlohmann::ordered_json json;
-    json["arm"] = row.arm->name;
-    json["phase"] = result.shape.phase == Phase::prefill ? "prefill" : "decode";
-    json["n_tokens"] = result.shape.n_tokens;
-    json["depth"] = result.shape.depth;
-    json["n_sequences"] = result.shape.n_sequences;
-    json["effective_sparsity"] = row.arm->plan.effective_sparsity();
-    json["fraction_of_rows_computed"] = result.fraction_of_rows;
-    json["tokens_per_second"] = result.tokens_per_second(median(result.seconds));
-    json["seconds_median"] = median(result.seconds);
-    json["seconds_min"] = quantile(result.seconds, 0.0);
-    json["seconds_max"] = quantile(result.seconds, 1.0);
-    json["speed_up_over_dense"] = ratio_json(row.dense, result);
-    json["speed_up_over_libllama"] = ratio_json(row.libllama, result);
-    json["speed_up_bound"] = row.bound > 0 ? nlohmann::ordered_json(row.bound) : nullptr;
-    json["seconds"] = result.seconds;
-    return json;
-}
-
-std::string ratio_text(const BenchResult *base, const BenchResult &of) {
-    if (base == nullptr) {
-        return "";
-    }
-    const SpeedRatio ratio = speed_ratio(*base, of);
-    return fmt::format("{:.3f} ({:.3f}-{:.3f})", ratio.median, ratio.low, ratio.high);
-}
-
-void print_table(std::span<const Row> rows) {
-    size_t width = 8;
-    for (const Row &row : rows) {
-        width = std::max(width, row.arm->name.size());
-    }
-    fmt::print("{:<20} {:<{}} {:>10} {:>9} {:>21} {:>21} {:>7}\n", "shape", "arm", width,
-               "tokens/s", "spread", "over dense", "over libllama", "bound");
-    for (const Row &row : rows) {
-        const BenchResult &result = *row.result;
-        const double mid = median(result.seconds);
-        const double spread =
-            (quantile(result.seconds, 0.75) - quantile(result.seconds, 0.25)) / mid;
-        fmt::print("{:<20} {:<{}} {:>10.1f} {:>8.1f}% {:>21} {:>21} {:>7}\n",
-                   shape_text(result.shape), row.arm->name, width, result.tokens_per_second(mid),
-                   100 * spread, ratio_text(row.dense, result), ratio_text(row.libllama, result),
-                   row.bound > 0 ? fmt::format("{:.3f}", row.bound) : "");
-    }
-    fmt::print("ratios: median (quartiles) of the repetitions' own ratios, above 1 is faster; "
-               "spread: interquartile range\n");
-}
-
-double kv_bytes_per_element(const std::string &kv_type) {
-    return kv_type == "f32" ? 4.0 : kv_type == "q8_0" ? 34.0 / 32.0 : 2.0;
 }
 
 void run_bench(const BenchArguments &arguments, const Argv &argv) {
-    const std::vector<BenchShape> shapes = shapes_of(arguments);
-    const int n_ctx = context_of(shapes);
-    const int n_sequences = *std::max_element(arguments.batches.begin(), arguments.batches.end());
+    check_outputs(arguments);
+    const std::vector<BenchShape> shapes = bench_shapes(arguments);
     const std::unique_ptr<Model> model = load_model(arguments.model);
-    const std::vector<Arm> arms = arms_of(arguments, *model);
-    const std::vector<int32_t> tokens = tokens_of(arguments, *model, n_ctx);
-    std::vector<std::unique_ptr<Engine>> engines;
-    std::vector<std::unique_ptr<BenchArm>> runners;
-    for (const Arm &arm : arms) {
-        if (arm.is_libllama) {
-            const int n_threads = arguments.model.n_threads > 0 ? arguments.model.n_threads
-                                                                : default_n_threads();
-            runners.push_back(make_libllama_arm(model->path(), n_ctx, n_sequences, n_threads));
-        } else {
-            engines.push_back(make_engine(*model, arguments.model, n_ctx, n_sequences));
-            runners.push_back(make_engine_arm(*engines.back(), arm.plan));
-        }
-    }
-    BenchOptions options;
-    options.shapes = shapes;
-    options.n_repetitions = arguments.n_repetitions;
-    options.n_warmups = arguments.n_warmups;
-    Progress progress("bench");
-    const std::vector<BenchResult> results =
-        bench(runners, tokens, options, [&](size_t n_done, size_t n_all) {
-            progress.update(static_cast<double>(n_done) / static_cast<double>(n_all));
-        });
-    progress.finish();
-    const std::vector<Row> rows =
-        rows_of(results, arms, *model, kv_bytes_per_element(arguments.model.kv_type));
-    nlohmann::ordered_json json = result_frame(
-        argv, *model, engines.empty() ? nullptr : engines.front().get(), arguments.model);
-    json["results"] = nlohmann::ordered_json::array();
-    for (const Row &row : rows) {
-        json["results"].push_back(row_json(row));
-    }
-    if (prints_text(arguments.json)) {
-        print_table(rows);
-    }
-    write_json(arguments.json, json);
+    const std::vector<NamedArm> arms = bench_arms(arguments, *model);
+    const BenchText text = bench_text(arguments, *model);
+    const Measured measured =
+        arguments.n_processes > 1
+            ? measure_in_processes(arguments, argv, shapes.size() * arms.size())
+            : measure(arguments, *model, arms, text);
+    const std::vector<PerplexityResult> quality = measure_quality(arguments, *model, arms);
+    BenchReport report;
+    report.model = model->hparams().name;
+    report.file_type = model->file_type();
+    report.device = device_name(*model);
+    report.text = text_description(text, shapes);
+    report.n_threads =
+        arguments.model.n_threads > 0 ? arguments.model.n_threads : default_n_threads();
+    report.n_processes = arguments.n_processes;
+    report.has_breakdown = arguments.has_breakdown;
+    report.has_quality = !quality.empty();
+    report.rows = bench_rows(arguments, *model, arms, measured.results, quality);
+    nlohmann::ordered_json json = result_frame(argv, *model, nullptr, arguments.model);
+    json["engine"] = measured.engine;
+    write_results(arguments, report, std::move(json));
+}
+
+void add_list(CLI::App &command, const char *name, std::vector<int> &values, int low, int high,
+              const char *description) {
+    command.add_option(name, values, description)
+        ->delimiter(',')
+        ->check(CLI::Range(low, high))
+        ->type_name("N,...");
+}
+
+void add_number(CLI::App &command, const char *name, int &value, int low, int high,
+                const char *description) {
+    command.add_option(name, value, description)
+        ->check(CLI::Range(low, high))
+        ->capture_default_str()
+        ->type_name("N");
+}
+
+void add_outputs(CLI::App &command, BenchArguments &a) {
+    add_json_option(command, a.json);
+    command.add_option("--markdown", a.markdown, "write the tables as Markdown ('-': to stdout)")
+        ->type_name("FILE");
+    command.add_option("--csv", a.csv, "write the rows as CSV ('-': to stdout)")->type_name("FILE");
+    command.add_option("--svg", a.svg, "plot of the ratios to dense with their bounds")
+        ->type_name("FILE");
+    command
+        .add_option("--svg-scale", a.scale_svg,
+                    "plot of prefill time against length with the cost model's prediction")
+        ->type_name("FILE");
+}
+
+void add_text(CLI::App &command, BenchArguments &a) {
+    command
+        .add_option("-f,--file", a.file,
+                    "the text: raw, or JSON Lines (default: this program's documentation)")
+        ->type_name("FILE");
+    command.add_option("--field", a.field, "the text's field in JSON Lines")
+        ->capture_default_str()
+        ->type_name("NAME");
+    command
+        .add_flag("--random-tokens", a.random_tokens,
+                  "random tokens instead of a text (the paper's protocol)")
+        ->excludes("--file");
 }
 
 }  // namespace
@@ -249,44 +161,29 @@ void add_bench(CLI::App &app, const Argv &argv) {
         "bench", "speed of plans beside the dense model and libllama, interleaved in one run");
     const auto arguments = std::make_shared<BenchArguments>();
     BenchArguments &a = *arguments;
-    const auto positive = CLI::Range(1, 1 << 20);
     command.add_option("--arms", a.arms, "comma-separated: libllama, dense, plan files")
         ->delimiter(',')
         ->capture_default_str()
         ->type_name("ARM,...");
-    command.add_option("--prefill", a.prefills, "prompt lengths to time")
-        ->delimiter(',')
-        ->check(positive)
-        ->type_name("N,...");
-    command.add_option("--decode", a.n_decode, "tokens to decode one by one")
-        ->check(positive)
-        ->type_name("N");
-    command.add_option("--depth", a.depths, "decode after prompts of these lengths")
-        ->delimiter(',')
-        ->check(CLI::Range(0, 1 << 20))
-        ->capture_default_str()
-        ->type_name("N,...");
-    command.add_option("--batch", a.batches, "numbers of sequences at once")
-        ->delimiter(',')
-        ->check(CLI::Range(1, 1024))
-        ->capture_default_str()
-        ->type_name("N,...");
-    command.add_option("--repetitions", a.n_repetitions, "timed runs of each arm on each shape")
-        ->check(CLI::Range(1, 10000))
-        ->capture_default_str()
-        ->type_name("N");
-    command.add_option("--warmup", a.n_warmups, "runs before, not counted")
-        ->check(CLI::Range(0, 100))
-        ->capture_default_str()
-        ->type_name("N");
-    command.add_option("-f,--file", a.file, "the text: raw, or JSON Lines")->type_name("FILE");
-    command.add_option("--field", a.field, "the text's field in JSON Lines")
-        ->capture_default_str()
-        ->type_name("NAME");
-    command.add_flag("--random-tokens", a.random_tokens,
-                     "random tokens instead of a text (the paper's protocol)");
+    add_list(command, "--prefill", a.prefills, 1, k_max_tokens, "prompt lengths to time");
+    add_list(command, "--decode", a.decodes, 1, k_max_tokens, "numbers of tokens to decode");
+    add_list(command, "--depth", a.depths, 0, k_max_tokens,
+             "decode after prompts of these lengths (default: 0)");
+    add_list(command, "--batch", a.batches, 1, 1024, "numbers of sequences at once (default: 1)");
+    add_number(command, "--repetitions", a.n_repetitions, 1, 10000,
+               "timed runs of each arm on each shape");
+    add_number(command, "--warmup", a.n_warmups, 0, 100, "runs before, not counted");
+    add_number(command, "--processes", a.n_processes, 1, 100,
+               "fresh processes, one after the other, that each do all of it");
+    add_text(command, a);
+    command.add_flag("--breakdown", a.has_breakdown, "divide each arm's time into operations");
+    command.add_option("--quality", a.quality_file, "perplexity of each plan on this text")
+        ->type_name("FILE");
+    add_number(command, "--quality-windows", a.n_quality_windows, 1, 1 << 20,
+               "the first N windows of it");
+    add_number(command, "--quality-ctx", a.quality_ctx, 2, k_max_tokens, "tokens in a window");
     add_model_options(command, a.model);
-    add_json_option(command, a.json);
+    add_outputs(command, a);
     command.callback([arguments, &argv] { run_bench(*arguments, argv); });
 }
 

@@ -49,6 +49,7 @@ Engine::Impl::Impl(const Model &model_in, const EngineOptions &options_in, int n
     state.sinks =
         allocate_rows(sinks_ctx, sinks_buffer, backends.buffer_type(), hparams.n_embd,
                       static_cast<int64_t>(hparams.n_layers) * options.n_sequences);
+    ggml_set_name(state.sinks, "sinks");
 }
 
 void Engine::Impl::reserve_hidden(int64_t n) {
@@ -59,6 +60,7 @@ void Engine::Impl::reserve_hidden(int64_t n) {
     const int64_t capacity = std::max<int64_t>(64, n);
     state.hidden = allocate_rows(hidden_ctx, hidden_buffer, backends.buffer_type(),
                                  model.hparams().n_embd, capacity + 1);
+    ggml_set_name(state.hidden, "hidden");
 }
 
 void Engine::Impl::reserve_causal(int64_t n) {

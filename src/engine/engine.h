@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/sequence.h"
+#include "graph/graph_watch.h"
 #include "graph/kv_type.h"
 #include "model/model.h"
 
@@ -71,6 +72,7 @@ class Tap {
 struct ForwardOptions {
     std::function<void(const LogitsBlock &)> on_logits;  // required if any chunk has outputs
     Tap *tap = nullptr;
+    GraphWatch *watch = nullptr;  // sees the graphs (graph/graph_watch.h)
     // Run only layers first_layer .. end_layer - 1 (end_layer < 0: all, then the head). n_past
     // advances in any case, so that more rows can follow up to the same layer; truncate() before
     // resuming the same rows from there.

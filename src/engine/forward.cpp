@@ -179,6 +179,11 @@ SegmentShape ForwardPass::shape_of(const Segment &segment, int first, int end) c
     return shape;
 }
 
+SegmentGraph &ForwardPass::run_graph(const SegmentShape &shape,
+                                     const std::function<void(SegmentGraph &)> &fill) {
+    return engine_.runner.run(shape, engine_.state, fill, options_.watch);
+}
+
 void ForwardPass::run_body(const Segment &segment, std::span<const RowRef> rows) {
     for (size_t first = 0; segment.row_layer >= 0 && first < rows.size();) {
         const size_t n =
@@ -189,7 +194,7 @@ void ForwardPass::run_body(const Segment &segment, std::span<const RowRef> rows)
         shape.weights = &weights_;
         shape.body_layer = segment.row_layer;
         shape.body = sets_.shape(part.body, true);
-        engine_.runner.run(shape, engine_.state, [&](SegmentGraph &graph) { fill(graph, part); });
+        run_graph(shape, [&](SegmentGraph &graph) { fill(graph, part); });
         first += n;
     }
 }
@@ -215,7 +220,7 @@ void ForwardPass::run_rows(const Segment &segment, int first, int end, bool with
         shape.outputs = sets_.shape(rows.outputs, false);
     }
     const SegmentGraph &graph =
-        engine_.runner.run(shape, engine_.state, [&](SegmentGraph &g) { fill(g, rows); });
+        run_graph(shape, [&](SegmentGraph &g) { fill(g, rows); });
     if (segment.score_layer >= 0) {
         read_scores(graph, first, end);
     }

@@ -2,6 +2,7 @@
 // Made for the call and dropped after it. Internal to the engine.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -43,6 +44,8 @@ class ForwardPass {
     // row layer's updates of these rows; with_body: and after its body.
     void run_rows(const Segment &segment, int first, int end, bool with_body);
     void run_body(const Segment &segment, std::span<const RowRef> rows);
+    SegmentGraph &run_graph(const SegmentShape &shape,
+                            const std::function<void(SegmentGraph &)> &fill);
     SegmentShape shape_of(const Segment &segment, int first, int end) const;
     void add_updates(SegmentShape &shape, GraphRows &rows) const;
     void fill(SegmentGraph &graph, const GraphRows &rows) const;

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/stopwatch.h"
 #include "engine/engine_impl.h"
 #include "engine/forward.h"
 #include "select/selection.h"
@@ -104,8 +105,8 @@ void ForwardPass::read_attention_received(int il) {
             shape.rows = sets_.shape(sets_.range(first, end), false);
             shape.score_layer = il;
             shape.attention_scores = true;
-            const SegmentGraph &graph = engine_.runner.run(
-                shape, engine_.state, [&](SegmentGraph &g) { fill(g, {first, end, {}, {}, {}}); });
+            const SegmentGraph &graph =
+                run_graph(shape, [&](SegmentGraph &g) { fill(g, {first, end, {}, {}, {}}); });
             const ggml_tensor *sums = graph.scores.front();  // [1, n_kv, n_head]
             std::vector<float> values(static_cast<size_t>(ggml_nelements(sums)));
             ggml_backend_tensor_get(sums, values.data(), 0, values.size() * sizeof(float));
@@ -121,6 +122,7 @@ void ForwardPass::read_attention_received(int il) {
 
 void ForwardPass::pick(int il) {
     read_attention_received(il);
+    const Stopwatch stopwatch;
     body_rows_.clear();
     corrected_.clear();
     const bool is_last =
@@ -135,6 +137,9 @@ void ForwardPass::pick(int il) {
             }
         }
         add_corrected(il, i, rows, is_last);
+    }
+    if (options_.watch != nullptr) {
+        options_.watch->on_pick(stopwatch.elapsed_s());
     }
 }
 

@@ -93,9 +93,12 @@ std::shared_ptr<const CorrectionTensors> CorrectionStore::upload(const Correctio
     tensors->bias = ggml_new_tensor_1d(ctx, GGML_TYPE_F32, n_embd);
     allocate(tensors->ctx, tensors->buffer, model_, il);
     if (rank > 0) {
+        ggml_set_name(tensors->down, "correction_down.weight");
+        ggml_set_name(tensors->up, "correction_up.weight");
         set_values(tensors->down, correction->down, il, "correction down");
         set_values(tensors->up, correction->up, il, "correction up");
     }
+    ggml_set_name(tensors->bias, "correction.bias");
     set_values(tensors->bias, correction->bias, il, "correction bias");
     corrections_[correction.get()] = {correction, tensors};
     return tensors;
@@ -112,6 +115,7 @@ std::shared_ptr<const ProbeTensors> CorrectionStore::upload(const ProbePtr &prob
     tensors->ctx = make_context(1);
     tensors->weight = ggml_new_tensor_1d(tensors->ctx.get(), GGML_TYPE_F32, n_embd);
     allocate(tensors->ctx, tensors->buffer, model_, il);
+    ggml_set_name(tensors->weight, "probe.weight");
     set_values(tensors->weight, probe->weight, il, "probe");
     probes_[probe.get()] = {probe, tensors};
     return tensors;

@@ -57,6 +57,8 @@ KvCache::KvCache(const Hparams &hparams, ggml_backend_buffer_type_t buffer_type,
     for (int il = 0; il < hparams.n_layers; ++il) {
         k_.push_back(ggml_new_tensor_2d(ctx_.get(), to_ggml(type), hparams.n_embd_k(il), n_cells));
         v_.push_back(ggml_new_tensor_2d(ctx_.get(), to_ggml(type), hparams.n_embd_v(il), n_cells));
+        ggml_set_name(k_.back(), "k_cache");
+        ggml_set_name(v_.back(), "v_cache");
     }
     buffer_.reset(ggml_backend_alloc_ctx_tensors_from_buft(ctx_.get(), buffer_type));
     if (!buffer_) {

@@ -14,6 +14,16 @@ size_t node_capacity(const SegmentGraph &graph) {
     return static_cast<size_t>(ggml_graph_size(graph.gf));
 }
 
+// ggml's two questions about a node: is it wanted (is_asking), and, once it is there, go on?
+bool show_node(ggml_tensor *node, bool is_asking, void *watch) {
+    auto *const graph_watch = static_cast<GraphWatch *>(watch);
+    if (is_asking) {
+        return graph_watch->wants_node(node);
+    }
+    graph_watch->on_node(node);
+    return true;
+}
+
 }  // namespace
 
 void set_input(ggml_tensor *tensor, const void *data, size_t bytes) {
@@ -41,7 +51,9 @@ void write_input(ggml_tensor *tensor, const std::function<void(uint16_t *)> &wri
 Runner::Runner(const Model &model, const KvCache &cache, const Backends &backends)
     : model_(model), cache_(cache), backends_(backends) {}
 
-void Runner::clear() { kept_.clear(); }
+void Runner::clear() {
+    kept_.clear();
+}
 
 Runner::Entry &Runner::entry_for(const SegmentShape &shape, const SegmentState &state) {
     const bool is_kept = std::max(shape.rows.n_rows, shape.body.n_rows) <= k_max_kept_rows;
@@ -71,7 +83,7 @@ Runner::Entry &Runner::entry_for(const SegmentShape &shape, const SegmentState &
 }
 
 SegmentGraph &Runner::run(const SegmentShape &shape, const SegmentState &state,
-                          const std::function<void(SegmentGraph &)> &fill) {
+                          const std::function<void(SegmentGraph &)> &fill, GraphWatch *watch) {
     Entry &entry = entry_for(shape, state);
     SegmentGraph &graph = entry.graph;
     if (ggml_graph_n_nodes(graph.gf) == 0) {
@@ -85,6 +97,10 @@ SegmentGraph &Runner::run(const SegmentShape &shape, const SegmentState &state,
         entry.is_allocated = &entry != &large_;
     }
     fill(graph);
+    if (watch != nullptr) {
+        watch->on_graph(graph);
+    }
+    ggml_backend_sched_set_eval_callback(scheduler, watch != nullptr ? show_node : nullptr, watch);
     if (ggml_backend_sched_graph_compute(scheduler, graph.gf) != GGML_STATUS_SUCCESS) {
         fail(ErrorKind::device, "the device failed to compute a graph");
     }

@@ -8,24 +8,25 @@
 #include <memory>
 
 #include "graph/backends.h"
+#include "graph/graph_watch.h"
 #include "graph/segment.h"
 
 namespace orthorank {
 
 class Runner {
-   public:
+ public:
     Runner(const Model &model, const KvCache &cache, const Backends &backends);
 
     // Runs the graph of this shape: `fill` sets its inputs, then it is computed; the outputs may be
-    // read until the next call.
+    // read until the next call. watch: null, or sees it run.
     SegmentGraph &run(const SegmentShape &shape, const SegmentState &state,
-                      const std::function<void(SegmentGraph &)> &fill);
+                      const std::function<void(SegmentGraph &)> &fill, GraphWatch *watch = nullptr);
     // Forgets all kept graphs: the tensors of SegmentState were reallocated.
     void clear();
     // Bytes of compute buffers held now.
     int64_t compute_bytes() const;
 
-   private:
+ private:
     struct Entry {
         SegmentGraph graph;
         ggml_backend_sched_ptr scheduler;

@@ -43,6 +43,54 @@ double correction_bytes(const LayerPlan &layer, double element, int n_sequences)
     return (1.0 - std::pow(ratio, n_sequences)) * (values * element + 4.0 * correction.n_embd);
 }
 
+// K and V for n_kv rows; n_rows rows whose queries see n_keys keys on average.
+void add_layer(OperationFlops &flops, const ModelShape &shape, double n_kv, double n_rows,
+               double n_keys) {
+    flops.kv += n_kv * kv_flops_per_row(shape);
+    flops.q_o += n_rows * q_o_flops_per_row(shape);
+    flops.attention += attention_flops_of(shape, n_rows, n_keys);
+    flops.ffn += n_rows * ffn_flops_per_row(shape);
+}
+
+void add_dense_layer(OperationFlops &flops, const ModelShape &shape, int64_t n) {
+    const auto n_tokens = static_cast<double>(n);
+    add_layer(flops, shape, n_tokens, n_tokens, (n_tokens + 1.0) / 2.0);
+}
+
+void add_select_layer(OperationFlops &flops, const ModelShape &shape, int64_t n, double ratio) {
+    const auto n_tokens = static_cast<double>(n);
+    const int64_t k = n_selected(ratio, n);
+    if (k == n) {  // the sink too
+        add_dense_layer(flops, shape, n);
+    } else {
+        // Positions 1..n-1 are picked evenly: their queries see (n + 2) / 2 keys on average.
+        add_layer(flops, shape, n_tokens, static_cast<double>(k), (n_tokens + 2.0) / 2.0);
+    }
+    flops.score += 2.0 * n_tokens * shape.n_embd;
+}
+
+// The last row alone, which sees all keys; in a selecting layer it is picked k times of n - 1.
+void add_last_row(OperationFlops &flops, const ModelShape &shape, int64_t n,
+                  const LayerPlan &layer) {
+    const auto n_tokens = static_cast<double>(n);
+    double n_rows = 1.0;
+    if (layer.action == Action::select) {
+        flops.score += 2.0 * n_tokens * shape.n_embd;
+        const int64_t k = n_selected(layer.ratio, n);
+        n_rows = k == n ? 1.0 : static_cast<double>(k) / (n_tokens - 1.0);
+    }
+    add_layer(flops, shape, n_tokens, n_rows, n_tokens);
+}
+
+int last_layer_of(const Plan &plan) {
+    int last = -1;
+    for (int il = 0; il < plan.n_layers(); ++il) {
+        const LayerPlan &layer = plan.layers[static_cast<size_t>(il)];
+        last = layer.action == Action::skip && layer.correction == nullptr ? last : il;
+    }
+    return last;
+}
+
 }  // namespace
 
 double kv_projection_flops(const ModelShape &shape, int64_t n) {
@@ -55,22 +103,15 @@ double attention_flops(const ModelShape &shape, int64_t n) {
 }
 
 double dense_layer_flops(const ModelShape &shape, int64_t n) {
-    return static_cast<double>(n) * (q_o_flops_per_row(shape) + ffn_flops_per_row(shape)) +
-           kv_projection_flops(shape, n) + attention_flops(shape, n);
+    OperationFlops flops;
+    add_dense_layer(flops, shape, n);
+    return flops.total();
 }
 
 double select_layer_flops(const ModelShape &shape, int64_t n, double ratio) {
-    const double n_tokens = static_cast<double>(n);
-    const double score = 2.0 * n_tokens * shape.n_embd;
-    const int64_t k = n_selected(ratio, n);
-    if (k == n) {  // the sink too
-        return dense_layer_flops(shape, n) + score;
-    }
-    // Positions 1..n-1 are picked evenly: their queries see (n + 2) / 2 keys on average.
-    const double n_rows = static_cast<double>(k);
-    return n_rows * (q_o_flops_per_row(shape) + ffn_flops_per_row(shape)) +
-           kv_projection_flops(shape, n) +
-           attention_flops_of(shape, n_rows, (n_tokens + 2.0) / 2.0) + score;
+    OperationFlops flops;
+    add_select_layer(flops, shape, n, ratio);
+    return flops.total();
 }
 
 double correction_flops(const ModelShape &shape, const LayerPlan &layer, int64_t n) {
@@ -86,18 +127,33 @@ double head_flops(const ModelShape &shape, int64_t n_rows) {
     return 2.0 * shape.n_embd * shape.n_vocab * static_cast<double>(n_rows);
 }
 
-double prefill_flops(const ModelShape &shape, const Plan &plan, int64_t n, HeadRows head) {
+OperationFlops prefill_operations(const ModelShape &shape, const Plan &plan, int64_t n,
+                                  HeadRows head) {
     CHECK(plan.n_layers() == shape.n_layers);
-    double total = head_flops(shape, head == HeadRows::all || n == 0 ? n : 1);
-    for (const LayerPlan &layer : plan.layers) {
-        if (layer.action == Action::dense) {
-            total += dense_layer_flops(shape, n);
-        } else if (layer.action == Action::select) {
-            total += select_layer_flops(shape, n, layer.ratio);
+    OperationFlops flops;
+    flops.head = head_flops(shape, head == HeadRows::all || n == 0 ? n : 1);
+    const int last_layer = last_layer_of(plan);
+    for (int il = 0; il < plan.n_layers(); ++il) {
+        const LayerPlan &layer = plan.layers[static_cast<size_t>(il)];
+        const bool is_for_last_row = head == HeadRows::last_read && il == last_layer && n > 1;
+        flops.correction += correction_flops(shape, layer, n) /
+                            (is_for_last_row ? static_cast<double>(n) - 1.0 : 1.0);
+        if (layer.action == Action::skip) {
+            continue;
         }
-        total += correction_flops(shape, layer, n);
+        if (head == HeadRows::last_read && il == last_layer && n > 0) {
+            add_last_row(flops, shape, n, layer);
+        } else if (layer.action == Action::dense) {
+            add_dense_layer(flops, shape, n);
+        } else {
+            add_select_layer(flops, shape, n, layer.ratio);
+        }
     }
-    return total;
+    return flops;
+}
+
+double prefill_flops(const ModelShape &shape, const Plan &plan, int64_t n, HeadRows head) {
+    return prefill_operations(shape, plan, n, head).total();
 }
 
 double prefill_speed_up_bound(const ModelShape &shape, const Plan &plan, int64_t n, HeadRows head) {

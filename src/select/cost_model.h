@@ -26,8 +26,22 @@ struct ModelShape {
     int n_expert = 0;
 };
 
-// The rows that the output head computes.
-enum class HeadRows { all, last };
+// The rows that the output head computes. last_read: the last one, and the last layer computes
+// beside all K and V only the row that the head reads, as this engine and libllama do.
+enum class HeadRows { all, last, last_read };
+
+// FLOPs by operation.
+struct OperationFlops {
+    double kv = 0;   // projections to keys and values
+    double q_o = 0;  // projections to queries and from the heads' outputs
+    double attention = 0;
+    double ffn = 0;
+    double score = 0;
+    double head = 0;
+    double correction = 0;  // of rows that are not computed
+
+    double total() const { return kv + q_o + attention + ffn + score + head + correction; }
+};
 
 // One layer over a prompt of n tokens.
 double dense_layer_flops(const ModelShape &shape, int64_t n);
@@ -42,7 +56,11 @@ double correction_flops(const ModelShape &shape, const LayerPlan &layer, int64_t
 double kv_projection_flops(const ModelShape &shape, int64_t n);
 double attention_flops(const ModelShape &shape, int64_t n);
 
-// A whole prefill of n tokens. The plan must be one for shape.n_layers.
+// A whole prefill of n tokens. The plan must be one for shape.n_layers. If the last layer selects,
+// the one row that last_read leaves of it counts as often as it is expected to be picked, or else
+// to be corrected.
+OperationFlops prefill_operations(const ModelShape &shape, const Plan &plan, int64_t n,
+                                  HeadRows head);
 double prefill_flops(const ModelShape &shape, const Plan &plan, int64_t n, HeadRows head);
 
 // prefill_flops of the dense plan / of this one: no engine bound by arithmetic gains more.

@@ -1,18 +1,22 @@
 #include "tasks/bench.h"
 
+#include <algorithm>
+#include <array>
+
 #include "base/error.h"
 #include "base/statistics.h"
 #include "base/stopwatch.h"
+#include "graph/operation_profiler.h"
 
 namespace orthorank {
 
 namespace {
 
 class EngineArm : public BenchArm {
-   public:
+ public:
     EngineArm(Engine &engine, Plan plan) : engine_(engine), plan_(std::move(plan)) {}
 
-    void prepare(const BenchShape &shape, std::span<const int32_t> tokens) override {
+    void prepare(const BenchShape &shape, const BenchTokens &tokens) override {
         if (static_cast<int>(sequences_.size()) != shape.n_sequences) {
             sequences_.clear();
             for (int i = 0; i < shape.n_sequences; ++i) {
@@ -28,20 +32,35 @@ class EngineArm : public BenchArm {
                 sequence.clear();
             }
             if (shape.phase == Phase::decode && shape.depth > 0) {
-                forward(tokens.subspan(0, static_cast<size_t>(shape.depth)), Phase::prefill);
+                forward(tokens, 0, shape.depth, Phase::prefill);
             }
         }
         remember_rows();
     }
 
-    void run(const BenchShape &shape, std::span<const int32_t> tokens) override {
+    void run(const BenchShape &shape, const BenchTokens &tokens) override {
         if (shape.phase == Phase::prefill) {
-            forward(tokens.subspan(0, static_cast<size_t>(shape.n_tokens)), Phase::prefill);
+            forward(tokens, 0, shape.n_tokens, Phase::prefill);
             return;
         }
         for (int i = 0; i < shape.n_tokens; ++i) {
-            forward(tokens.subspan(static_cast<size_t>(shape.depth + i), 1), Phase::decode);
+            forward(tokens, shape.depth + i, 1, Phase::decode);
         }
+    }
+
+    bool run_observed(const BenchShape &shape, const BenchTokens &tokens,
+                      OperationTimes &times) override {
+        OperationProfiler profiler;
+        watch_ = &profiler;
+        const Stopwatch stopwatch;
+        run(shape, tokens);
+        const double seconds = stopwatch.elapsed_s();
+        watch_ = nullptr;
+        for (size_t i = 0; i < k_n_operations; ++i) {
+            times.seconds[i] += profiler.times().seconds[i];
+        }
+        times[Operation::other] += seconds - profiler.times().total();
+        return true;
     }
 
     double fraction_of_rows() const override {
@@ -55,13 +74,17 @@ class EngineArm : public BenchArm {
                              : 1.0;
     }
 
-   private:
+ private:
     // The prompt of an earlier repetition is still there: only what was decoded goes.
-    bool is_at_depth(const BenchShape &shape, std::span<const int32_t> tokens) {
-        const bool is_same = depth_ == shape.depth && prompt_ == tokens.data() &&
+    bool is_at_depth(const BenchShape &shape, const BenchTokens &tokens) {
+        std::vector<const int32_t *> prompts;
+        for (const std::span<const int32_t> &of_sequence : tokens) {
+            prompts.push_back(of_sequence.data());
+        }
+        const bool is_same = depth_ == shape.depth && prompts_ == prompts &&
                              sequences_.front().n_past() >= shape.depth;
         depth_ = shape.depth;
-        prompt_ = tokens.data();
+        prompts_ = std::move(prompts);
         return is_same;
     }
 
@@ -74,15 +97,17 @@ class EngineArm : public BenchArm {
         }
     }
 
-    void forward(std::span<const int32_t> tokens, Phase phase) {
+    // n tokens of each sequence, from its token `first` on.
+    void forward(const BenchTokens &tokens, int first, int n, Phase phase) {
         std::vector<Chunk> batch(sequences_.size());
         for (size_t i = 0; i < batch.size(); ++i) {
             batch[i].sequence = &sequences_[i];
-            batch[i].tokens = tokens;
+            batch[i].tokens = tokens[i].subspan(static_cast<size_t>(first), static_cast<size_t>(n));
             batch[i].phase = phase;
         }
         ForwardOptions options;
         options.on_logits = [](const LogitsBlock &) {};
+        options.watch = watch_;
         engine_.forward(batch, options);
     }
 
@@ -90,16 +115,35 @@ class EngineArm : public BenchArm {
     Plan plan_;
     std::vector<Sequence> sequences_;
     int depth_ = -1;
-    const int32_t *prompt_ = nullptr;
+    std::vector<const int32_t *> prompts_;
+    GraphWatch *watch_ = nullptr;
     int64_t n_offered_before_ = 0;
     int64_t n_computed_before_ = 0;
 };
 
-int tokens_needed(const BenchShape &shape) {
-    return shape.n_tokens + (shape.phase == Phase::decode ? shape.depth : 0);
+// Enough passes for a median, none of which is compared with the timed ones.
+constexpr int k_max_observed = 3;
+
+// Each operation's median over the passes.
+void observe(BenchArm &arm, const BenchTokens &tokens, int n_runs, BenchResult &result) {
+    std::array<std::vector<double>, k_n_operations> seconds;
+    for (int run = 0; run < n_runs; ++run) {
+        OperationTimes times;
+        arm.prepare(result.shape, tokens);
+        if (!arm.run_observed(result.shape, tokens, times)) {
+            return;
+        }
+        for (size_t i = 0; i < k_n_operations; ++i) {
+            seconds[i].push_back(times.seconds[i]);
+        }
+    }
+    result.operations.emplace();
+    for (size_t i = 0; i < k_n_operations; ++i) {
+        result.operations->seconds[i] = median(seconds[i]);
+    }
 }
 
-void run_shape(std::span<const std::unique_ptr<BenchArm>> arms, std::span<const int32_t> tokens,
+void run_shape(std::span<const std::unique_ptr<BenchArm>> arms, const BenchTokens &tokens,
                const BenchOptions &options, std::span<BenchResult> results,
                const std::function<void()> &on_run) {
     const size_t n_rounds = static_cast<size_t>(options.n_warmups + options.n_repetitions);
@@ -118,9 +162,32 @@ void run_shape(std::span<const std::unique_ptr<BenchArm>> arms, std::span<const 
             on_run();
         }
     }
+    for (size_t arm : options.observed_arms) {
+        observe(*arms[arm], tokens, std::min(options.n_repetitions, k_max_observed), results[arm]);
+    }
 }
 
 }  // namespace
+
+int tokens_needed(const BenchShape &shape) {
+    return shape.n_tokens + (shape.phase == Phase::decode ? shape.depth : 0);
+}
+
+BenchTokens tokens_of_sequences(std::span<const int32_t> text, const BenchShape &shape) {
+    const auto n = static_cast<size_t>(tokens_needed(shape));
+    if (n > text.size()) {
+        fail(ErrorKind::limit, "the text has {} tokens, {} are needed: give a longer one with -f",
+             text.size(), n);
+    }
+    const auto n_sequences = static_cast<size_t>(shape.n_sequences);
+    const size_t step =
+        n_sequences > 1 ? std::min(n, (text.size() - n) / (n_sequences - 1)) : size_t{0};
+    BenchTokens tokens;
+    for (size_t i = 0; i < n_sequences; ++i) {
+        tokens.push_back(text.subspan(i * step, n));
+    }
+    return tokens;
+}
 
 std::unique_ptr<BenchArm> make_engine_arm(Engine &engine, const Plan &plan) {
     return std::make_unique<EngineArm>(engine, plan);
@@ -140,24 +207,22 @@ SpeedRatio speed_ratio(const BenchResult &base, const BenchResult &of) {
 }
 
 std::vector<BenchResult> bench(std::span<const std::unique_ptr<BenchArm>> arms,
-                               std::span<const int32_t> tokens, const BenchOptions &options,
+                               std::span<const int32_t> text, const BenchOptions &options,
                                const OnBench &on_progress) {
     CHECK(!arms.empty() && options.n_repetitions > 0 && options.n_warmups >= 0);
     std::vector<BenchResult> results;
+    std::vector<BenchTokens> tokens_of_shapes;
     for (const BenchShape &shape : options.shapes) {
-        if (tokens_needed(shape) > static_cast<int>(tokens.size())) {
-            fail(ErrorKind::limit, "the text has {} tokens, {} are needed: give a longer one",
-                 tokens.size(), tokens_needed(shape));
-        }
+        tokens_of_shapes.push_back(tokens_of_sequences(text, shape));
         for (size_t arm = 0; arm < arms.size(); ++arm) {
-            results.push_back({arm, shape, {}, 1.0});
+            results.push_back({arm, shape, {}, 1.0, {}});
         }
     }
     const size_t n_rounds = static_cast<size_t>(options.n_warmups + options.n_repetitions);
     const size_t n_all = n_rounds * results.size();
     size_t n_done = 0;
     for (size_t i = 0; i < options.shapes.size(); ++i) {
-        run_shape(arms, tokens, options,
+        run_shape(arms, tokens_of_shapes[i], options,
                   std::span(results).subspan(i * arms.size(), arms.size()), [&] {
                       ++n_done;
                       if (on_progress) {

@@ -7,11 +7,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "engine/engine.h"
+#include "graph/operation.h"
 
 namespace orthorank {
 
@@ -24,15 +26,29 @@ struct BenchShape {
     int n_sequences = 1;
 };
 
+// What each sequence is given: the prompt, then what is decoded.
+using BenchTokens = std::vector<std::span<const int32_t>>;
+
+// Tokens that one sequence of a shape needs.
+int tokens_needed(const BenchShape &shape);
+
+// Stretches of one text, one for each sequence, as far apart as the text allows: a text of
+// n_sequences times tokens_needed() gives each its own. Sequences of equal tokens would pick equal
+// rows, which no batch of requests does. Throws Error{limit} when one sequence's do not fit.
+BenchTokens tokens_of_sequences(std::span<const int32_t> text, const BenchShape &shape);
+
 // Something that can run a shape. Not thread-safe.
 class BenchArm {
-   public:
+ public:
     virtual ~BenchArm() = default;
-    // Untimed: brings the arm to the state before a timed run. tokens: the prompt, then what is
-    // decoded; every sequence gets the same.
-    virtual void prepare(const BenchShape &shape, std::span<const int32_t> tokens) = 0;
+    // Untimed: brings the arm to the state before a timed run.
+    virtual void prepare(const BenchShape &shape, const BenchTokens &tokens) = 0;
     // The timed run; returns after the last result is there.
-    virtual void run(const BenchShape &shape, std::span<const int32_t> tokens) = 0;
+    virtual void run(const BenchShape &shape, const BenchTokens &tokens) = 0;
+    // The same run divided into operations, whose times it adds; false: this arm cannot do that.
+    virtual bool run_observed(const BenchShape &, const BenchTokens &, OperationTimes &) {
+        return false;
+    }
     // Fraction of the rows offered to selecting layers that the last run computed; 1 without any.
     virtual double fraction_of_rows() const { return 1.0; }
 };
@@ -49,6 +65,8 @@ struct BenchOptions {
     std::vector<BenchShape> shapes;
     int n_repetitions = 5;
     int n_warmups = 1;
+    // Arms to divide into operations, in passes of their own after the timed ones.
+    std::vector<size_t> observed_arms;
 };
 
 struct BenchResult {
@@ -56,6 +74,7 @@ struct BenchResult {
     BenchShape shape;
     std::vector<double> seconds;  // one per repetition
     double fraction_of_rows = 1.0;
+    std::optional<OperationTimes> operations;  // of one run, in passes of their own
     // tokens of all sequences / seconds
     double tokens_per_second(double of_seconds) const;
 };
@@ -74,7 +93,7 @@ using OnBench = std::function<void(size_t n_done, size_t n_all)>;
 // All arms on all shapes: results[shape * n_arms + arm]. Arms run interleaved, in an order that
 // rotates from repetition to repetition. Throws Error{limit} when there are too few tokens.
 std::vector<BenchResult> bench(std::span<const std::unique_ptr<BenchArm>> arms,
-                               std::span<const int32_t> tokens, const BenchOptions &options,
+                               std::span<const int32_t> text, const BenchOptions &options,
                                const OnBench &on_progress = {});
 
 }  // namespace orthorank

@@ -19,7 +19,7 @@ struct LlamaDeleter {
 };
 
 class LibllamaArm : public BenchArm {
-   public:
+ public:
     LibllamaArm(const std::string &path, int n_ctx, int n_sequences, int n_threads)
         : n_sequences_(n_sequences) {
         llama_backend_init();
@@ -46,37 +46,36 @@ class LibllamaArm : public BenchArm {
     LibllamaArm(const LibllamaArm &) = delete;
     LibllamaArm &operator=(const LibllamaArm &) = delete;
 
-    void prepare(const BenchShape &shape, std::span<const int32_t> tokens) override {
+    void prepare(const BenchShape &shape, const BenchTokens &tokens) override {
         CHECK(shape.n_sequences <= n_sequences_);
         llama_memory_clear(llama_get_memory(context_.get()), false);
         if (shape.phase == Phase::decode && shape.depth > 0) {
-            decode(tokens.subspan(0, static_cast<size_t>(shape.depth)), 0, shape.n_sequences);
+            decode(tokens, 0, shape.depth);
         }
     }
 
-    void run(const BenchShape &shape, std::span<const int32_t> tokens) override {
+    void run(const BenchShape &shape, const BenchTokens &tokens) override {
         if (shape.phase == Phase::prefill) {
-            decode(tokens.subspan(0, static_cast<size_t>(shape.n_tokens)), 0, shape.n_sequences);
+            decode(tokens, 0, shape.n_tokens);
             return;
         }
         for (int i = 0; i < shape.n_tokens; ++i) {
-            decode(tokens.subspan(static_cast<size_t>(shape.depth + i), 1), shape.depth + i,
-                   shape.n_sequences);
+            decode(tokens, shape.depth + i, 1);
         }
     }
 
-   private:
-    // Logits of each sequence's last token, as our arms compute them.
-    void decode(std::span<const int32_t> tokens, int first_position, int n_sequences) {
+ private:
+    // n tokens of each sequence from position `first` on; logits of the last, as our arms do.
+    void decode(const BenchTokens &tokens, int first, int n) {
         batch_.n_tokens = 0;
-        for (int sequence = 0; sequence < n_sequences; ++sequence) {
-            for (size_t i = 0; i < tokens.size(); ++i) {
+        for (size_t sequence = 0; sequence < tokens.size(); ++sequence) {
+            for (int position = first; position < first + n; ++position) {
                 const int32_t at = batch_.n_tokens++;
-                batch_.token[at] = tokens[i];
-                batch_.pos[at] = first_position + static_cast<int32_t>(i);
+                batch_.token[at] = tokens[sequence][static_cast<size_t>(position)];
+                batch_.pos[at] = position;
                 batch_.n_seq_id[at] = 1;
-                batch_.seq_id[at][0] = sequence;
-                batch_.logits[at] = i + 1 == tokens.size();
+                batch_.seq_id[at][0] = static_cast<llama_seq_id>(sequence);
+                batch_.logits[at] = position + 1 == first + n;
             }
         }
         if (llama_decode(context_.get(), batch_) != 0) {

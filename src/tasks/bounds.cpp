@@ -26,15 +26,13 @@ ModelShape model_shape(const Hparams &hparams) {
     return shape;
 }
 
-double speed_up_bound(const Model &model, const Plan &plan, const BenchShape &shape,
-                      double fraction_of_rows, double kv_bytes, CorrectionType correction_type) {
+namespace {
+
+// What a decode of this shape reads at its average depth.
+DecodeBytes decode_bytes(const Model &model, const BenchShape &shape, double kv_bytes) {
     const Hparams &hparams = model.hparams();
-    if (shape.phase == Phase::prefill) {
-        return prefill_speed_up_bound(model_shape(hparams), plan, shape.n_tokens, HeadRows::last);
-    }
-    const double depth = shape.depth + 0.5 * (shape.n_tokens + 1);  // on average over the run
+    const double depth = shape.depth + 0.5 * (shape.n_tokens + 1);
     DecodeBytes bytes;
-    Plan as_run = plan;
     for (int il = 0; il < hparams.n_layers; ++il) {
         const LayerWeightBytes layer = layer_weight_bytes(model, il);
         LayerBytes counts;
@@ -42,13 +40,91 @@ double speed_up_bound(const Model &model, const Plan &plan, const BenchShape &sh
         counts.other_weights = static_cast<double>(layer.other);
         counts.cache = depth * kv_bytes * (hparams.n_embd_k(il) + hparams.n_embd_v(il));
         bytes.layers.push_back(counts);
-        if (as_run.layers[static_cast<size_t>(il)].action == Action::select) {
-            as_run.layers[static_cast<size_t>(il)].ratio = fraction_of_rows;
+    }
+    bytes.head = static_cast<double>(head_weight_bytes(model));
+    return bytes;
+}
+
+// The plan with the ratio that a run really had.
+Plan as_run(Plan plan, double fraction_of_rows) {
+    for (LayerPlan &layer : plan.layers) {
+        if (layer.action == Action::select) {
+            layer.ratio = fraction_of_rows;
         }
     }
-    bytes.correction_element = correction_type == CorrectionType::f16 ? 2 : 4;
-    bytes.head = static_cast<double>(head_weight_bytes(model));
-    return decode_speed_up_bound(bytes, as_run, shape.n_sequences);
+    return plan;
+}
+
+Plan without_corrections(Plan plan) {
+    for (LayerPlan &layer : plan.layers) {
+        layer.correction = nullptr;
+    }
+    return plan;
+}
+
+// What remains of one kind of bytes, the others taken as nothing.
+double remaining(const DecodeBytes &bytes, double LayerBytes::*kind, const Plan &plan,
+                 int n_sequences) {
+    DecodeBytes of_kind;
+    for (const LayerBytes &layer : bytes.layers) {
+        LayerBytes one;
+        one.*kind = layer.*kind;
+        of_kind.layers.push_back(one);
+    }
+    return 1.0 / decode_speed_up_bound(of_kind, plan, n_sequences);
+}
+
+// Fractions of the operations that depend on a plan.
+struct Remaining {
+    double kv = 1;
+    double q_o = 1;
+    double attention = 1;
+    double ffn = 1;
+};
+
+Remaining prefill_remaining(const Model &model, const Plan &plan, int n) {
+    const ModelShape shape = model_shape(model.hparams());
+    const OperationFlops dense =
+        prefill_operations(shape, dense_plan(shape.n_layers), n, HeadRows::last_read);
+    const OperationFlops flops = prefill_operations(shape, plan, n, HeadRows::last_read);
+    return {flops.kv / dense.kv, flops.q_o / dense.q_o, flops.attention / dense.attention,
+            flops.ffn / dense.ffn};
+}
+
+Remaining decode_remaining(const DecodeBytes &bytes, const Plan &plan, int n_sequences) {
+    const double other = remaining(bytes, &LayerBytes::other_weights, plan, n_sequences);
+    return {remaining(bytes, &LayerBytes::kv_weights, plan, n_sequences), other,
+            remaining(bytes, &LayerBytes::cache, plan, n_sequences), other};
+}
+
+}  // namespace
+
+double speed_up_bound(const Model &model, const Plan &plan, const BenchShape &shape,
+                      double fraction_of_rows, double kv_bytes) {
+    if (shape.phase == Phase::prefill) {
+        return prefill_speed_up_bound(model_shape(model.hparams()), plan, shape.n_tokens,
+                                      HeadRows::last_read);
+    }
+    return decode_speed_up_bound(decode_bytes(model, shape, kv_bytes),
+                                 as_run(plan, fraction_of_rows), shape.n_sequences);
+}
+
+double time_bound(const Model &model, const Plan &plan, const BenchShape &shape,
+                  double fraction_of_rows, double kv_bytes, const OperationTimes &dense) {
+    const Remaining part =
+        shape.phase == Phase::prefill
+            ? prefill_remaining(model, plan, shape.n_tokens)
+            : decode_remaining(decode_bytes(model, shape, kv_bytes),
+                               without_corrections(as_run(plan, fraction_of_rows)),
+                               shape.n_sequences);
+    const auto n_skipped = static_cast<double>(plan.layers_with(Action::skip).size());
+    OperationTimes left = dense;
+    left[Operation::norm] *= 1.0 - n_skipped / plan.n_layers();  // K and V need it of all rows
+    left[Operation::kv] *= part.kv;
+    left[Operation::q_o] *= part.q_o;
+    left[Operation::attention] *= part.attention;
+    left[Operation::ffn] *= part.ffn;
+    return dense.total() / left.total();
 }
 
 }  // namespace orthorank

@@ -3,11 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <cmath>
 
 #include "base/error.h"
 #include "tasks/layer_losses.h"
+#include "tasks/plot.h"
 
 namespace orthorank {
 
@@ -28,74 +27,6 @@ std::vector<SweepCurve> curves_for(double ratio) {
     removed.change.action = Action::skip;
     curves.push_back(removed);
     return curves;
-}
-
-// The plot's measures, in pixels.
-constexpr double k_width = 760;
-constexpr double k_height = 420;
-constexpr double k_left = 70;
-constexpr double k_right = 20;
-constexpr double k_top = 40;
-constexpr double k_bottom = 50;
-constexpr std::array<const char *, 4> k_colours = {"#1b6ca8", "#c0392b", "#7f8c8d", "#2c3e50"};
-
-std::string escaped(const std::string &text) {
-    std::string result;
-    for (char c : text) {
-        result += c == '<' ? "&lt;" : c == '&' ? "&amp;" : std::string(1, c);
-    }
-    return result;
-}
-
-struct Axes {
-    double low;
-    double high;
-    size_t n_layers;
-
-    double x(size_t layer) const {
-        const double n = std::max<double>(1.0, static_cast<double>(n_layers) - 1.0);
-        return k_left + (k_width - k_left - k_right) * static_cast<double>(layer) / n;
-    }
-    double y(double loss) const {
-        const double part = (std::log(loss) - std::log(low)) / (std::log(high) - std::log(low));
-        return k_height - k_bottom - (k_height - k_top - k_bottom) * part;
-    }
-};
-
-Axes axes_of(const LayerSweep &sweep) {
-    Axes axes{sweep.dense_loss, sweep.dense_loss, sweep.curves.front().losses.size()};
-    for (const SweepCurve &curve : sweep.curves) {
-        for (double loss : curve.losses) {
-            if (std::isfinite(loss) && loss > 0) {
-                axes.low = std::min(axes.low, loss);
-                axes.high = std::max(axes.high, loss);
-            }
-        }
-    }
-    axes.low *= 0.99;
-    axes.high *= 1.01;
-    return axes;
-}
-
-std::string text_at(double x, double y, const char *anchor, const std::string &text) {
-    return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\">{}</text>\n", x, y,
-                       anchor, escaped(text));
-}
-
-std::string axes_svg(const Axes &axes) {
-    std::string svg;
-    for (int i = 0; i <= 4; ++i) {
-        const double loss = axes.low * std::pow(axes.high / axes.low, i / 4.0);
-        svg +=
-            fmt::format("<line x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"#ddd\"/>\n",
-                        k_left, k_width - k_right, axes.y(loss), axes.y(loss));
-        svg += text_at(k_left - 8, axes.y(loss) + 4, "end", fmt::format("{:.2f}", loss));
-    }
-    const size_t step = std::max<size_t>(1, axes.n_layers / 10);
-    for (size_t layer = 0; layer < axes.n_layers; layer += step) {
-        svg += text_at(axes.x(layer), k_height - k_bottom + 18, "middle", std::to_string(layer));
-    }
-    return svg + text_at(k_width / 2, k_height - 12, "middle", "layer");
 }
 
 }  // namespace
@@ -147,38 +78,29 @@ std::string sweep_csv(const LayerSweep &sweep) {
 }
 
 std::string sweep_svg(const LayerSweep &sweep, const std::string &title) {
-    const Axes axes = axes_of(sweep);
-    std::string svg = fmt::format(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" "
-        "viewBox=\"0 0 {0} {1}\" font-family=\"sans-serif\" font-size=\"12\">\n"
-        "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n",
-        k_width, k_height);
-    svg += text_at(k_left, 20, "start", title + " (negative log-likelihood)");
-    svg += axes_svg(axes);
-    svg += fmt::format(
-        "<line x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"#27ae60\" "
-        "stroke-dasharray=\"4 3\"/>\n",
-        k_left, k_width - k_right, axes.y(sweep.dense_loss), axes.y(sweep.dense_loss));
-    double legend = k_left + 250;
-    for (size_t i = 0; i < sweep.curves.size(); ++i) {
-        const SweepCurve &curve = sweep.curves[i];
-        const char *colour = k_colours[i % k_colours.size()];
-        std::string points;
-        for (size_t il = 0; il < curve.losses.size(); ++il) {
-            if (std::isfinite(curve.losses[il]) && curve.losses[il] > 0) {
-                points += fmt::format("{:.1f},{:.1f} ", axes.x(il), axes.y(curve.losses[il]));
-            }
-        }
-        svg += fmt::format(
-            "<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"1.8\" "
-            "points=\"{}\"/>\n",
-            colour, points);
-        svg += fmt::format("<rect x=\"{}\" y=\"26\" width=\"12\" height=\"4\" fill=\"{}\"/>\n",
-                           legend, colour);
-        svg += text_at(legend + 16, 33, "start", curve.name);
-        legend += 115;
+    const size_t n_layers = sweep.curves.front().losses.size();
+    LinePlot plot;
+    plot.title = title + " (negative log-likelihood)";
+    plot.x_label = "layer";
+    for (size_t il = 0; il < n_layers; il += std::max<size_t>(1, n_layers / 10)) {
+        plot.x_ticks.push_back(static_cast<double>(il));
     }
-    return svg + "</svg>\n";
+    const auto last = static_cast<double>(n_layers - 1);
+    if (plot.x_ticks.back() < last) {
+        plot.x_ticks.push_back(last);
+    }
+    for (const SweepCurve &curve : sweep.curves) {
+        PlotLine line;
+        line.name = curve.name;
+        line.colour = plot.lines.size();
+        line.y = curve.losses;
+        for (size_t il = 0; il < n_layers; ++il) {
+            line.x.push_back(static_cast<double>(il));
+        }
+        plot.lines.push_back(std::move(line));
+    }
+    plot.lines.push_back({"dense", {0.0, last}, {sweep.dense_loss, sweep.dense_loss}, true, 4});
+    return line_plot_svg(plot);
 }
 
 }  // namespace orthorank

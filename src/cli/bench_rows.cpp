@@ -1,0 +1,199 @@
+// Of `orthorank bench`: from results to rows, and rows as JSON.
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/statistics.h"
+#include "cli/bench.h"
+#include "tasks/bounds.h"
+
+namespace orthorank {
+
+namespace {
+
+double kv_bytes_per_element(const std::string &kv_type) {
+    return kv_type == "f32" ? 4.0 : kv_type == "q8_0" ? 34.0 / 32.0 : 2.0;
+}
+
+// The dense arm's shortest prefill of as many sequences.
+const BenchResult *shortest_dense_prefill(std::span<const BenchResult> results, size_t dense_arm,
+                                          int n_sequences) {
+    const BenchResult *shortest = nullptr;
+    for (const BenchResult &result : results) {
+        if (result.arm == dense_arm && result.shape.phase == Phase::prefill &&
+            result.shape.n_sequences == n_sequences &&
+            (shortest == nullptr || result.shape.n_tokens < shortest->shape.n_tokens)) {
+            shortest = &result;
+        }
+    }
+    return shortest;
+}
+
+double prefill_growth(const Model &model, const Plan &plan, int n, int n_base) {
+    const ModelShape shape = model_shape(model.hparams());
+    return prefill_flops(shape, plan, n, HeadRows::last_read) /
+           prefill_flops(shape, dense_plan(shape.n_layers), n_base, HeadRows::last_read);
+}
+
+void add_bounds(const BenchArguments &arguments, const Model &model,
+                std::span<const BenchResult> results, BenchRow &row) {
+    const BenchResult &result = *row.result;
+    const double kv_bytes = kv_bytes_per_element(arguments.model.kv_type);
+    row.bound =
+        speed_up_bound(model, row.arm->plan, result.shape, result.fraction_of_rows, kv_bytes);
+    if (row.dense == nullptr) {
+        return;
+    }
+    if (row.dense->operations) {
+        row.time_bound = time_bound(model, row.arm->plan, result.shape, result.fraction_of_rows,
+                                    kv_bytes, *row.dense->operations);
+    }
+    if (result.shape.phase == Phase::prefill) {
+        const BenchResult *base =
+            shortest_dense_prefill(results, row.dense->arm, result.shape.n_sequences);
+        row.predicted_seconds =
+            median(base->seconds) *
+            prefill_growth(model, row.arm->plan, result.shape.n_tokens, base->shape.n_tokens);
+    }
+}
+
+nlohmann::ordered_json optional_json(const std::optional<double> &value) {
+    return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
+}
+
+nlohmann::ordered_json ratio_json(const BenchResult *base, const BenchResult &of) {
+    if (base == nullptr) {
+        return nullptr;
+    }
+    const SpeedRatio ratio = speed_ratio(*base, of);
+    return {{"median", ratio.median}, {"q1", ratio.low}, {"q3", ratio.high}};
+}
+
+nlohmann::ordered_json quality_json(const PerplexityResult *quality) {
+    if (quality == nullptr) {
+        return nullptr;
+    }
+    return {{"ppl", quality->ppl},
+            {"se", quality->se},
+            {"ratio_to_dense", quality->ratio},
+            {"ratio_se", quality->ratio_se},
+            {"n_windows", quality->window_nlls.size()}};
+}
+
+nlohmann::ordered_json operations_json(const std::optional<OperationTimes> &times) {
+    if (!times) {
+        return nullptr;
+    }
+    nlohmann::ordered_json json;
+    for (size_t i = 0; i < k_n_operations; ++i) {
+        json[k_operation_names[i]] = times->seconds[i];
+    }
+    return json;
+}
+
+}  // namespace
+
+std::vector<BenchRow> bench_rows(const BenchArguments &arguments, const Model &model,
+                                 std::span<const NamedArm> arms,
+                                 std::span<const BenchResult> results,
+                                 std::span<const PerplexityResult> quality) {
+    std::vector<BenchRow> rows;
+    for (size_t i = 0; i < results.size(); ++i) {
+        const size_t first = i / arms.size() * arms.size();
+        BenchRow row;
+        row.result = &results[i];
+        row.arm = &arms[results[i].arm];
+        size_t n_plans = 0;  // that are not dense, before this arm
+        for (size_t j = 0; j < arms.size(); ++j) {
+            if (arms[j].is_libllama) {
+                row.libllama = &results[first + j];
+            } else if (arms[j].plan.is_dense()) {
+                row.dense = &results[first + j];
+            } else if (j < results[i].arm) {
+                ++n_plans;
+            }
+        }
+        if (!row.arm->is_libllama) {
+            add_bounds(arguments, model, results, row);
+            if (!quality.empty()) {
+                row.quality = &quality[row.arm->plan.is_dense() ? 0 : 1 + n_plans];
+            }
+        }
+        rows.push_back(row);
+    }
+    return rows;
+}
+
+std::string shape_text(const BenchShape &shape) {
+    std::string text = shape.phase == Phase::prefill
+                           ? fmt::format("prefill {}", shape.n_tokens)
+                           : fmt::format("decode {} @ {}", shape.n_tokens, shape.depth);
+    return shape.n_sequences > 1 ? fmt::format("{} x {}", shape.n_sequences, text) : text;
+}
+
+double relative_spread(std::span<const double> seconds) {
+    return (quantile(seconds, 0.75) - quantile(seconds, 0.25)) / median(seconds);
+}
+
+std::vector<double> process_ratios(const BenchResult &base, const BenchResult &of,
+                                   int n_processes) {
+    const size_t n = of.seconds.size() / static_cast<size_t>(n_processes);
+    std::vector<double> ratios;
+    for (size_t first = 0; first < of.seconds.size(); first += n) {
+        std::vector<double> of_process;
+        for (size_t i = first; i < first + n; ++i) {
+            of_process.push_back(base.seconds[i] / of.seconds[i]);
+        }
+        ratios.push_back(median(of_process));
+    }
+    return ratios;
+}
+
+nlohmann::ordered_json bench_row_json(const BenchRow &row, const BenchReport &report) {
+    const BenchResult &result = *row.result;
+    nlohmann::ordered_json json;
+    json["arm"] = row.arm->name;
+    json["model"] = report.model;
+    json["file_type"] = report.file_type;
+    json["device"] = report.device;
+    json["threads"] = report.n_threads;
+    json["phase"] = result.shape.phase == Phase::prefill ? "prefill" : "decode";
+    json["n_tokens"] = result.shape.n_tokens;
+    json["depth"] = result.shape.depth;
+    json["n_sequences"] = result.shape.n_sequences;
+    json["effective_sparsity"] = row.arm->plan.effective_sparsity();
+    json["fraction_of_rows_computed"] = result.fraction_of_rows;
+    json["tokens_per_second"] = result.tokens_per_second(median(result.seconds));
+    json["seconds_median"] = median(result.seconds);
+    json["seconds_mean"] = mean(result.seconds);
+    json["seconds_min"] = quantile(result.seconds, 0.0);
+    json["seconds_max"] = quantile(result.seconds, 1.0);
+    json["spread"] = relative_spread(result.seconds);
+    json["speed_up_over_dense"] = ratio_json(row.dense, result);
+    json["speed_up_over_libllama"] = ratio_json(row.libllama, result);
+    json["speed_up_bound"] = optional_json(row.bound);
+    json["time_bound"] = optional_json(row.time_bound);
+    json["predicted_seconds"] = optional_json(row.predicted_seconds);
+    json["process_speed_ups_over_dense"] =
+        row.dense == nullptr
+            ? nlohmann::ordered_json(nullptr)
+            : nlohmann::ordered_json(process_ratios(*row.dense, result, report.n_processes));
+    json["perplexity"] = quality_json(row.quality);
+    json["operations"] = operations_json(result.operations);
+    json["seconds"] = result.seconds;
+    return json;
+}
+
+void read_bench_row(const nlohmann::ordered_json &json, BenchResult &result) {
+    result.seconds = json.at("seconds").get<std::vector<double>>();
+    result.fraction_of_rows = json.at("fraction_of_rows_computed");
+    const auto &operations = json.at("operations");
+    if (operations.is_null()) {
+        return;
+    }
+    result.operations.emplace();
+    for (size_t i = 0; i < k_n_operations; ++i) {
+        result.operations->seconds[i] = operations.at(k_operation_names[i]);
+    }
+}
+
+}  // namespace orthorank

@@ -1,0 +1,315 @@
+// Of `orthorank bench`: rows as tables, CSV and plots.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "base/error.h"
+#include "base/statistics.h"
+#include "cli/bench.h"
+#include "cli/comparison_table.h"
+#include "tasks/plot.h"
+
+namespace orthorank {
+
+namespace {
+
+constexpr const char *k_legend =
+    "ratios: median (quartiles) of the repetitions' own ratios, above 1 is faster; spread: "
+    "interquartile range; bound: what the cost model allows over dense; time bound: the dense "
+    "run's operations at the fractions that remain";
+
+std::string number(const std::optional<double> &value, int n_digits = 3) {
+    return value ? fmt::format("{:.{}f}", *value, n_digits) : "";
+}
+
+std::string ratio_text(const BenchResult *base, const BenchResult &of) {
+    if (base == nullptr) {
+        return "";
+    }
+    const SpeedRatio ratio = speed_ratio(*base, of);
+    return fmt::format("{:.3f} ({:.3f}-{:.3f})", ratio.median, ratio.low, ratio.high);
+}
+
+// Lowest and highest ratio to dense of the processes.
+std::string processes_text(const BenchRow &row, int n_processes) {
+    if (row.dense == nullptr) {
+        return "";
+    }
+    const std::vector<double> ratios = process_ratios(*row.dense, *row.result, n_processes);
+    return fmt::format("{:.3f}-{:.3f}", *std::min_element(ratios.begin(), ratios.end()),
+                       *std::max_element(ratios.begin(), ratios.end()));
+}
+
+using Cells = std::vector<std::pair<std::string, std::string>>;  // column, text
+
+Cells cells_of(const BenchRow &row, const BenchReport &report) {
+    const BenchResult &result = *row.result;
+    Cells cells = {
+        {"arm", row.arm->name},
+        {"shape", shape_text(result.shape)},
+        {"sparsity", fmt::format("{:.1f}%", 100 * row.arm->plan.effective_sparsity())},
+        {"rows", fmt::format("{:.1f}%", 100 * result.fraction_of_rows)},
+        {"tokens/s", fmt::format("{:.1f}", result.tokens_per_second(median(result.seconds)))},
+        {"mean", fmt::format("{:.1f}", result.tokens_per_second(mean(result.seconds)))},
+        {"spread", fmt::format("{:.1f}%", 100 * relative_spread(result.seconds))},
+        {"over dense", ratio_text(row.dense, result)},
+        {"over libllama", ratio_text(row.libllama, result)},
+        {"bound", number(row.bound)},
+        {"time bound", number(row.time_bound)}};
+    if (report.n_processes > 1) {
+        cells.emplace_back("processes", processes_text(row, report.n_processes));
+    }
+    if (report.has_quality) {
+        const PerplexityResult *quality = row.quality;
+        cells.emplace_back("perplexity",
+                           quality == nullptr ? "" : with_error(quality->ppl, quality->se, 2));
+        cells.emplace_back("ratio to dense",
+                           quality == nullptr ? ""
+                           : row.arm->plan.is_dense()
+                               ? "1"
+                               : with_error(quality->ratio, quality->ratio_se, 3));
+    }
+    return cells;
+}
+
+void add_cells(const Cells &cells, ComparisonTable &table) {
+    std::vector<std::string> texts;
+    for (const auto &[column, text] : cells) {
+        if (table.rows.empty()) {
+            table.header.push_back(column);
+        }
+        texts.push_back(text);
+    }
+    table.rows.push_back(std::move(texts));
+}
+
+bool is_same_shape(const BenchShape &a, const BenchShape &b) {
+    return a.phase == b.phase && a.n_tokens == b.n_tokens && a.depth == b.depth &&
+           a.n_sequences == b.n_sequences;
+}
+
+// One table for each shape: operations down, arms across, milliseconds of a run and their share.
+std::vector<ComparisonTable> breakdown_tables(const BenchReport &report) {
+    std::vector<ComparisonTable> tables;
+    const BenchShape *shape = nullptr;
+    for (const BenchRow &row : report.rows) {
+        if (!row.result->operations) {
+            continue;
+        }
+        if (shape == nullptr || !is_same_shape(*shape, row.result->shape)) {
+            shape = &row.result->shape;
+            ComparisonTable table;
+            table.header = {shape_text(*shape) + ", ms"};
+            for (const char *name : k_operation_names) {
+                table.rows.push_back({name});
+            }
+            table.rows.push_back({"all, divided"});
+            table.rows.push_back({"all, as timed"});
+            tables.push_back(std::move(table));
+        }
+        ComparisonTable &table = tables.back();
+        const OperationTimes &times = *row.result->operations;
+        const double total = times.total();
+        table.header.push_back(row.arm->name);
+        for (size_t i = 0; i < k_n_operations; ++i) {
+            table.rows[i].push_back(fmt::format("{:.2f} ({:.1f}%)", 1e3 * times.seconds[i],
+                                                100 * times.seconds[i] / total));
+        }
+        table.rows[k_n_operations].push_back(fmt::format("{:.2f}", 1e3 * total));
+        table.rows[k_n_operations + 1].push_back(
+            fmt::format("{:.2f}", 1e3 * median(row.result->seconds)));
+    }
+    return tables;
+}
+
+std::string conditions(const BenchReport &report) {
+    return fmt::format("{} {}, {}, {} threads, {} process{}; text: {}", report.model,
+                       report.file_type, report.device, report.n_threads, report.n_processes,
+                       report.n_processes > 1 ? "es" : "", report.text);
+}
+
+std::string report_text(const BenchReport &report, std::string (*text_of)(const ComparisonTable &),
+                        const char *line_end) {
+    ComparisonTable table;
+    for (const BenchRow &row : report.rows) {
+        add_cells(cells_of(row, report), table);
+    }
+    std::string text = conditions(report) + line_end + text_of(table) + line_end + k_legend + "\n";
+    if (report.has_breakdown) {
+        for (const ComparisonTable &breakdown : breakdown_tables(report)) {
+            text += "\n" + text_of(breakdown);
+        }
+    }
+    return text;
+}
+
+std::string csv_text(const std::string &text) {
+    if (text.find_first_of(",\"\n\r") == std::string::npos) {
+        return text;
+    }
+    std::string quoted = "\"";
+    for (char c : text) {
+        quoted += c == '"' ? "\"\"" : std::string(1, c);
+    }
+    return quoted + "\"";
+}
+
+std::string csv_number(const std::optional<double> &value) {
+    return value && std::isfinite(*value) ? fmt::format("{:.9g}", *value) : "";
+}
+
+void add_ratio(const std::string &name, const BenchResult *base, const BenchResult &of,
+               Cells &cells) {
+    std::optional<SpeedRatio> ratio;
+    if (base != nullptr) {
+        ratio = speed_ratio(*base, of);
+    }
+    cells.emplace_back(name, ratio ? csv_number(ratio->median) : "");
+    cells.emplace_back(name + "_q1", ratio ? csv_number(ratio->low) : "");
+    cells.emplace_back(name + "_q3", ratio ? csv_number(ratio->high) : "");
+}
+
+void add_processes(const BenchRow &row, int n_processes, Cells &cells) {
+    std::vector<double> ratios = {std::numeric_limits<double>::quiet_NaN()};
+    if (row.dense != nullptr) {
+        ratios = process_ratios(*row.dense, *row.result, n_processes);
+    }
+    cells.emplace_back("process_speed_up_min",
+                       csv_number(*std::min_element(ratios.begin(), ratios.end())));
+    cells.emplace_back("process_speed_up_max",
+                       csv_number(*std::max_element(ratios.begin(), ratios.end())));
+}
+
+void add_quality(const PerplexityResult *quality, Cells &cells) {
+    const std::pair<const char *, double PerplexityResult::*> columns[] = {
+        {"ppl", &PerplexityResult::ppl},
+        {"ppl_se", &PerplexityResult::se},
+        {"ppl_ratio_to_dense", &PerplexityResult::ratio},
+        {"ppl_ratio_se", &PerplexityResult::ratio_se}};
+    for (const auto &[name, member] : columns) {
+        cells.emplace_back(name, quality == nullptr ? "" : csv_number(quality->*member));
+    }
+}
+
+Cells csv_cells(const BenchRow &row, const BenchReport &report) {
+    const BenchResult &result = *row.result;
+    const BenchShape &shape = result.shape;
+    Cells cells = {
+        {"arm", row.arm->name},
+        {"model", report.model},
+        {"file_type", report.file_type},
+        {"device", report.device},
+        {"threads", std::to_string(report.n_threads)},
+        {"processes", std::to_string(report.n_processes)},
+        {"phase", shape.phase == Phase::prefill ? "prefill" : "decode"},
+        {"n_tokens", std::to_string(shape.n_tokens)},
+        {"depth", std::to_string(shape.depth)},
+        {"n_sequences", std::to_string(shape.n_sequences)},
+        {"effective_sparsity", csv_number(row.arm->plan.effective_sparsity())},
+        {"fraction_of_rows_computed", csv_number(result.fraction_of_rows)},
+        {"tokens_per_second", csv_number(result.tokens_per_second(median(result.seconds)))},
+        {"seconds_median", csv_number(median(result.seconds))},
+        {"seconds_mean", csv_number(mean(result.seconds))},
+        {"spread", csv_number(relative_spread(result.seconds))}};
+    add_ratio("speed_up_over_dense", row.dense, result, cells);
+    add_ratio("speed_up_over_libllama", row.libllama, result, cells);
+    cells.emplace_back("speed_up_bound", csv_number(row.bound));
+    cells.emplace_back("time_bound", csv_number(row.time_bound));
+    cells.emplace_back("predicted_seconds", csv_number(row.predicted_seconds));
+    add_processes(row, report.n_processes, cells);
+    add_quality(row.quality, cells);
+    for (size_t i = 0; i < k_n_operations; ++i) {
+        cells.emplace_back(std::string(k_operation_names[i]) + "_seconds",
+                           result.operations ? csv_number(result.operations->seconds[i]) : "");
+    }
+    return cells;
+}
+
+std::string csv_line(const std::vector<std::string> &texts) {
+    std::string line;
+    for (const std::string &text : texts) {
+        line += (line.empty() ? "" : ",") + csv_text(text);
+    }
+    return line + "\n";
+}
+
+}  // namespace
+
+std::string bench_table(const BenchReport &report) {
+    return report_text(report, plain_text, "\n");
+}
+
+std::string bench_markdown(const BenchReport &report) {
+    return report_text(report, markdown_text, "\n\n");
+}
+
+std::string bench_csv(const BenchReport &report) {
+    ComparisonTable table;
+    for (const BenchRow &row : report.rows) {
+        add_cells(csv_cells(row, report), table);
+    }
+    std::string text = csv_line(table.header);
+    for (const std::vector<std::string> &texts : table.rows) {
+        text += csv_line(texts);
+    }
+    return text;
+}
+
+std::string bench_bars_svg(const BenchReport &report) {
+    constexpr double k_none = std::numeric_limits<double>::quiet_NaN();
+    BarPlot plot;
+    plot.title = fmt::format("speed over dense: {} {}", report.model, report.file_type);
+    plot.mark_names = {"cost model", "time bound"};
+    for (const BenchRow &row : report.rows) {
+        if (row.dense == nullptr || row.dense == row.result) {
+            continue;
+        }
+        const SpeedRatio ratio = speed_ratio(*row.dense, *row.result);
+        Bar bar;
+        bar.name = shape_text(row.result->shape) + ", " + row.arm->name;
+        bar.value = ratio.median;
+        bar.low = ratio.low;
+        bar.high = ratio.high;
+        bar.marks = {row.bound.value_or(k_none), row.time_bound.value_or(k_none)};
+        bar.colour = row.arm->is_libllama ? 2 : row.result->arm % 2;
+        plot.bars.push_back(std::move(bar));
+    }
+    return bar_plot_svg(plot);
+}
+
+std::string bench_scale_svg(const BenchReport &report) {
+    LinePlot plot;
+    plot.title = fmt::format("seconds of a prefill: {} {}; dashed: predicted from the shortest",
+                             report.model, report.file_type);
+    plot.x_label = "tokens";
+    plot.is_log_x = true;
+    const int n_sequences = report.rows.front().result->shape.n_sequences;
+    std::vector<const NamedArm *> arms;
+    for (const BenchRow &row : report.rows) {
+        const BenchResult &result = *row.result;
+        if (result.shape.phase != Phase::prefill || result.shape.n_sequences != n_sequences) {
+            continue;
+        }
+        size_t arm =
+            static_cast<size_t>(std::find(arms.begin(), arms.end(), row.arm) - arms.begin());
+        if (arm == arms.size()) {
+            arms.push_back(row.arm);
+            plot.lines.push_back({row.arm->name, {}, {}, false, arm});
+            plot.lines.push_back({"", {}, {}, true, arm});
+        }
+        const double n = result.shape.n_tokens;
+        plot.x_ticks.push_back(n);
+        plot.lines[2 * arm].x.push_back(n);
+        plot.lines[2 * arm].y.push_back(median(result.seconds));
+        if (row.predicted_seconds) {
+            plot.lines[2 * arm + 1].x.push_back(n);
+            plot.lines[2 * arm + 1].y.push_back(*row.predicted_seconds);
+        }
+    }
+    std::sort(plot.x_ticks.begin(), plot.x_ticks.end());
+    plot.x_ticks.erase(std::unique(plot.x_ticks.begin(), plot.x_ticks.end()), plot.x_ticks.end());
+    return line_plot_svg(plot);
+}
+
+}  // namespace orthorank

@@ -235,7 +235,8 @@ TEST_F(SelectLayersCommand, CorrectionsThatCannotBe) {
     failing("takes the layers of its plan", {"--refit", plan_, "--layers", "1", "-o", out_});
     failing("add corrections with --refit",
             {"--from", plan_, "--layers", "1", "--correct", "1", "-o", out_});
-    failing("3 layers", {"--refit", plan_, "-o", out_}, 1);
+    write_bytes(dir_.file("three.json"), plan_text(R"({"index": 1, "action": "skip"})", 3));
+    failing("3 layers", {"--refit", dir_.file("three.json"), "-o", out_}, 1);
     failing("none.json", {"--refit", dir_.file("none.json"), "-o", out_}, 1);
     write_bytes(dir_.file("dense.json"), plan_text("", 8));
     failing("every layer is dense", {"--refit", dir_.file("dense.json"), "-o", out_});

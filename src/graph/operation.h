@@ -8,17 +8,17 @@ namespace orthorank {
 
 enum class Operation {
     embedding,
-    norm,       // before K, V and Q; where there is a score it is read from its result
-    kv,         // K and V projections, their rotation, writing them to the cache
-    q_o,        // query and output projections, rotation of the queries
-    attention,  // over the cache
-    ffn,        // its norm and additions too
-    gather,     // rows gathered, and scattered back
-    score,      // one number a row for the policy
-    pick,       // rows picked from the scores, on the host
+    norm,        // before K, V and Q; where there is a score it is read from its result
+    kv,          // K and V projections, their rotation, writing them to the cache
+    q_o,         // query and output projections, rotation of the queries
+    attention,   // over the cache
+    ffn,         // its norm and additions too
+    gather,      // rows gathered, and scattered back
+    score,       // one number a row for the policy
+    pick,        // rows picked from the scores, on the host
     correction,  // of rows that are not computed
-    head,       // final norm and output head
-    other       // all else: building graphs, filling inputs, reading results
+    head,        // final norm and output head
+    other        // all else: building graphs, filling inputs, reading results
 };
 
 constexpr size_t k_n_operations = 12;

@@ -41,12 +41,18 @@ int64_t multiply_adds(ggml_cgraph *graph) {
     return n;
 }
 
-// Pairs of a query row and a key that the mask of a flash attention does not hide.
+// Pairs of a query row and a key that the mask of a flash attention does not hide. The mask may be
+// wider than there are keys.
 int64_t attention_pairs(const ggml_tensor *node) {
     const ggml_tensor *mask = node->src[3];
     std::vector<uint16_t> values(static_cast<size_t>(ggml_nelements(mask)));
     ggml_backend_tensor_get(mask, values.data(), 0, values.size() * sizeof(uint16_t));
-    return std::count(values.begin(), values.end(), 0);
+    const int64_t n_keys = node->src[1]->ne[1];
+    int64_t pairs = 0;
+    for (auto row = values.begin(); row != values.end(); row += mask->ne[0]) {
+        pairs += std::count(row, row + n_keys, 0);
+    }
+    return pairs;
 }
 
 class ArithmeticCount : public GraphWatch {
@@ -126,12 +132,18 @@ class Arithmetic : public testing::TestWithParam<Case> {
         return options;
     }
     int64_t n() const { return static_cast<int64_t>(tokens_.size()); }
+    // A probe and corrections, also of a removed layer.
+    Plan corrected() const {
+        Plan plan = select_plan(shape_.n_layers, {0, 1}, 0.4, "probe");
+        plan.layers[2] = skip_plan(shape_.n_layers, {2}).layers[2];
+        return completed(plan, shape_.n_embd, 5);
+    }
     std::vector<Plan> plans() const {
         const int n_layers = shape_.n_layers;
         Plan both = select_plan(n_layers, {1}, 0.4);
         both.layers[0] = skip_plan(n_layers, {0}).layers[0];
         return {dense_plan(n_layers), skip_plan(n_layers, {1}), select_plan(n_layers, {0}, 0.333),
-                select_plan(n_layers, {0, 1}, 0.5), both};
+                select_plan(n_layers, {0, 1}, 0.5), both, corrected()};
     }
 
     const Model &model_;
@@ -180,11 +192,12 @@ TEST_P(Arithmetic, OperationsOfTheProfileAreTheCostModels) {
         EXPECT_EQ(of(Operation::ffn), expected.ffn);
         EXPECT_EQ(of(Operation::score), expected.score);
         EXPECT_EQ(of(Operation::head), expected.head);
+        EXPECT_EQ(of(Operation::correction), expected.correction);
     }
 }
 
 TEST_P(Arithmetic, ProfileHasTimesOfWhatRanAndChangesNothing) {
-    const Plan plan = plans()[2];
+    const Plan plan = corrected();
     Sequence sequence = engine_.new_sequence(plan);
     const Logits alone = run(engine_, sequence, tokens_, Outputs::last);
     sequence.clear();

@@ -262,6 +262,10 @@ void run_select_layers(const SelectLayersArguments &arguments, const Argv &argv)
         run_refit(arguments, argv, is_stopped);
         return;
     }
+    if (arguments.joint.is_wanted) {
+        run_joint_search(arguments, argv, is_stopped);
+        return;
+    }
     if (arguments.sweep) {
         run_layer_sweep(arguments, argv, is_stopped);
         return;
@@ -325,6 +329,7 @@ void add_select_layers(CLI::App &app, const Argv &argv) {
     add_calibration_options(command, a);
     add_method_options(command, a);
     add_correction_options(command, a);
+    add_joint_options(command, a);
     command.add_option("-o,--output", a.out, "the plan file to write")->type_name("FILE");
     command.add_option("--from", a.from, "take the order from this plan: nothing is computed")
         ->type_name("PLAN");

@@ -6,6 +6,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "cli/shared_options.h"
 #include "engine/engine.h"
@@ -13,6 +14,15 @@
 #include "tasks/selection_files.h"
 
 namespace orthorank {
+
+// --joint
+struct JointArguments {
+    bool is_wanted = false;
+    std::optional<double> target_time;
+    std::vector<std::string> choices = {"0.5", "0.333", "0.2", "skip"};
+    int n_kl_windows = 2;
+    int n_moves = 8;
+};
 
 struct SelectLayersArguments {
     ModelArguments model;
@@ -37,6 +47,7 @@ struct SelectLayersArguments {
     std::optional<int> correct;  // rank; nothing: no corrections, but 64 with --refit
     std::optional<double> ridge;
     bool has_policy = false;  // --policy was given
+    JointArguments joint;
     std::string out;
     std::string csv;  // --sweep
     std::string svg;
@@ -46,6 +57,8 @@ struct SelectLayersArguments {
 void add_calibration_options(CLI::App &command, SelectLayersArguments &a);
 void add_method_options(CLI::App &command, SelectLayersArguments &a);
 void add_correction_options(CLI::App &command, SelectLayersArguments &a);
+
+void add_joint_options(CLI::App &command, SelectLayersArguments &a);
 
 // Throws Error{usage} for options of corrections that do not fit together.
 void check_correction_arguments(const SelectLayersArguments &arguments);
@@ -66,6 +79,10 @@ Plan correct_plan(const SelectLayersArguments &arguments, const SelectionSetting
 // --refit. Throws Interrupted when asked to stop.
 void run_refit(const SelectLayersArguments &arguments, const Argv &argv,
                const std::function<bool()> &should_stop);
+
+// --joint. Throws Interrupted when asked to stop.
+void run_joint_search(const SelectLayersArguments &arguments, const Argv &argv,
+                      const std::function<bool()> &should_stop);
 
 // --sweep. Throws Interrupted when asked to stop.
 void run_layer_sweep(const SelectLayersArguments &arguments, const Argv &argv,

@@ -281,6 +281,14 @@ double saved_by(const JointOrder &order) {
     return order.rounds.empty() ? 0.0 : order.rounds.back().saved;
 }
 
+std::vector<JointMove> moves_of(const JointOrder &order) {
+    std::vector<JointMove> moves;
+    for (const JointRound &round : order.rounds) {
+        moves.push_back(round.move);
+    }
+    return moves;
+}
+
 std::vector<int> choices_of(const JointOptions &options, const JointOrder &order) {
     std::vector<int> choices(options.layers.size(), -1);
     for (const JointRound &round : order.rounds) {

@@ -67,8 +67,10 @@ struct JointOptions {
     std::function<bool()> should_stop;                    // asked before each window
 };
 
-// What was saved by the rounds so far, and the choice of each layer of options.layers (-1: dense).
+// What was saved by the rounds so far, their moves in order, and the choice of each layer of
+// options.layers (-1: dense).
 double saved_by(const JointOrder &order);
+std::vector<JointMove> moves_of(const JointOrder &order);
 std::vector<int> choices_of(const JointOptions &options, const JointOrder &order);
 
 // Runs rounds until the target is reached. The prices must stand at the base of options.done.

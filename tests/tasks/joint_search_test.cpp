@@ -77,14 +77,6 @@ JointOptions options_for(double target) {
     return options;
 }
 
-std::vector<JointMove> moves_of(const JointOrder &order) {
-    std::vector<JointMove> moves;
-    for (const JointRound &round : order.rounds) {
-        moves.push_back(round.move);
-    }
-    return moves;
-}
-
 std::map<int, int> changed_by(const JointOrder &order) {
     std::map<int, int> changed;
     for (const JointRound &round : order.rounds) {

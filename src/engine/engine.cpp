@@ -101,11 +101,12 @@ Sequence Engine::new_sequence(const Plan &plan, Apply apply) {
     std::vector<std::shared_ptr<const ProbeTensors>> probes(plan.layers.size());
     for (int il = 0; il < n_layers; ++il) {
         const LayerPlan &layer = plan.layers[il];
+        const std::string where = fmt::format("plan {}, layer {}", plan.name, il);
         if (layer.action != Action::dense && layer.correction != nullptr) {
-            corrections[il] = impl_->corrections.upload(layer.correction, il);
+            corrections[il] = impl_->corrections.upload(layer.correction, il, where);
         }
         if (layer.action == Action::select && layer.policy.score == ScoreKind::probe) {
-            probes[il] = impl_->corrections.upload(layer.probe, il);
+            probes[il] = impl_->corrections.upload(layer.probe, il, where);
         }
     }
     if (impl_->corrections.release_unused()) {

@@ -29,14 +29,15 @@ void allocate(ggml_context_ptr &ctx, ggml_backend_buffer_ptr &buffer, const Mode
     ggml_backend_buffer_set_usage(buffer.get(), GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
 }
 
-void check_size(int il, const char *what, size_t found, size_t expected) {
+void check_size(const std::string &where, const char *what, size_t found, size_t expected) {
     if (found != expected) {
-        fail(ErrorKind::format, "layer {}: its {} has {} values, this model needs {}", il, what,
-             found, expected);
+        fail(ErrorKind::format, "{}: its {} has {} values, this model needs {}", where, what, found,
+             expected);
     }
 }
 
-void set_values(ggml_tensor *tensor, const std::vector<float> &values, int il, const char *what) {
+void set_values(ggml_tensor *tensor, const std::vector<float> &values, const std::string &where,
+                const char *what) {
     std::vector<ggml_fp16_t> halves;
     if (tensor->type == GGML_TYPE_F16) {
         halves.resize(values.size());
@@ -45,7 +46,7 @@ void set_values(ggml_tensor *tensor, const std::vector<float> &values, int il, c
     for (size_t i = 0; i < values.size(); ++i) {
         const float stored = halves.empty() ? values[i] : ggml_fp16_to_fp32(halves[i]);
         if (!std::isfinite(stored)) {
-            fail(ErrorKind::format, "layer {}: its {} has the value {}, which {} cannot hold", il,
+            fail(ErrorKind::format, "{}: its {} has the value {}, which {} cannot hold", where,
                  what, values[i], ggml_type_name(tensor->type));
         }
     }
@@ -67,7 +68,7 @@ bool release_unused_of(Entries &entries) {
 }  // namespace
 
 std::shared_ptr<const CorrectionTensors> CorrectionStore::upload(const CorrectionPtr &correction,
-                                                                 int il) {
+                                                                 int il, const std::string &where) {
     const auto found = corrections_.find(correction.get());
     if (found != corrections_.end()) {
         return found->second.tensors;
@@ -75,13 +76,13 @@ std::shared_ptr<const CorrectionTensors> CorrectionStore::upload(const Correctio
     const int n_embd = model_.hparams().n_embd;
     const int rank = correction->rank;
     if (correction->n_embd != n_embd || rank < 0) {
-        fail(ErrorKind::format, "layer {}: its correction has width {} and rank {}, the model {}",
-             il, correction->n_embd, rank, n_embd);
+        fail(ErrorKind::format, "{}: its correction has width {} and rank {}, the model {}", where,
+             correction->n_embd, rank, n_embd);
     }
     const size_t n_matrix = static_cast<size_t>(n_embd) * static_cast<size_t>(rank);
-    check_size(il, "correction down", correction->down.size(), n_matrix);
-    check_size(il, "correction up", correction->up.size(), n_matrix);
-    check_size(il, "correction bias", correction->bias.size(), static_cast<size_t>(n_embd));
+    check_size(where, "correction down", correction->down.size(), n_matrix);
+    check_size(where, "correction up", correction->up.size(), n_matrix);
+    check_size(where, "correction bias", correction->bias.size(), static_cast<size_t>(n_embd));
     auto tensors = std::make_shared<CorrectionTensors>();
     tensors->ctx = make_context(3);
     ggml_context *ctx = tensors->ctx.get();
@@ -95,28 +96,29 @@ std::shared_ptr<const CorrectionTensors> CorrectionStore::upload(const Correctio
     if (rank > 0) {
         ggml_set_name(tensors->down, "correction_down.weight");
         ggml_set_name(tensors->up, "correction_up.weight");
-        set_values(tensors->down, correction->down, il, "correction down");
-        set_values(tensors->up, correction->up, il, "correction up");
+        set_values(tensors->down, correction->down, where, "correction down");
+        set_values(tensors->up, correction->up, where, "correction up");
     }
     ggml_set_name(tensors->bias, "correction.bias");
-    set_values(tensors->bias, correction->bias, il, "correction bias");
+    set_values(tensors->bias, correction->bias, where, "correction bias");
     corrections_[correction.get()] = {correction, tensors};
     return tensors;
 }
 
-std::shared_ptr<const ProbeTensors> CorrectionStore::upload(const ProbePtr &probe, int il) {
+std::shared_ptr<const ProbeTensors> CorrectionStore::upload(const ProbePtr &probe, int il,
+                                                            const std::string &where) {
     const auto found = probes_.find(probe.get());
     if (found != probes_.end()) {
         return found->second.tensors;
     }
     const int n_embd = model_.hparams().n_embd;
-    check_size(il, "probe", probe->weight.size(), static_cast<size_t>(n_embd));
+    check_size(where, "probe", probe->weight.size(), static_cast<size_t>(n_embd));
     auto tensors = std::make_shared<ProbeTensors>();
     tensors->ctx = make_context(1);
     tensors->weight = ggml_new_tensor_1d(tensors->ctx.get(), GGML_TYPE_F32, n_embd);
     allocate(tensors->ctx, tensors->buffer, model_, il);
     ggml_set_name(tensors->weight, "probe.weight");
-    set_values(tensors->weight, probe->weight, il, "probe");
+    set_values(tensors->weight, probe->weight, where, "probe");
     probes_[probe.get()] = {probe, tensors};
     return tensors;
 }

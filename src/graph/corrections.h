@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "ggml-cpp.h"
@@ -34,9 +35,12 @@ class CorrectionStore {
     // type: of down and up on the device.
     CorrectionStore(const Model &model, CorrectionType type) : model_(model), type_(type) {}
 
-    // On the backend that has the weights of layer il, unless it is uploaded already.
-    std::shared_ptr<const CorrectionTensors> upload(const CorrectionPtr &correction, int il);
-    std::shared_ptr<const ProbeTensors> upload(const ProbePtr &probe, int il);
+    // On the backend that has the weights of layer il, unless it is uploaded already. `where`: the
+    // layer of the plan, for messages.
+    std::shared_ptr<const CorrectionTensors> upload(const CorrectionPtr &correction, int il,
+                                                    const std::string &where);
+    std::shared_ptr<const ProbeTensors> upload(const ProbePtr &probe, int il,
+                                               const std::string &where);
     // Frees what only the store holds; true when there was any.
     bool release_unused();
     int64_t bytes() const;

@@ -7,8 +7,10 @@
 
 #include "engine/engine.h"
 #include "model/export_model.h"
+#include "support/engine_runs.h"
 #include "support/paths.h"
 #include "support/tiny_gguf.h"
+#include "tasks/plan_files.h"
 
 namespace orthorank {
 namespace {
@@ -61,6 +63,20 @@ TEST_P(ExportLibllama, SmallerModelIsThePlan) {
         worst = std::max(worst, std::fabs(ours[i] - theirs[i]));
     }
     EXPECT_LT(worst, 1e-3f * scale);
+}
+
+// Numbers of corrections are arrays in the metadata: libllama passes over them.
+TEST_P(ExportLibllama, LoadsAModelWithAPlanInIt) {
+    test::TempDir dir;
+    test::write_tiny_gguf(GetParam(), dir.file("m.gguf"));
+    Plan plan = test::select_plan(GetParam().n_layers, {1}, 0.5, "probe");
+    plan.layers[2].action = Action::skip;
+    plan = test::completed(plan, GetParam().n_embd, 4);
+    export_gguf(dir.file("m.gguf"), dir.file("e.gguf"), embedding_of(plan));
+    const std::vector<int32_t> tokens = {1, 40, 50, 60};
+    const std::vector<float> expected = libllama_logits(dir.file("m.gguf"), tokens);
+    EXPECT_FALSE(expected.empty());
+    EXPECT_EQ(libllama_logits(dir.file("e.gguf"), tokens), expected);
 }
 
 INSTANTIATE_TEST_SUITE_P(Tiny, ExportLibllama, testing::ValuesIn(test::tiny_models()),

@@ -38,9 +38,9 @@ bool is_of(const Plan &plan, double sparsity) {
     return std::fabs(level_of(plan) - sparsity) < (is_exact ? 1e-6 : k_near);
 }
 
-// Lower is better.
+// Lower is better: corrections first, then selection before removal, then the method.
 int rank_of(const Plan &plan) {
-    return (plan.layers_with(Action::select).empty() ? 2 : 0) +
+    return (plan.has_numbers() ? 0 : 4) + (plan.layers_with(Action::select).empty() ? 2 : 0) +
            (provenance_text(plan, "method") == "sleb" ? 0 : 1);
 }
 

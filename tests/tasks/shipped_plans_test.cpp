@@ -5,15 +5,18 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 
 #include "engine/engine.h"
 #include "model/export_model.h"
 #include "model/gguf_file.h"
 #include "select/plan_text.h"
+#include "support/engine_runs.h"
 #include "support/errors.h"
 #include "support/paths.h"
 #include "support/tiny_gguf.h"
+#include "tasks/plan_files.h"
 
 namespace orthorank {
 namespace {
@@ -120,6 +123,10 @@ TEST_F(ShippedPlans, BestFitIsTaken) {
     EXPECT_EQ(plan_for_sparsity(*model_, 0.2).plan.layers, select.layers);
     EXPECT_EQ(plan_for_sparsity(*model_, 0.2).note, "");
     expect_error(ErrorKind::usage, "only of 20%", [&] { plan_for_sparsity(*model_, 0.4); });
+    const Plan corrected = test::completed(select, model_->hparams().n_embd, 2);
+    write_plan_files(corrected, dir_.file("c.json"), CorrectionType::f32);
+    EXPECT_EQ(plan_for_sparsity(*model_, 0.2).plan.layers, corrected.layers);
+    std::filesystem::remove(dir_.file("c.json"));
     select.fingerprint = "of another";
     write_plan(select, dir_.file("b.json"));
     EXPECT_EQ(plan_for_sparsity(*model_, 0.2).plan.layers, skip.layers);

@@ -12,8 +12,7 @@ namespace {
 
 // One F32 tensor [n_embd, n_rows] in a buffer of its own, cleared.
 ggml_tensor *allocate_rows(ggml_context_ptr &ctx, ggml_backend_buffer_ptr &buffer,
-                           ggml_backend_buffer_type_t buffer_type, int64_t n_embd,
-                           int64_t n_rows) {
+                           ggml_backend_buffer_type_t buffer_type, int64_t n_embd, int64_t n_rows) {
     ctx.reset(ggml_init({ggml_tensor_overhead() * 2, nullptr, true}));
     ggml_tensor *tensor = ggml_new_tensor_2d(ctx.get(), GGML_TYPE_F32, n_embd, n_rows);
     buffer.reset(ggml_backend_alloc_ctx_tensors_from_buft(ctx.get(), buffer_type));
@@ -40,15 +39,17 @@ int context_size(const Model &model, const EngineOptions &options) {
 }  // namespace
 
 Engine::Impl::Impl(const Model &model_in, const EngineOptions &options_in, int n_ctx_in)
-    : model(model_in), options(options_in), n_ctx(n_ctx_in),
+    : model(model_in),
+      options(options_in),
+      n_ctx(n_ctx_in),
       backends(model.devices(), options.n_threads),
       cache(model.hparams(), backends.buffer_type(), options.kv_type, n_ctx, options.n_sequences),
-      corrections(model, options.correction_type), runner(model, cache, backends),
+      corrections(model, options.correction_type),
+      runner(model, cache, backends),
       slots(std::make_shared<Slots>(options.n_sequences)) {
     const Hparams &hparams = model.hparams();
-    state.sinks =
-        allocate_rows(sinks_ctx, sinks_buffer, backends.buffer_type(), hparams.n_embd,
-                      static_cast<int64_t>(hparams.n_layers) * options.n_sequences);
+    state.sinks = allocate_rows(sinks_ctx, sinks_buffer, backends.buffer_type(), hparams.n_embd,
+                                static_cast<int64_t>(hparams.n_layers) * options.n_sequences);
     ggml_set_name(state.sinks, "sinks");
 }
 
@@ -63,21 +64,20 @@ void Engine::Impl::reserve_hidden(int64_t n) {
     ggml_set_name(state.hidden, "hidden");
 }
 
-void Engine::Impl::reserve_causal(int64_t n) {
-    if (ggml_backend_buft_is_host(backends.buffer_type())) {
-        causal.reserve(backends.buffer_type(), options.chunk_rows, n);
-        state.causal = &causal;
-    }
-}
-
 Engine::Engine(const Model &model, const EngineOptions &options)
     : impl_(std::make_unique<Impl>(model, options, context_size(model, options))) {}
 
 Engine::~Engine() = default;
 
-const Model &Engine::model() const { return impl_->model; }
-int Engine::n_ctx() const { return impl_->n_ctx; }
-int Engine::n_threads() const { return impl_->backends.n_threads(); }
+const Model &Engine::model() const {
+    return impl_->model;
+}
+int Engine::n_ctx() const {
+    return impl_->n_ctx;
+}
+int Engine::n_threads() const {
+    return impl_->backends.n_threads();
+}
 
 Sequence Engine::new_sequence(const Plan &plan, Apply apply) {
     const int n_layers = impl_->model.hparams().n_layers;
@@ -134,8 +134,8 @@ Sequence Engine::fork(const Sequence &sequence) {
     const size_t n_layers = static_cast<size_t>(impl_->model.hparams().n_layers);
     ggml_tensor *sinks = impl_->state.sinks;
     std::vector<uint8_t> bytes(sinks->nb[1] * n_layers);
-    ggml_backend_tensor_get(sinks, bytes.data(), bytes.size() * static_cast<size_t>(sequence.slot()),
-                            bytes.size());
+    ggml_backend_tensor_get(sinks, bytes.data(),
+                            bytes.size() * static_cast<size_t>(sequence.slot()), bytes.size());
     ggml_backend_tensor_set(sinks, bytes.data(), bytes.size() * static_cast<size_t>(copy.slot()),
                             bytes.size());
     return copy;
@@ -157,12 +157,13 @@ void Engine::forward(std::span<const Chunk> batch, const ForwardOptions &options
 Engine::MemoryUse Engine::memory() const {
     MemoryUse use;
     use.kv_bytes = impl_->cache.bytes();
-    use.hidden_bytes = static_cast<int64_t>(ggml_backend_buffer_get_size(impl_->sinks_buffer.get()));
+    use.hidden_bytes =
+        static_cast<int64_t>(ggml_backend_buffer_get_size(impl_->sinks_buffer.get()));
     if (impl_->hidden_buffer) {
         use.hidden_bytes +=
             static_cast<int64_t>(ggml_backend_buffer_get_size(impl_->hidden_buffer.get()));
     }
-    use.compute_bytes = impl_->runner.compute_bytes() + impl_->causal.bytes();
+    use.compute_bytes = impl_->runner.compute_bytes();
     use.correction_bytes = impl_->corrections.bytes();
     return use;
 }

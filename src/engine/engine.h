@@ -51,8 +51,8 @@ struct Chunk {
 
 // A block of logits as it comes out of the last graph; valid during the call only.
 struct LogitsBlock {
-    size_t chunk = 0;        // index into the batch
-    int64_t first_row = 0;   // of the chunk; rows are consecutive
+    size_t chunk = 0;       // index into the batch
+    int64_t first_row = 0;  // of the chunk; rows are consecutive
     int64_t n_rows = 0;
     int n_vocab = 0;
     const float *logits = nullptr;  // [n_vocab, n_rows]
@@ -61,7 +61,7 @@ struct LogitsBlock {
 // Watches a forward pass at layer boundaries. Boundary l is what enters layer l; n_layers is the
 // end, before the final norm.
 class Tap {
-   public:
+ public:
     virtual ~Tap() = default;
     // Hidden states are brought to the host at the boundaries that this wants.
     virtual bool wants_hidden(int boundary) const = 0;
@@ -83,7 +83,7 @@ struct ForwardOptions {
 class ForwardPass;
 
 class Engine {
-   public:
+ public:
     // Throws Error{limit} when n_ctx exceeds the model's context or memory does not suffice.
     Engine(const Model &model, const EngineOptions &options = {});
     ~Engine();
@@ -107,13 +107,13 @@ class Engine {
 
     struct MemoryUse {
         int64_t kv_bytes = 0;
-        int64_t hidden_bytes = 0;   // hidden states and sinks between graphs
-        int64_t compute_bytes = 0;     // graphs' buffers now, and the causal mask
+        int64_t hidden_bytes = 0;      // hidden states and sinks between graphs
+        int64_t compute_bytes = 0;     // graphs' buffers now
         int64_t correction_bytes = 0;  // corrections and probes on the device
     };
     MemoryUse memory() const;
 
-   private:
+ private:
     friend class ForwardPass;
     struct Impl;
     std::unique_ptr<Impl> impl_;

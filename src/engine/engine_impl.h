@@ -17,8 +17,6 @@ struct Engine::Impl {
 
     // Makes room for n rows of hidden states and one more, the scratch row where padding goes.
     void reserve_hidden(int64_t n);
-    // Makes room in the causal mask for prompts up to n positions, where the device can use it.
-    void reserve_causal(int64_t n);
     int32_t scratch_row() const { return static_cast<int32_t>(state.hidden->ne[1] - 1); }
 
     const Model &model;
@@ -29,7 +27,6 @@ struct Engine::Impl {
     CorrectionStore corrections;
     Runner runner;
     SegmentState state;
-    CausalMask causal;
     ggml_context_ptr sinks_ctx;
     ggml_backend_buffer_ptr sinks_buffer;
     ggml_context_ptr hidden_ctx;

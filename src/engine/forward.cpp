@@ -23,11 +23,14 @@ Phase phase_of(std::span<const Chunk> batch) {
 
 ForwardPass::ForwardPass(Engine::Impl &engine, std::span<const Chunk> batch,
                          const ForwardOptions &options)
-    : engine_(engine), batch_(batch), options_(options),
+    : engine_(engine),
+      batch_(batch),
+      options_(options),
       weights_(engine.model.weights(phase_of(batch))),
       n_layers_(engine.model.hparams().n_layers),
       end_layer_(options.end_layer < 0 ? n_layers_ : options.end_layer),
-      sets_(engine.cache, batch, engine.model.hparams().n_embd), scores_(batch.size()) {}
+      sets_(engine.cache, batch, engine.model.hparams().n_embd),
+      scores_(batch.size()) {}
 
 void ForwardPass::run() {
     validate();
@@ -40,7 +43,6 @@ void ForwardPass::run() {
     }
     schedule_ = make_schedule(plans, options_.first_layer, end_layer_, cuts());
     engine_.reserve_hidden(sets_.n_rows());
-    reserve_causal();
     load_hidden();
     for (size_t i = 0; i < schedule_.segments.size(); ++i) {
         run_segment(i);
@@ -65,11 +67,10 @@ void ForwardPass::validate() const {
         for (size_t j = 0; j < i; ++j) {
             CHECK(batch_[j].sequence != chunk.sequence);
         }
-        const int64_t n = chunk.sequence->n_past() +
-                          static_cast<int64_t>(chunk.n_rows(hparams.n_embd));
+        const int64_t n =
+            chunk.sequence->n_past() + static_cast<int64_t>(chunk.n_rows(hparams.n_embd));
         if (n > engine_.n_ctx) {
-            fail(ErrorKind::limit, "{} tokens do not fit into the context of {}", n,
-                 engine_.n_ctx);
+            fail(ErrorKind::limit, "{} tokens do not fit into the context of {}", n, engine_.n_ctx);
         }
         for (int32_t token : chunk.tokens) {
             if (token < 0 || token >= hparams.n_vocab) {
@@ -98,19 +99,6 @@ bool ForwardPass::taps_hidden_after(int il) const {
         }
     }
     return false;
-}
-
-void ForwardPass::reserve_causal() {
-    int64_t n_positions = 0;
-    for (const Chunk &chunk : batch_) {
-        const auto n = static_cast<int64_t>(chunk.n_rows(engine_.model.hparams().n_embd));
-        if (n >= k_min_causal_rows) {
-            n_positions = std::max(n_positions, chunk.sequence->n_past() + n);
-        }
-    }
-    if (n_positions > 0) {
-        engine_.reserve_causal(n_positions);
-    }
 }
 
 void ForwardPass::load_hidden() {
@@ -158,9 +146,6 @@ SegmentShape ForwardPass::shape_of(const Segment &segment, int first, int end) c
     shape.weights = &weights_;
     shape.first_row = first;
     shape.rows = sets_.shape(sets_.range(first, end), false);
-    if (engine_.state.causal != nullptr) {
-        sets_.use_causal_mask(shape.rows, sets_.range(first, end));
-    }
     shape.from_tokens = is_first && batch_.front().hidden.empty();
     shape.dense_layers = segment.dense_layers;
     shape.score_layer = segment.score_layer;
@@ -219,8 +204,7 @@ void ForwardPass::run_rows(const Segment &segment, int first, int end, bool with
         rows.outputs = outputs_in(first, end);
         shape.outputs = sets_.shape(rows.outputs, false);
     }
-    const SegmentGraph &graph =
-        run_graph(shape, [&](SegmentGraph &g) { fill(g, rows); });
+    const SegmentGraph &graph = run_graph(shape, [&](SegmentGraph &g) { fill(g, rows); });
     if (segment.score_layer >= 0) {
         read_scores(graph, first, end);
     }
@@ -233,8 +217,8 @@ void ForwardPass::run_rows(const Segment &segment, int first, int end, bool with
 void ForwardPass::add_updates(SegmentShape &shape, GraphRows &rows) const {
     const auto is_before = [this](const RowRef &ref, int row) { return sets_.packed(ref) < row; };
     for (const CorrectedRows &corrected : corrected_) {
-        const auto begin = std::lower_bound(corrected.rows.begin(), corrected.rows.end(),
-                                            rows.first, is_before);
+        const auto begin =
+            std::lower_bound(corrected.rows.begin(), corrected.rows.end(), rows.first, is_before);
         const auto end = std::lower_bound(begin, corrected.rows.end(), rows.end, is_before);
         if (begin != end) {
             rows.updates.emplace_back(begin, end);
@@ -298,8 +282,7 @@ void ForwardPass::fill(SegmentGraph &graph, const GraphRows &graph_rows) const {
 bool ForwardPass::wants_output(const RowRef &ref) const {
     const Chunk &chunk = batch_[ref.chunk];
     if (chunk.outputs == Outputs::last) {
-        return ref.row + 1 ==
-               static_cast<int32_t>(chunk.n_rows(engine_.model.hparams().n_embd));
+        return ref.row + 1 == static_cast<int32_t>(chunk.n_rows(engine_.model.hparams().n_embd));
     }
     return chunk.outputs == Outputs::all && ref.row >= chunk.first_output_row;
 }

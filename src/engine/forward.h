@@ -29,15 +29,14 @@ struct GraphRows {
 };
 
 class ForwardPass {
-   public:
+ public:
     ForwardPass(Engine::Impl &engine, std::span<const Chunk> batch, const ForwardOptions &options);
     void run();
 
-   private:
+ private:
     void validate() const;
     std::vector<int> cuts() const;
     bool taps_hidden_after(int il) const;
-    void reserve_causal();
     void load_hidden();
     void run_segment(size_t index);
     // Runs rows first..end of the packed batch through a segment's layers, in one graph after the

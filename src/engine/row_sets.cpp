@@ -17,7 +17,9 @@ int padded_kv(int64_t n) {
 }
 
 // Few different row counts, so that a decode step finds its graph again.
-int padded_rows(int n) { return n <= 2 ? n : (n + 3) / 4 * 4; }
+int padded_rows(int n) {
+    return n <= 2 ? n : (n + 3) / 4 * 4;
+}
 
 }  // namespace
 
@@ -49,7 +51,9 @@ int64_t RowSets::position(const RowRef &ref) const {
     return batch_[ref.chunk].sequence->n_past() + ref.row;
 }
 
-int RowSets::padded(int n) const { return is_decode_batch_ ? padded_rows(n) : n; }
+int RowSets::padded(int n) const {
+    return is_decode_batch_ ? padded_rows(n) : n;
+}
 
 RowSet RowSets::shape(std::span<const RowRef> refs, bool pad) const {
     RowSet rows;
@@ -72,21 +76,12 @@ RowSet RowSets::shape(std::span<const RowRef> refs, bool pad) const {
     for (size_t i = 0; i < refs.size(); ++i) {
         const RowRef &ref = refs[i];
         if (i == 0 || refs[i - 1].chunk != ref.chunk) {
-            rows.pieces.push_back(
-                {static_cast<int>(i), 0, batch_[ref.chunk].sequence->slot(), 0});
+            rows.pieces.push_back({static_cast<int>(i), 0, batch_[ref.chunk].sequence->slot(), 0});
         }
         rows.pieces.back().n_rows += 1;
         rows.pieces.back().n_kv = padded_kv(position(ref) + 1);
     }
     return rows;
-}
-
-void RowSets::use_causal_mask(RowSet &rows, std::span<const RowRef> refs) const {
-    for (Piece &piece : rows.pieces) {
-        if (!rows.is_batched && piece.n_rows >= k_min_causal_rows) {
-            piece.causal_from = position(refs[static_cast<size_t>(piece.first_row)]);
-        }
-    }
 }
 
 void RowSets::fill_mask_row(uint16_t *mask, int n_kv, const RowRef &ref, int il) const {
@@ -136,9 +131,6 @@ void RowSets::fill(const RowInputs &inputs, const RowSet &rows, std::span<const 
     }
     for (size_t p = 0; p < rows.pieces.size(); ++p) {
         const Piece &piece = rows.pieces[p];
-        if (piece.causal_from >= 0) {
-            continue;
-        }
         write_input(inputs.masks[p], [&](uint16_t *values) {
             for (int r = 0; r < piece.n_rows; ++r) {
                 fill_mask_row(values + static_cast<size_t>(r) * piece.n_kv, piece.n_kv,

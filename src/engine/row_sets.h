@@ -18,7 +18,7 @@ struct RowRef {
 };
 
 class RowSets {
-   public:
+ public:
     RowSets(const KvCache &cache, std::span<const Chunk> batch, int n_embd);
 
     int n_rows() const { return static_cast<int>(refs_.size()); }
@@ -38,15 +38,13 @@ class RowSets {
     int padded(int n) const;
     // pad: round the number of rows up, so that graphs are reused (decode batches only).
     RowSet shape(std::span<const RowRef> refs, bool pad) const;
-    // For all rows of a part of the batch: long pieces take their masks from CausalMask.
-    void use_causal_mask(RowSet &rows, std::span<const RowRef> refs) const;
     // Positions, masks and slot maps. il >= 0: in that layer, keys of unselected rows are hidden
     // from sequences whose policy says so.
     void fill(const RowInputs &inputs, const RowSet &rows, std::span<const RowRef> refs,
               int il = -1) const;
     std::vector<int64_t> cells(std::span<const RowRef> refs) const;
 
-   private:
+ private:
     void fill_mask_row(uint16_t *mask, int n_kv, const RowRef &ref, int il) const;
 
     const KvCache &cache_;

@@ -26,12 +26,12 @@ Apply apply_from_name(const std::string &name);
 
 // What happened in one selecting layer, by position.
 struct LayerRecord {
-    std::vector<float> scores;     // the sink's is +infinity
-    std::vector<uint8_t> chosen;   // 1: computed in this layer
+    std::vector<float> scores;    // the sink's is +infinity
+    std::vector<uint8_t> chosen;  // 1: computed in this layer
 };
 
 class Sequence {
-   public:
+ public:
     Sequence(std::shared_ptr<Slots> slots, int slot, Plan plan, Apply apply);
     ~Sequence();
     Sequence(Sequence &&) noexcept;
@@ -53,7 +53,7 @@ class Sequence {
     // Forgets all positions from n on. The decisions about earlier ones stay as they were made.
     void truncate(int64_t n);
 
-   private:
+ private:
     friend class Engine;
     friend class ForwardPass;
     std::shared_ptr<Slots> slots_;

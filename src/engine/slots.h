@@ -6,7 +6,7 @@
 namespace orthorank {
 
 class Slots {
-   public:
+ public:
     explicit Slots(int n) : is_used_(static_cast<size_t>(n), false) {}
 
     // The lowest free slot, or -1.
@@ -21,7 +21,7 @@ class Slots {
     }
     void give_back(int slot) { is_used_[static_cast<size_t>(slot)] = false; }
 
-   private:
+ private:
     std::vector<bool> is_used_;
 };
 

@@ -44,7 +44,7 @@ ggml_tensor *view_rows(ggml_context *ctx, ggml_tensor *x, int first, int n) {
 
 }  // namespace
 
-RowInputs BlockBuilder::make_inputs(const RowSet &rows, const CausalMask *causal) const {
+RowInputs BlockBuilder::make_inputs(const RowSet &rows) const {
     RowInputs inputs;
     inputs.positions = make_input(ctx_, ggml_new_tensor_1d(ctx_, GGML_TYPE_I32, rows.n_rows));
     if (rows.is_batched) {
@@ -57,10 +57,7 @@ RowInputs BlockBuilder::make_inputs(const RowSet &rows, const CausalMask *causal
     }
     for (const Piece &piece : rows.pieces) {
         inputs.masks.push_back(
-            piece.causal_from >= 0
-                ? causal->view(ctx_, piece.causal_from, piece.n_rows)
-                : make_input(ctx_,
-                             ggml_new_tensor_2d(ctx_, GGML_TYPE_F16, piece.n_kv, piece.n_rows)));
+            make_input(ctx_, ggml_new_tensor_2d(ctx_, GGML_TYPE_F16, piece.n_kv, piece.n_rows)));
     }
     return inputs;
 }
@@ -75,10 +72,10 @@ ggml_tensor *BlockBuilder::project(ggml_tensor *weight, ggml_tensor *bias, ggml_
 }
 
 ggml_tensor *BlockBuilder::rope(int il, ggml_tensor *x, ggml_tensor *positions) const {
-    const int mode = hparams_.rope_type == RopeType::neox ? GGML_ROPE_TYPE_NEOX
-                                                          : GGML_ROPE_TYPE_NORMAL;
-    return ggml_rope_ext(ctx_, x, positions, weights_.layers[il].rope_freqs,
-                         hparams_.n_rot, mode, hparams_.rope_n_ctx_orig, hparams_.rope_freq_base,
+    const int mode =
+        hparams_.rope_type == RopeType::neox ? GGML_ROPE_TYPE_NEOX : GGML_ROPE_TYPE_NORMAL;
+    return ggml_rope_ext(ctx_, x, positions, weights_.layers[il].rope_freqs, hparams_.n_rot, mode,
+                         hparams_.rope_n_ctx_orig, hparams_.rope_freq_base,
                          hparams_.rope_freq_scale, hparams_.rope_ext_factor,
                          hparams_.rope_attn_factor, hparams_.rope_beta_fast,
                          hparams_.rope_beta_slow);
@@ -131,10 +128,10 @@ ggml_tensor *BlockBuilder::cache_view(ggml_tensor *tensor, int head_dim, int n_h
 ggml_tensor *BlockBuilder::attend_piece(int il, ggml_tensor *q, const Piece &piece,
                                         ggml_tensor *mask) const {
     const LayerShape &shape = hparams_.layers[il];
-    ggml_tensor *k = cache_view(cache_->k(il), hparams_.head_dim_k, shape.n_head_kv, piece.slot, 1,
-                                piece.n_kv);
-    ggml_tensor *v = cache_view(cache_->v(il), hparams_.head_dim_v, shape.n_head_kv, piece.slot, 1,
-                                piece.n_kv);
+    ggml_tensor *k =
+        cache_view(cache_->k(il), hparams_.head_dim_k, shape.n_head_kv, piece.slot, 1, piece.n_kv);
+    ggml_tensor *v =
+        cache_view(cache_->v(il), hparams_.head_dim_v, shape.n_head_kv, piece.slot, 1, piece.n_kv);
     ggml_tensor *rows = q;
     if (piece.first_row != 0 || q->ne[2] != piece.n_rows) {
         rows = ggml_view_3d(ctx_, q, q->ne[0], q->ne[1], piece.n_rows, q->nb[1], q->nb[2],
@@ -217,13 +214,13 @@ ggml_tensor *BlockBuilder::experts(int il, ggml_tensor *x) const {
     x = ggml_reshape_3d(ctx_, x, hparams_.n_embd, 1, n);
     ggml_tensor *up = ggml_mul_mat_id(ctx_, layer.ffn_up_exps, x, chosen);  // [n_ff, n_used, n]
     ggml_tensor *gate = ggml_mul_mat_id(ctx_, layer.ffn_gate_exps, x, chosen);
-    ggml_tensor *y = ggml_mul_mat_id(ctx_, layer.ffn_down_exps,
-                                     ggml_swiglu_split(ctx_, gate, up), chosen);
+    ggml_tensor *y =
+        ggml_mul_mat_id(ctx_, layer.ffn_down_exps, ggml_swiglu_split(ctx_, gate, up), chosen);
     y = ggml_mul(ctx_, y, weights);  // [n_embd, n_used, n]
     ggml_tensor *total = nullptr;
     for (int i = 0; i < n_used; ++i) {
-        ggml_tensor *part = ggml_view_2d(ctx_, y, hparams_.n_embd, n, y->nb[2],
-                                         y->nb[1] * static_cast<size_t>(i));
+        ggml_tensor *part =
+            ggml_view_2d(ctx_, y, hparams_.n_embd, n, y->nb[2], y->nb[1] * static_cast<size_t>(i));
         total = total == nullptr ? part : ggml_add(ctx_, total, part);
     }
     return n_used == 1 ? ggml_cont(ctx_, total) : total;

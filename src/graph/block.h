@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "ggml.h"
-#include "graph/causal_mask.h"
 #include "graph/kv_cache.h"
 #include "model/model.h"
 
@@ -19,9 +18,6 @@ struct Piece {
     int n_rows = 0;
     int slot = 0;
     int n_kv = 0;  // a multiple of k_kv_padding
-    // The rows are those from this position on and see all before them: their mask is a part of the
-    // engine's CausalMask. -1: they have a mask of their own.
-    int64_t causal_from = -1;
 
     bool operator==(const Piece &) const = default;
 };
@@ -41,27 +37,27 @@ struct RowSet {
 
 // The input tensors that a RowSet needs; filled by the caller before the graph runs.
 struct RowInputs {
-    ggml_tensor *positions = nullptr;       // I32 [n_rows]
-    std::vector<ggml_tensor *> masks;       // F16 [n_kv, n_rows] per piece (or a view of
-                                            //     CausalMask, no input); batched: one,
-                                            //     [n_kv, 1, 1, n_slots]
-    ggml_tensor *row_of_slot = nullptr;     // I32 [n_slots], batched only
-    ggml_tensor *slot_of_row = nullptr;     // I32 [n_rows], batched only: minus first_slot
+    ggml_tensor *positions = nullptr;    // I32 [n_rows]
+    std::vector<ggml_tensor *> masks;    // F16 [n_kv, n_rows] per piece; batched: one,
+                                         //     [n_kv, 1, 1, n_slots]
+    ggml_tensor *row_of_slot = nullptr;  // I32 [n_slots], batched only
+    ggml_tensor *slot_of_row = nullptr;  // I32 [n_rows], batched only: minus first_slot
 };
 
 class BlockBuilder {
-   public:
+ public:
     // Without a cache: for whole_block() and logits() alone.
     BlockBuilder(ggml_context *ctx, ggml_cgraph *gf, const Hparams &hparams, const Weights &weights,
                  const KvCache *cache = nullptr)
         : ctx_(ctx), gf_(gf), hparams_(hparams), weights_(weights), cache_(cache) {}
 
     // Makes the input tensors for a row set.
-    RowInputs make_inputs(const RowSet &rows, const CausalMask *causal = nullptr) const;
+    RowInputs make_inputs(const RowSet &rows) const;
 
     // h [n_embd, n] -> a [n_embd, n]
     ggml_tensor *attention_norm(int il, ggml_tensor *h) const;
-    // Projects a [n_embd, n] to keys and values and writes them to the cache rows `cells` (I64 [n]).
+    // Projects a [n_embd, n] to keys and values and writes them to the cache rows `cells` (I64
+    // [n]).
     void store_kv(int il, ggml_tensor *a, ggml_tensor *positions, ggml_tensor *cells) const;
     // The rest of the layer for these rows: h, a [n_embd, n_rows] -> h [n_embd, n_rows].
     ggml_tensor *body(int il, ggml_tensor *h, ggml_tensor *a, const RowSet &rows,
@@ -70,8 +66,8 @@ class BlockBuilder {
     // a [n_embd, n_rows] -> [1, n_kv, n_head], still to be added over heads.
     ggml_tensor *attention_received(int il, ggml_tensor *a, const Piece &piece,
                                     ggml_tensor *positions, ggml_tensor *mask) const;
-    // The second attention mode, for gradients (flash attention, writing rows and MUL_MAT_ID have no
-    // backward pass): the whole layer for one sequence from position 0, by mul_mat and soft_max.
+    // The second attention mode, for gradients (flash attention, writing rows and MUL_MAT_ID have
+    // no backward pass): the whole layer for one sequence from position 0, by mul_mat and soft_max.
     // mask F32 [n, n]: 0 or -infinity. With experts: expert_mask F32 [n_expert, n], 1 where an
     // expert is used; null: only the router's probabilities [n_expert, n] are returned.
     ggml_tensor *whole_block(int il, ggml_tensor *h, ggml_tensor *positions, ggml_tensor *mask,
@@ -79,7 +75,7 @@ class BlockBuilder {
     // h [n_embd, n] -> logits [n_vocab, n]
     ggml_tensor *logits(ggml_tensor *h) const;
 
-   private:
+ private:
     ggml_tensor *rms_norm(ggml_tensor *x, ggml_tensor *weight) const;
     ggml_tensor *project(ggml_tensor *weight, ggml_tensor *bias, ggml_tensor *x) const;
     ggml_tensor *rope(int il, ggml_tensor *x, ggml_tensor *positions) const;

@@ -9,11 +9,15 @@ namespace orthorank {
 namespace {
 
 class SegmentBuilder {
-   public:
+ public:
     SegmentBuilder(const Model &model, const KvCache &cache, const SegmentState &state,
                    SegmentGraph &graph)
-        : model_(model), state_(state), graph_(graph), shape_(graph.shape),
-          ctx_(graph.ctx.get()), block_(ctx_, graph.gf, model.hparams(), *shape_.weights, &cache) {}
+        : model_(model),
+          state_(state),
+          graph_(graph),
+          shape_(graph.shape),
+          ctx_(graph.ctx.get()),
+          block_(ctx_, graph.gf, model.hparams(), *shape_.weights, &cache) {}
 
     void build() {
         ggml_tensor *h = first_hidden();
@@ -42,7 +46,7 @@ class SegmentBuilder {
         }
     }
 
-   private:
+ private:
     void expand(ggml_tensor *tensor) { ggml_build_forward_expand(graph_.gf, tensor); }
 
     ggml_tensor *input(ggml_type type, int64_t n) {
@@ -110,7 +114,7 @@ class SegmentBuilder {
     }
 
     void make_row_inputs() {
-        graph_.rows = block_.make_inputs(shape_.rows, state_.causal);
+        graph_.rows = block_.make_inputs(shape_.rows);
         graph_.cells = input(GGML_TYPE_I64, shape_.rows.n_rows);
     }
 
@@ -174,8 +178,7 @@ class SegmentBuilder {
     }
 
     ggml_tensor *view_rows(ggml_tensor *x, int first, int n) {
-        return ggml_view_2d(ctx_, x, x->ne[0], n, x->nb[1],
-                            x->nb[1] * static_cast<size_t>(first));
+        return ggml_view_2d(ctx_, x, x->ne[0], n, x->nb[1], x->nb[1] * static_cast<size_t>(first));
     }
 
     // Algorithm 1's inner products with the sink, or a control's score: [n_rows of the piece].
@@ -184,8 +187,8 @@ class SegmentBuilder {
         if (score.kind == ScoreKind::hash || score.kind == ScoreKind::attention) {
             return nullptr;
         }
-        ggml_tensor *x = view_rows(score.kind == ScoreKind::inner_raw ? h : a, piece.first_row,
-                                   piece.n_rows);
+        ggml_tensor *x =
+            view_rows(score.kind == ScoreKind::inner_raw ? h : a, piece.first_row, piece.n_rows);
         if (score.kind == ScoreKind::probe) {
             return output(ggml_mul_mat(ctx_, x, score.probe->weight));  // [n_rows, 1]
         }
@@ -203,9 +206,7 @@ class SegmentBuilder {
         return output(ggml_mul_mat(ctx_, x, sink));  // [n_rows, 1]
     }
 
-    int sink_row(int slot) const {
-        return slot * model_.hparams().n_layers + shape_.score_layer;
-    }
+    int sink_row(int slot) const { return slot * model_.hparams().n_layers + shape_.score_layer; }
 
     bool can_batch_scores() const {
         if (!shape_.rows.is_batched) {
@@ -247,9 +248,9 @@ class SegmentBuilder {
     void attention_scores(ggml_tensor *h) {
         ggml_tensor *a = block_.attention_norm(shape_.score_layer, h);
         CHECK(shape_.rows.pieces.size() == 1);
-        graph_.scores.push_back(output(block_.attention_received(
-            shape_.score_layer, a, shape_.rows.pieces.front(), graph_.rows.positions,
-            graph_.rows.masks.front())));
+        graph_.scores.push_back(
+            output(block_.attention_received(shape_.score_layer, a, shape_.rows.pieces.front(),
+                                             graph_.rows.positions, graph_.rows.masks.front())));
     }
 
     static constexpr float k_l2_eps = 1e-12f;

@@ -16,8 +16,8 @@ namespace orthorank {
 
 // What a graph computes of the scores of one piece of its rows.
 struct ScoreShape {
-    ScoreKind kind = ScoreKind::hash;  // hash: nothing
-    bool has_sink = false;             // the piece's first row is position 0
+    ScoreKind kind = ScoreKind::hash;     // hash: nothing
+    bool has_sink = false;                // the piece's first row is position 0
     const ProbeTensors *probe = nullptr;  // ScoreKind::probe
 
     bool operator==(const ScoreShape &) const = default;
@@ -38,8 +38,8 @@ struct SegmentShape {
     RowSet rows;
     bool from_tokens = false;  // rows begin as token embeddings, else as hidden states
 
-    int body_layer = -1;  // first of all: this layer for the body rows; -1: none
-    RowSet body;          // rows anywhere in the hidden states, ids given as input
+    int body_layer = -1;               // first of all: this layer for the body rows; -1: none
+    RowSet body;                       // rows anywhere in the hidden states, ids given as input
     std::vector<UpdateShape> updates;  // and these updates of other rows in its place
 
     std::vector<int> dense_layers;  // then these layers for all rows
@@ -58,7 +58,6 @@ struct SegmentShape {
 // What lives between graphs, owned by the engine.
 struct SegmentState {
     ggml_tensor *hidden = nullptr;  // F32 [n_embd, capacity]
-    const CausalMask *causal = nullptr;
     ggml_tensor *sinks = nullptr;   // F32 [n_embd, n_layers * n_slots], row slot * n_layers + il
 };
 
@@ -67,12 +66,12 @@ struct SegmentGraph {
     ggml_context_ptr ctx;
     ggml_cgraph *gf = nullptr;
     // inputs, null where the shape has none
-    ggml_tensor *tokens = nullptr;      // I32 [n_rows]
-    ggml_tensor *cells = nullptr;       // I64 [n_rows]
-    ggml_tensor *body_ids = nullptr;    // I32 [body.n_rows], hidden rows
+    ggml_tensor *tokens = nullptr;          // I32 [n_rows]
+    ggml_tensor *cells = nullptr;           // I64 [n_rows]
+    ggml_tensor *body_ids = nullptr;        // I32 [body.n_rows], hidden rows
     std::vector<ggml_tensor *> update_ids;  // I32 [n_rows] per update, hidden rows
-    ggml_tensor *output_ids = nullptr;  // I32 [outputs.n_rows], relative to rows
-    ggml_tensor *sink_ids = nullptr;    // I32 [n_rows], rows of sinks
+    ggml_tensor *output_ids = nullptr;      // I32 [outputs.n_rows], relative to rows
+    ggml_tensor *sink_ids = nullptr;        // I32 [n_rows], rows of sinks
     RowInputs rows;
     RowInputs body;
     RowInputs outputs;

@@ -4,6 +4,15 @@ add_library(orthorank_options INTERFACE)
 target_include_directories(orthorank_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
 target_compile_options(orthorank_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion
                        -Wno-sign-conversion)
+# All files alike, since Eigen's inline functions differ by processor. No contraction: plain
+# arithmetic gives the same bits everywhere.
+if(ORTHORANK_NATIVE)
+  include(CheckCXXCompilerFlag)
+  check_cxx_compiler_flag(-march=native ORTHORANK_HAS_MARCH_NATIVE)
+  if(ORTHORANK_HAS_MARCH_NATIVE)
+    target_compile_options(orthorank_options INTERFACE -march=native -ffp-contract=off)
+  endif()
+endif()
 if(ORTHORANK_WERROR)
   target_compile_options(orthorank_options INTERFACE -Werror)
 endif()

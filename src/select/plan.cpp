@@ -108,8 +108,8 @@ Plan read_plan(const std::string &path, const OpenPlanNumbers &open) {
     return plan;
 }
 
-void write_plan(const Plan &plan, const std::string &path, const std::string &tensors_file) {
-    write_file_atomically(path, plan_text(plan_to_json(plan, tensors_file)));
+void write_plan(const Plan &plan, const std::string &path, const PlanTensors &tensors) {
+    write_file_atomically(path, plan_text(plan_to_json(plan, tensors)));
 }
 
 void check_plan_fits(const Plan &plan, int n_layers, const std::string &fingerprint,

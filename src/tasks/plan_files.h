@@ -14,7 +14,8 @@ namespace orthorank {
 // PLAN.json -> PLAN.gguf, in the same folder: where a plan's numbers are unless it says otherwise.
 std::string plan_tensors_path(const std::string &plan_path);
 
-// A plan file and, where it needs one, the file of its numbers.
+// A plan file and, where it needs one, the file of its numbers, which must have the hash that the
+// plan says, if it says one.
 Plan read_plan_files(const std::string &path);
 
 // Writes the numbers, if the plan has any, then the JSON, each whole or not at all. type: of the

@@ -132,8 +132,8 @@ std::unique_ptr<Model> load_model(const ModelArguments &arguments) {
     options.device = arguments.device;
     const bool is_auto = options.weights.is_auto();
     if (is_auto) {
-        const WeightChoice choice = choose_weights_for(path, arguments.device, arguments.n_threads,
-                                                       weight_cache_path());
+        const WeightChoice choice =
+            choose_weights_for(path, arguments.device, arguments.n_threads, weight_cache_path());
         print_timings(choice);
         options.weights = choice.types;
     }
@@ -191,8 +191,8 @@ Plan read_plan_for(const Model &model, const std::string &path) {
     if (path.starts_with(k_by_sparsity)) {
         FoundPlan found =
             plan_for_sparsity(model, sparsity_from_text(path.substr(k_by_sparsity.size())));
-        if (!found.note.empty()) {
-            fmt::print(stderr, "note: {}\n", found.note);
+        for (const std::string &note : found.notes) {
+            fmt::print(stderr, "note: {}\n", note);
         }
         return std::move(found.plan);
     }

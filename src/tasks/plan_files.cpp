@@ -125,6 +125,17 @@ class GgufNumbers : public PlanNumbers {
     int64_t n_embd_ = 0;
 };
 
+// For a plan whose numbers nobody needs.
+class NoNumbers : public PlanNumbers {
+ public:
+    CorrectionPtr correction(int, int rank) override {
+        Correction correction;
+        correction.rank = rank;
+        return std::make_shared<const Correction>(std::move(correction));
+    }
+    ProbePtr probe(int) override { return std::make_shared<const Probe>(); }
+};
+
 // The two files of a plan are renamed one after the other: what interrupts the program between the
 // two leaves a new one beside an old one.
 void check_hash(const std::string &path, const std::string &tensors, const std::string &expected) {
@@ -164,6 +175,11 @@ Plan read_plan_files(const std::string &path) {
         check_hash(path, tensors, said.hash);
         return std::make_unique<GgufNumbers>(tensors, FloatReader::Kind::tensors, plan);
     });
+}
+
+Plan read_plan_head(const std::string &path) {
+    return read_plan(
+        path, [](const Plan &, const PlanTensors &) { return std::make_unique<NoNumbers>(); });
 }
 
 void write_plan_files(const Plan &plan, const std::string &path, CorrectionType type) {

@@ -18,6 +18,10 @@ std::string plan_tensors_path(const std::string &plan_path);
 // plan says, if it says one.
 Plan read_plan_files(const std::string &path);
 
+// The plan file alone. Corrections and probes are there, with their ranks, but without numbers: for
+// choosing among plans, not for running one.
+Plan read_plan_head(const std::string &path);
+
 // Writes the numbers, if the plan has any, then the JSON, each whole or not at all. type: of the
 // corrections' matrices.
 void write_plan_files(const Plan &plan, const std::string &path,

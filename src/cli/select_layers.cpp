@@ -69,6 +69,7 @@ void check_arguments(const SelectLayersArguments &arguments) {
         fail(ErrorKind::usage, "no output: name the plan file to write with -o");
     }
     check_correction_arguments(arguments);
+    check_plan_output(arguments.out, arguments.correct.has_value() || !arguments.refit.empty());
     if (arguments.brute_force && arguments.method == "shortened-taylor") {
         fail(ErrorKind::usage, "--brute-force compares losses, which shortened-taylor has not");
     }

@@ -24,14 +24,6 @@ namespace {
 const std::string k_by_sparsity = "sparsity:";
 constexpr int k_max_threads = 1024;
 
-std::string model_path(const ModelArguments &arguments) {
-    if (!arguments.path.empty()) {
-        return arguments.path;
-    }
-    const char *given = std::getenv("ORTHORANK_MODEL");
-    return given != nullptr && *given != '\0' ? given : ORTHORANK_DEFAULT_MODEL;
-}
-
 // Indented, with lists of plain values on one line: a trace has thousands of scores. `newline` is
 // a line end and the present indentation.
 void append_json(const nlohmann::ordered_json &json, const std::string &newline,
@@ -83,6 +75,14 @@ void print_choice(const Model &model) {
 }
 
 }  // namespace
+
+std::string model_path(const ModelArguments &arguments) {
+    if (!arguments.path.empty()) {
+        return arguments.path;
+    }
+    const char *given = std::getenv("ORTHORANK_MODEL");
+    return given != nullptr && *given != '\0' ? given : ORTHORANK_DEFAULT_MODEL;
+}
 
 void add_model_options(CLI::App &command, ModelArguments &arguments) {
     command

@@ -27,7 +27,10 @@ struct ModelArguments {
 void add_model_options(CLI::App &command, ModelArguments &arguments);
 void add_json_option(CLI::App &command, std::string &path);
 
-// Loads -m, or $ORTHORANK_MODEL, or the installed model. With --weights auto it first times or
+// -m, or $ORTHORANK_MODEL, or the installed model.
+std::string model_path(const ModelArguments &arguments);
+
+// Loads that model. With --weights auto it first times or
 // remembers, and says what was chosen on standard error. Throws as Model::load does.
 std::unique_ptr<Model> load_model(const ModelArguments &arguments);
 

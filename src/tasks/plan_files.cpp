@@ -5,12 +5,15 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <optional>
 #include <utility>
 
 #include "base/error.h"
 #include "base/fnv1a.h"
 #include "base/text_file.h"
 #include "model/float_tensors.h"
+#include "model/gguf_file.h"
 #include "select/plan_text.h"
 
 namespace orthorank {
@@ -125,6 +128,24 @@ class GgufNumbers : public PlanNumbers {
     int64_t n_embd_ = 0;
 };
 
+// What general.type says; empty: nothing, or the file is no GGUF. Nothing at all: there is no file.
+std::optional<std::string> gguf_type_of(const std::string &path) {
+    if (!std::filesystem::is_regular_file(path)) {
+        return {};
+    }
+    try {
+        return GgufFile(path).find_text("general.type").value_or("");
+    } catch (const Error &) {
+        return "";
+    }
+}
+
+bool is_gguf(const std::string &path) {
+    std::ifstream file(path, std::ios::binary);
+    std::string magic(4, '\0');
+    return file.read(magic.data(), 4) && magic == "GGUF";
+}
+
 // For a plan whose numbers nobody needs.
 class NoNumbers : public PlanNumbers {
  public:
@@ -182,7 +203,25 @@ Plan read_plan_head(const std::string &path) {
         path, [](const Plan &, const PlanTensors &) { return std::make_unique<NoNumbers>(); });
 }
 
+void check_plan_output(const std::string &path, bool has_numbers) {
+    if (std::filesystem::is_regular_file(path) && is_gguf(path)) {
+        fail(ErrorKind::usage, "{} is a GGUF file, a plan is JSON: name another -o", path);
+    }
+    if (!has_numbers) {
+        return;
+    }
+    const std::string tensors = plan_tensors_path(path);
+    const std::optional<std::string> type = gguf_type_of(tensors);
+    if (type && *type != k_type) {
+        fail(ErrorKind::usage,
+             "the numbers of plan {} go to {}, where another file is that is no {}: name another "
+             "-o, or move it away",
+             path, tensors, k_type);
+    }
+}
+
 void write_plan_files(const Plan &plan, const std::string &path, CorrectionType type) {
+    check_plan_output(path, plan.has_numbers());
     if (!plan.has_numbers()) {
         write_plan(plan, path);
         return;

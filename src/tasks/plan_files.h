@@ -22,8 +22,13 @@ Plan read_plan_files(const std::string &path);
 // choosing among plans, not for running one.
 Plan read_plan_head(const std::string &path);
 
-// Writes the numbers, if the plan has any, then the JSON, each whole or not at all. type: of the
-// corrections' matrices.
+// Throws Error{usage} when writing a plan there would replace what is not its own: a GGUF file
+// under the plan's name, or, for a plan with numbers, another file than a plan's numbers under
+// theirs.
+void check_plan_output(const std::string &path, bool has_numbers);
+
+// Writes the numbers, if the plan has any, then the JSON, each whole or not at all, after
+// check_plan_output. type: of the corrections' matrices.
 void write_plan_files(const Plan &plan, const std::string &path,
                       CorrectionType type = CorrectionType::f16);
 

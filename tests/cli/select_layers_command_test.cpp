@@ -270,6 +270,17 @@ TEST_F(SelectLayersCommand, FinishedSearchSurvivesTheFit) {
     }
 }
 
+// The plan's numbers replaced the model m.gguf, after the search.
+TEST_F(SelectLayersCommand, ModelIsNoPlaceForThePlansNumbers) {
+    const std::string model = read_bytes(model_);
+    expect_failure(2, "m.gguf, where another file is",
+                   select({"--layers", "1", "--correct", "1", "-o", dir_.file("m.json")}));
+    expect_failure(2, "m.gguf, where another file is",
+                   select({"--refit", plan_, "-o", dir_.file("m.json")}));
+    EXPECT_EQ(read_bytes(model_), model);
+    EXPECT_FALSE(std::filesystem::exists(dir_.file("m.json.partial")));
+}
+
 TEST_F(SelectLayersCommand, Failures) {
     expect_failure(2, "-o", select({"--layers", "2"}));
     expect_failure(2, "1 to 6 can be", select({"--layers", "7", "-o", out_}));

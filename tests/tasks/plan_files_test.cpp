@@ -172,6 +172,27 @@ TEST_F(PlanFilesTest, OldPlanWithNewNumbersIsRefused) {
     EXPECT_EQ(read_plan_files(path("p.json")).layers, refitted.layers);
 }
 
+// select-layers -o m.json replaced the model m.gguf by the plan's numbers.
+TEST_F(PlanFilesTest, ModelUnderTheNameOfTheNumbersIsKept) {
+    write_tiny_gguf(tiny_llama(), path("m.gguf"));
+    const std::string model = read_bytes(path("m.gguf"));
+    const std::string message = "m.gguf, where another file is that is no orthorank-plan";
+    expect_error(ErrorKind::usage, message, [&] { check_plan_output(path("m.json"), true); });
+    expect_error(ErrorKind::usage, message,
+                 [&] { write_plan_files(removing_plan(3, 4), path("m.json")); });
+    expect_error(ErrorKind::usage, "m.gguf is a GGUF file, a plan is JSON",
+                 [&] { write_plan_files(removing_plan(3, 0), path("m.gguf")); });
+    write_plan_files(select_plan(3, {1}, 0.5), path("m.json"));  // has no numbers
+    EXPECT_EQ(read_bytes(path("m.gguf")), model);
+    write_bytes(path("n.gguf"), "notes");
+    expect_error(ErrorKind::usage, "n.gguf, where another file",
+                 [&] { check_plan_output(path("n.json"), true); });
+    // A plan's own files are replaced.
+    write_plan_files(removing_plan(3, 4), path("p.json"));
+    write_plan_files(removing_plan(3, 2), path("p.json"));
+    EXPECT_EQ(read_plan_files(path("p.json")).layers[1].correction->rank, 2);
+}
+
 TEST_F(PlanFilesTest, BadSideFiles) {
     const Plan plan = removing_plan(3, 4);
     write_plan_files(plan, path("p.json"));

@@ -77,6 +77,21 @@ TEST_F(DataCommands, LongBenchWritesAndScoresPredictions) {
     expect_failure(2, "another run, whose max_length differs", other);
 }
 
+// A file of another program under a prediction's name was cut at its last line end.
+TEST_F(DataCommands, ForeignPredictionsAreRefusedUncut) {
+    const std::string file = dir_.file("pred/dense/hotpotqa.jsonl");
+    std::filesystem::create_directories(dir_.path() / "pred" / "dense");
+    const std::string line = R"({"pred": "a", "answers": ["b"], "all_classes": null, "length": 1})";
+    for (const std::string &foreign : {line, line + "\n", line + "\n" + line, line + "\nnotes"}) {
+        write_bytes(file, foreign);
+        expect_failure(2, "hotpotqa.jsonl is there, but", longbench("hotpotqa"));
+        EXPECT_EQ(read_bytes(file), foreign);
+    }
+    write_bytes(file, "notes\nof something else");
+    expect_failure(1, "hotpotqa.jsonl:1", longbench("hotpotqa"));
+    EXPECT_EQ(read_bytes(file), "notes\nof something else");
+}
+
 TEST_F(DataCommands, LongBenchSaysWhatIsMissing) {
     const ProgramResult all = run(longbench("all"));
     EXPECT_EQ(all.exit_code, 0) << all.err;

@@ -10,6 +10,7 @@
 #include "base/progress.h"
 #include "base/stopwatch.h"
 #include "cli/select_layers.h"
+#include "model/backend_info.h"
 #include "tasks/plan_files.h"
 
 namespace orthorank {
@@ -87,6 +88,7 @@ SelectionSettings settings_for(const SelectLayersArguments &arguments, const Mod
     settings.fingerprint = model.fingerprint();
     settings.file_type = model.type_in_use();
     settings.kv_type = arguments.model.kv_type;
+    settings.device = device_name(model);
     settings.n_model_layers = model.hparams().n_layers;
     settings.calibration = calibration.description;
     return settings;

@@ -82,6 +82,8 @@ JointSettings settings_of(const SelectLayersArguments &arguments, const Selectio
     settings.fingerprint = common.fingerprint;
     settings.file_type = common.file_type;
     settings.kv_type = common.kv_type;
+    settings.correction_type = arguments.model.correction_type;
+    settings.device = common.device;
     settings.n_model_layers = common.n_model_layers;
     settings.calibration = common.calibration;
     return settings;

@@ -10,6 +10,7 @@
 #include "cli/shared_options.h"
 #include "eval/longbench_scores.h"
 #include "eval/text.h"
+#include "model/backend_info.h"
 #include "model/vocab.h"
 #include "tasks/longbench_run.h"
 
@@ -40,7 +41,8 @@ void check_arguments(const LongBenchArguments &arguments) {
     if (arguments.score.empty() == arguments.sets.empty()) {
         fail(ErrorKind::usage, "name sets to run with --sets, or files to score with --score");
     }
-    if (!arguments.sets.empty() && (arguments.options.data_dir.empty() || arguments.output.empty())) {
+    if (!arguments.sets.empty() &&
+        (arguments.options.data_dir.empty() || arguments.output.empty())) {
         fail(ErrorKind::usage, "--sets needs --data and --output");
     }
 }
@@ -62,8 +64,7 @@ void score_files(const LongBenchArguments &arguments, const Argv &argv) {
                                      {"n_records", predictions.size()},
                                      {"is_complete", predictions.size() == set.n_records},
                                      {"score", score}});
-        table.rows.push_back({path,
-                              fmt::format("{} of {}", predictions.size(), set.n_records),
+        table.rows.push_back({path, fmt::format("{} of {}", predictions.size(), set.n_records),
                               fmt::format("{:.2f}", score)});
     }
     if (prints_text(arguments.json)) {
@@ -112,6 +113,8 @@ json run_of(const Model &model, const LongBenchArguments &arguments,
     return {{"model", model.fingerprint()},
             {"file_type", model.type_in_use()},
             {"kv_type", arguments.model.kv_type},
+            {"correction_type", arguments.model.correction_type},
+            {"device", device_name(model)},
             {"max_length", options.max_length},
             {"cleans_spaces", options.cleans_spaces}};
 }
@@ -142,8 +145,7 @@ void print_scores(std::span<const LongBenchTask> tasks, std::span<const Plan> pl
     }
     table.rows.push_back({"mean", "", ""});
     for (const double sum : sums) {
-        table.rows.back().push_back(
-            fmt::format("{:.2f}", sum / static_cast<double>(tasks.size())));
+        table.rows.back().push_back(fmt::format("{:.2f}", sum / static_cast<double>(tasks.size())));
     }
     fmt::print("{}", plain_text(table));
 }
@@ -203,8 +205,7 @@ void run_sets(const LongBenchArguments &arguments, const Argv &argv) {
     for (size_t a = 0; a < predictions.size(); ++a) {
         const LongBenchTask &task = tasks[a / plans.size()];
         const Plan &plan = plans[a % plans.size()];
-        scores.push_back(
-            longbench_set_score(*task.set, predictions[a], similarity_of(arguments)));
+        scores.push_back(longbench_set_score(*task.set, predictions[a], similarity_of(arguments)));
         result["results"].push_back(result_json(
             task, plan, scores.back(), prediction_path(arguments.output, plan, *task.set)));
     }

@@ -75,6 +75,10 @@ TEST_F(DataCommands, LongBenchWritesAndScoresPredictions) {
     std::vector<std::string> other = longbench("hotpotqa");
     other.back() = "100";
     expect_failure(2, "another run, whose max_length differs", other);
+    other = longbench("hotpotqa");
+    other.insert(other.end(), {"--correction-type", "f32"});
+    expect_failure(2, "another run, whose correction_type differs", other);
+    EXPECT_TRUE(json::parse(read_bytes(file + ".run.json")).contains("device"));
 }
 
 // A file of another program under a prediction's name was cut at its last line end.

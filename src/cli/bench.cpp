@@ -19,7 +19,7 @@ constexpr int k_max_tokens = 1 << 20;
 void check_outputs(const BenchArguments &a) {
     int n_stdout = 0;
     for (const std::string *path : {&a.json, &a.markdown, &a.csv, &a.svg, &a.scale_svg}) {
-        check_json_path(*path);
+        check_output_path(*path);
         n_stdout += *path == "-" ? 1 : 0;
     }
     if (n_stdout > 1) {

@@ -191,7 +191,9 @@ void run_eval(const EvalArguments &arguments, const Argv &argv) {
     if (arguments.json == "-" && arguments.markdown == "-") {
         fail(ErrorKind::usage, "--json and --markdown cannot both have standard output");
     }
-    check_json_path(arguments.json);
+    for (const std::string *path : {&arguments.json, &arguments.markdown, &arguments.samples}) {
+        check_output_path(*path);
+    }
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const bool has_dense = !arguments.no_dense;
     const std::vector<Plan> plans = read_plans(*model, arguments.plans, has_dense);

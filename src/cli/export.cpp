@@ -30,6 +30,7 @@ void check_output(const ExportArguments &arguments) {
     refuse_if_same(model_path(arguments.model), "the model itself");
     refuse_if_same(arguments.plan, "the plan itself");
     refuse_if_same(plan_tensors_path(arguments.plan), "the file of the plan's numbers");
+    check_output_path(arguments.out);
 }
 
 void run_export(const ExportArguments &arguments) {

@@ -113,7 +113,7 @@ void run_generate(const GenerateArguments &arguments, const Argv &argv) {
     options.n_predict = arguments.n_predict;
     options.sampler = arguments.sampler;
     (void)Sampler(options.sampler);  // refuses bad options before the model is loaded
-    check_json_path(arguments.json);
+    check_output_path(arguments.json);
     const std::unique_ptr<Model> model = load_model(arguments.model);
     options.plan = arguments.plan.empty() ? dense_plan(model->hparams().n_layers)
                                           : read_plan_for(*model, arguments.plan);

@@ -217,7 +217,7 @@ void run_sets(const LongBenchArguments &arguments, const Argv &argv) {
 
 void run_longbench_command(const LongBenchArguments &arguments, const Argv &argv) {
     check_arguments(arguments);
-    check_json_path(arguments.json);
+    check_output_path(arguments.json);
     if (arguments.score.empty()) {
         run_sets(arguments, argv);
     } else {

@@ -59,6 +59,10 @@ std::optional<double> sparsity_of(const SelectLayersArguments &arguments) {
 }
 
 void check_arguments(const SelectLayersArguments &arguments) {
+    for (const std::string *path :
+         {&arguments.out, &arguments.json, &arguments.csv, &arguments.svg}) {
+        check_output_path(*path);
+    }
     if (arguments.sweep) {
         if (arguments.json.empty() && arguments.csv.empty() && arguments.svg.empty()) {
             fail(ErrorKind::usage, "--sweep writes no plan: name a --json, --csv or --svg file");

@@ -288,18 +288,28 @@ std::string json_text(const nlohmann::ordered_json &json) {
     return text + "\n";
 }
 
-void check_json_path(const std::string &path) {
+void check_output_path(const std::string &path) {
+    namespace fs = std::filesystem;
     if (path.empty() || path == "-") {
         return;
     }
     std::error_code ignored;
-    const std::filesystem::path folder = std::filesystem::path(path).parent_path();
-    if (std::filesystem::is_directory(path, ignored)) {
+    if (fs::is_directory(path, ignored)) {
         fail(ErrorKind::file, "{}: cannot be written: it is a directory", path);
     }
-    if (::access(folder.empty() ? "." : folder.c_str(), W_OK) != 0) {
-        fail(ErrorKind::file, "{}: cannot be written: no folder {} to write to", path,
-             folder.string());
+    // A device, a pipe or a link is written to as it is, a file is replaced in its folder.
+    const fs::file_type type = fs::symlink_status(path, ignored).type();
+    if (type != fs::file_type::not_found && type != fs::file_type::regular &&
+        ::access(path.c_str(), F_OK) == 0) {
+        if (::access(path.c_str(), W_OK) != 0) {
+            fail(ErrorKind::file, "{}: cannot be written: no permission", path);
+        }
+        return;
+    }
+    const std::string parent = fs::path(path).parent_path().string();
+    const std::string folder = parent.empty() ? "." : parent;
+    if (::access(folder.c_str(), W_OK) != 0) {
+        fail(ErrorKind::file, "{}: cannot be written: no folder {} to write to", path, folder);
     }
 }
 

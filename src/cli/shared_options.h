@@ -66,8 +66,9 @@ nlohmann::ordered_json plan_name_json(const Plan &plan);
 // A string for JSON: U+FFFD for what is not UTF-8. Numbers that JSON lacks become null.
 std::string json_text(const nlohmann::ordered_json &json);
 
-// Throws Error{file} now for a --json path that could not be written after hours of work.
-void check_json_path(const std::string &path);
+// Throws Error{file} now for an output that could not be written after hours of work: its folder
+// does not exist or is not writable, or it is one. Nothing for an empty path and for "-".
+void check_output_path(const std::string &path);
 
 // Writes to the file, or to standard output for "-". Nothing for an empty path.
 void write_json(const std::string &path, const nlohmann::ordered_json &json);

@@ -281,6 +281,29 @@ TEST_F(SelectLayersCommand, ModelIsNoPlaceForThePlansNumbers) {
     EXPECT_FALSE(std::filesystem::exists(dir_.file("m.json.partial")));
 }
 
+// A folder that is not there was found out when the search was done.
+TEST_F(SelectLayersCommand, OutputsWithoutAFolderAreFoundBeforeTheModelIsRead) {
+    model_ = dir_.file("none.gguf");
+    const std::string nowhere = dir_.file("none/file");
+    const std::string message = "none/file: cannot be written: no folder";
+    expect_failure(1, message, select({"--layers", "1", "-o", nowhere}));
+    expect_failure(1, message, select({"--layers", "1", "-o", out_, "--json", nowhere}));
+    expect_failure(1, message, select({"--refit", plan_, "-o", nowhere}));
+    expect_failure(1, message,
+                   select({"--joint", "--sparsity", "20%", "--correct", "1", "-o", nowhere}));
+    expect_failure(1, message, select({"--sweep", "--csv", nowhere}));
+    expect_failure(1, message, select({"--sweep", "--svg", nowhere}));
+    expect_failure(1, message, {"export", "--plan", plan_, "-o", nowhere});
+    const std::vector<std::string> eval = {"eval", "--tasks", "piqa", "--data", "x"};
+    for (const char *option : {"--json", "--markdown", "--samples"}) {
+        std::vector<std::string> arguments = eval;
+        arguments.insert(arguments.end(), {option, nowhere});
+        expect_failure(1, message, arguments);
+    }
+    expect_failure(1, "is a directory", select({"--layers", "1", "-o", dir_.path().string()}));
+    expect_failure(1, "none.gguf", select({"--layers", "1", "-o", "/dev/null"}));
+}
+
 TEST_F(SelectLayersCommand, Failures) {
     expect_failure(2, "-o", select({"--layers", "2"}));
     expect_failure(2, "1 to 6 can be", select({"--layers", "7", "-o", out_}));

@@ -187,7 +187,6 @@ std::vector<EvalScore> run_tasks(const EvalArguments &arguments, Engine &engine,
 }
 
 void run_eval(const EvalArguments &arguments, const Argv &argv) {
-    task_list(arguments.tasks);
     if (arguments.json == "-" && arguments.markdown == "-") {
         fail(ErrorKind::usage, "--json and --markdown cannot both have standard output");
     }
@@ -276,7 +275,12 @@ void add_eval(CLI::App &app, const Argv &argv) {
                      "compute what choices have in common anew for each");
     add_model_options(command, a.model);
     add_json_option(command, a.json);
-    command.callback([arguments, &argv] { run_eval(*arguments, argv); });
+    command.callback([arguments, &command, &argv] {
+        const std::vector<std::string> tasks = task_list(arguments->tasks);
+        refuse_idle(command, std::all_of(tasks.begin(), tasks.end(), is_generation_task),
+                    {"--no-sharing"}, "no task has choices");
+        run_eval(*arguments, argv);
+    });
 }
 
 }  // namespace orthorank

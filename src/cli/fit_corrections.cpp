@@ -48,32 +48,6 @@ void print_fit(const RecordedFit &fit) {
 
 }  // namespace
 
-void check_correction_arguments(const SelectLayersArguments &arguments) {
-    const bool is_refit = !arguments.refit.empty();
-    if (is_refit && (!arguments.from.empty() || arguments.sweep || arguments.brute_force ||
-                     !arguments.sparsity.empty() || arguments.n_layers != 0)) {
-        fail(ErrorKind::usage,
-             "--refit takes the layers of its plan: --from, --sparsity, --layers, --sweep and "
-             "--brute-force do not go with it");
-    }
-    if (!arguments.from.empty() && arguments.correct) {
-        fail(ErrorKind::usage,
-             "--from computes nothing: --correct does not go with it; write the plan, then add "
-             "corrections with --refit");
-    }
-    if (arguments.policy == k_probe && !is_refit && !arguments.correct) {
-        fail(ErrorKind::usage,
-             "a probe estimates what computing a row gains over correcting it: --policy probe goes "
-             "with --correct RANK (0: the mean alone)");
-    }
-    if (arguments.policy == k_probe && arguments.convert == "skip") {
-        fail(ErrorKind::usage, "a removed layer computes no row: --policy probe picks none there");
-    }
-    if (arguments.ridge && !is_refit && !arguments.correct) {
-        fail(ErrorKind::usage, "--ridge goes with --correct RANK or --refit PLAN");
-    }
-}
-
 std::string search_policy(const SelectLayersArguments &arguments) {
     return arguments.policy == k_probe ? "orthogonal" : arguments.policy;
 }

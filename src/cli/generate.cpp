@@ -187,7 +187,12 @@ void add_generate(CLI::App &app, const Argv &argv) {
         ->type_name("N");
     add_model_options(command, a.model);
     add_json_option(command, a.json);
-    command.callback([arguments, &argv] { run_generate(*arguments, argv); });
+    command.callback([arguments, &command, &argv] {
+        refuse_idle(command, arguments->plan.empty(), {"--apply"}, "there is no --plan");
+        refuse_idle(command, arguments->sampler.temperature == 0.0F,
+                    {"--top-k", "--top-p", "--seed"}, "--temp 0 takes the likeliest token");
+        run_generate(*arguments, argv);
+    });
 }
 
 }  // namespace orthorank

@@ -31,7 +31,7 @@ struct Run {
     bool prints;
 };
 
-void check_arguments(const SelectLayersArguments &arguments) {
+void check_joint_arguments(const SelectLayersArguments &arguments) {
     const JointArguments &joint = arguments.joint;
     if (arguments.sparsity.empty() == !joint.target_time.has_value()) {
         fail(ErrorKind::usage, "--joint needs a target: --sparsity 20% or --target-time 0.8");
@@ -42,13 +42,6 @@ void check_arguments(const SelectLayersArguments &arguments) {
     }
     if (!arguments.correct) {
         fail(ErrorKind::usage, "--joint fits corrections: say --correct RANK (0: the mean alone)");
-    }
-    if (arguments.n_layers != 0 || !arguments.from.empty() || !arguments.refit.empty() ||
-        arguments.sweep || arguments.race || arguments.exact || arguments.method != "sleb" ||
-        arguments.convert != "select") {
-        fail(ErrorKind::usage,
-             "--joint decides what becomes of which layer: --layers, --method, --convert, --from, "
-             "--refit, --sweep, --race and --exact do not go with it");
     }
 }
 
@@ -245,7 +238,7 @@ void add_joint_options(CLI::App &command, SelectLayersArguments &a) {
 
 void run_joint_search(const SelectLayersArguments &arguments, const Argv &argv,
                       const std::function<bool()> &should_stop) {
-    check_arguments(arguments);
+    check_joint_arguments(arguments);
     choices_of(arguments);  // what is wrong with them is said before the model is read
     CalibrationOptions calibration_options = arguments.calibration;
     calibration_options.protocol = calibration_protocol_from_name(arguments.protocol);

@@ -47,6 +47,25 @@ void check_arguments(const LongBenchArguments &arguments) {
     }
 }
 
+// Throws for an unknown set before the model is loaded, and where no set asks for --levenshtein.
+void check_sets(const LongBenchArguments &arguments) {
+    bool has_code = arguments.sets == "all";
+    const auto look_at = [&](std::string_view name) {
+        has_code = longbench_set(name).metric == LongBenchMetric::code || has_code;
+    };
+    if (!arguments.sets.empty() && arguments.sets != "all") {
+        for (const std::string &name : split_at(arguments.sets, ',')) {
+            look_at(strip(name));
+        }
+    }
+    for (const std::string &path : arguments.score) {
+        look_at(std::filesystem::path(path).stem().string());
+    }
+    if (arguments.with_levenshtein && !has_code) {
+        fail(ErrorKind::usage, "--levenshtein does nothing: no set is scored by code similarity");
+    }
+}
+
 // ---- scoring of files, which needs no model
 
 void score_files(const LongBenchArguments &arguments, const Argv &argv) {
@@ -178,11 +197,6 @@ std::vector<std::vector<Prediction>> predict(const LongBenchArguments &arguments
 }
 
 void run_sets(const LongBenchArguments &arguments, const Argv &argv) {
-    for (const std::string &name : split_at(arguments.sets, ',')) {
-        if (arguments.sets != "all") {
-            longbench_set(strip(name));  // throws for an unknown one before the model is loaded
-        }
-    }
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const std::vector<Plan> plans = read_plans(*model, arguments.plans, !arguments.no_dense);
     LongBenchOptions options = arguments.options;
@@ -217,6 +231,7 @@ void run_sets(const LongBenchArguments &arguments, const Argv &argv) {
 
 void run_longbench_command(const LongBenchArguments &arguments, const Argv &argv) {
     check_arguments(arguments);
+    check_sets(arguments);
     check_output_path(arguments.json);
     if (arguments.score.empty()) {
         run_sets(arguments, argv);
@@ -259,7 +274,13 @@ void add_longbench(CLI::App &app, const Argv &argv) {
                      "code similarity as fuzzywuzzy has it with python-Levenshtein installed");
     add_model_options(command, a.model);
     add_json_option(command, a.json);
-    command.callback([arguments, &argv] { run_longbench_command(*arguments, argv); });
+    command.callback([arguments, &command, &argv] {
+        refuse_idle(command, !arguments->score.empty(),
+                    {"--data", "--output", "--max-length", "--limit", "--clean-spaces", "--plan",
+                     "--sparsity", "--no-dense"},
+                    "--score runs nothing");
+        run_longbench_command(*arguments, argv);
+    });
 }
 
 }  // namespace orthorank

@@ -286,7 +286,11 @@ void add_perplexity(CLI::App &app, const Argv &argv) {
         ->type_name("N");
     add_model_options(command, a.model);
     add_json_option(command, a.json);
-    command.callback([arguments, &argv] { run_perplexity(*arguments, argv); });
+    command.callback([arguments, &command, &argv] {
+        refuse_idle(command, !arguments->protocol.empty(), {"--field"},
+                    "--protocol knows the fields of its texts");
+        run_perplexity(*arguments, argv);
+    });
 }
 
 }  // namespace orthorank

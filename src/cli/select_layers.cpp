@@ -58,30 +58,6 @@ std::optional<double> sparsity_of(const SelectLayersArguments &arguments) {
     return sparsity_from_text(arguments.sparsity);
 }
 
-void check_arguments(const SelectLayersArguments &arguments) {
-    for (const std::string *path :
-         {&arguments.out, &arguments.json, &arguments.csv, &arguments.svg}) {
-        check_output_path(*path);
-    }
-    if (arguments.sweep) {
-        if (arguments.json.empty() && arguments.csv.empty() && arguments.svg.empty()) {
-            fail(ErrorKind::usage, "--sweep writes no plan: name a --json, --csv or --svg file");
-        }
-        return;
-    }
-    if (arguments.out.empty()) {
-        fail(ErrorKind::usage, "no output: name the plan file to write with -o");
-    }
-    check_correction_arguments(arguments);
-    check_plan_output(arguments.out, arguments.correct.has_value() || !arguments.refit.empty());
-    if (arguments.brute_force && arguments.method == "shortened-taylor") {
-        fail(ErrorKind::usage, "--brute-force compares losses, which shortened-taylor has not");
-    }
-    if (arguments.race && arguments.exact) {
-        fail(ErrorKind::usage, "--race and --exact exclude each other");
-    }
-}
-
 // One run of select-layers on an engine: what its parts share.
 struct Run {
     const SelectLayersArguments &arguments;
@@ -257,7 +233,6 @@ Plan corrected(const Run &run, const LayerOrder &order, const Plan &plan) {
 }
 
 void run_select_layers(const SelectLayersArguments &arguments, const Argv &argv) {
-    check_arguments(arguments);
     std::signal(SIGINT, on_interrupt);
     if (!arguments.from.empty()) {
         derive(arguments);
@@ -356,6 +331,7 @@ void add_select_layers(CLI::App &app, const Argv &argv) {
     add_json_option(command, a.json);
     command.callback([arguments, &command, &argv] {
         arguments->has_policy = command.count("--policy") > 0;
+        check_arguments(command, *arguments);
         run_select_layers(*arguments, argv);
     });
 }

@@ -60,8 +60,9 @@ void add_correction_options(CLI::App &command, SelectLayersArguments &a);
 
 void add_joint_options(CLI::App &command, SelectLayersArguments &a);
 
-// Throws Error{usage} for options of corrections that do not fit together.
-void check_correction_arguments(const SelectLayersArguments &arguments);
+// Throws Error{usage} for options that exclude each other or would do nothing beside the others,
+// and for outputs as check_output_path and check_plan_output do.
+void check_arguments(const CLI::App &command, const SelectLayersArguments &arguments);
 
 // The policy of the search: that of --policy, which a probe cannot guide before it is fitted.
 std::string search_policy(const SelectLayersArguments &arguments);

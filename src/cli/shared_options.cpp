@@ -288,6 +288,15 @@ std::string json_text(const nlohmann::ordered_json &json) {
     return text + "\n";
 }
 
+void refuse_idle(const CLI::App &command, bool is_idle, std::initializer_list<const char *> options,
+                 std::string_view reason) {
+    for (const char *option : options) {
+        if (is_idle && command.count(option) > 0) {
+            fail(ErrorKind::usage, "{} does nothing: {}", option, reason);
+        }
+    }
+}
+
 void check_output_path(const std::string &path) {
     namespace fs = std::filesystem;
     if (path.empty() || path == "-") {

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <initializer_list>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cli/commands.h"
@@ -65,6 +67,11 @@ nlohmann::ordered_json plan_name_json(const Plan &plan);
 
 // A string for JSON: U+FFFD for what is not UTF-8. Numbers that JSON lacks become null.
 std::string json_text(const nlohmann::ordered_json &json);
+
+// Throws Error{usage} where is_idle and one of these options was given: "NAME does nothing:
+// REASON".
+void refuse_idle(const CLI::App &command, bool is_idle, std::initializer_list<const char *> options,
+                 std::string_view reason);
 
 // Throws Error{file} now for an output that could not be written after hours of work: its folder
 // does not exist or is not writable, or it is one. Nothing for an empty path and for "-".

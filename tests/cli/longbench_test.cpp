@@ -116,6 +116,28 @@ TEST_F(DataCommands, LongBenchSaysWhatIsMissing) {
     expect_failure(1, "give a smaller --max-length", longer);
 }
 
+TEST_F(DataCommands, OptionsThatWouldDoNothingAreRefused) {
+    std::vector<std::string> no_code = longbench("hotpotqa");
+    no_code.push_back("--levenshtein");
+    expect_failure(2, "--levenshtein does nothing", no_code);
+    for (const std::vector<std::string> &more : std::vector<std::vector<std::string>>{
+             {"--data", data()}, {"--limit", "3"}, {"--plan", plan_}, {"--no-dense"}}) {
+        std::vector<std::string> scoring = {"longbench", "--score", dir_.file("lcc.jsonl")};
+        scoring.insert(scoring.end(), more.begin(), more.end());
+        expect_failure(2, more.front() + " does nothing: --score runs nothing", scoring);
+    }
+    expect_failure(2, "--field does nothing",
+                   {"perplexity", "--protocol", "paper", "--data", data(), "--field", "x"});
+    expect_failure(2, "--no-sharing does nothing",
+                   {"eval", "--tasks", "truthfulqa-gen", "--data", data(), "--no-sharing"});
+    expect_failure(2, "--apply does nothing", {"generate", "-p", "x", "--apply", "prefill"});
+    expect_failure(2, "--top-k does nothing",
+                   {"generate", "-p", "x", "--temp", "0", "--top-k", "3"});
+    expect_failure(2, "--depth does nothing", {"bench", "--prefill", "8", "--depth", "8"});
+    expect_failure(2, "--quality-ctx does nothing",
+                   {"bench", "--prefill", "8", "--quality-ctx", "8"});
+}
+
 TEST_F(DataCommands, PerplexityOfThePapersTexts) {
     const json result = run_json({"perplexity", "--protocol", "paper", "--data", data(), "--ctx",
                                   "8", "--windows", "2", "--plan", plan_});

@@ -19,7 +19,7 @@ constexpr int k_max_tokens = 1 << 20;
 void check_outputs(const BenchArguments &a) {
     int n_stdout = 0;
     for (const std::string *path : {&a.json, &a.markdown, &a.csv, &a.svg, &a.scale_svg}) {
-        check_json_path(*path);
+        check_output_path(*path);
         n_stdout += *path == "-" ? 1 : 0;
     }
     if (n_stdout > 1) {
@@ -184,7 +184,13 @@ void add_bench(CLI::App &app, const Argv &argv) {
     add_number(command, "--quality-ctx", a.quality_ctx, 2, k_max_tokens, "tokens in a window");
     add_model_options(command, a.model);
     add_outputs(command, a);
-    command.callback([arguments, &argv] { run_bench(*arguments, argv); });
+    command.callback([arguments, &command, &argv] {
+        refuse_idle(command, arguments->decodes.empty(), {"--depth"}, "there is no --decode");
+        refuse_idle(command, arguments->file.empty(), {"--field"}, "there is no --file");
+        refuse_idle(command, arguments->quality_file.empty(),
+                    {"--quality-windows", "--quality-ctx"}, "there is no --quality");
+        run_bench(*arguments, argv);
+    });
 }
 
 }  // namespace orthorank

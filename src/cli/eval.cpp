@@ -9,6 +9,7 @@
 #include "cli/comparison_table.h"
 #include "cli/shared_options.h"
 #include "eval/text.h"
+#include "model/backend_info.h"
 #include "model/vocab.h"
 #include "tasks/evaluate.h"
 
@@ -57,8 +58,7 @@ std::vector<EvalTask> read_tasks(const EvalArguments &arguments, const Model &mo
     const int n_ctx = arguments.n_ctx > 0 ? arguments.n_ctx : model.hparams().n_ctx_train;
     std::vector<EvalTask> tasks;
     for (const std::string &name : task_list(arguments.tasks)) {
-        tasks.push_back(
-            read_eval_task(name, selection, model.vocab(), static_cast<size_t>(n_ctx)));
+        tasks.push_back(read_eval_task(name, selection, model.vocab(), static_cast<size_t>(n_ctx)));
     }
     return tasks;
 }
@@ -70,6 +70,8 @@ nlohmann::ordered_json run_of(const EvalArguments &arguments, const Model &model
     run["model"] = model.fingerprint();
     run["file_type"] = model.type_in_use();
     run["kv_type"] = arguments.model.kv_type;
+    run["correction_type"] = arguments.model.correction_type;
+    run["device"] = device_name(model);
     for (const Plan &plan : plans) {
         run["plan " + plan.name] = plan_identity(plan);
     }
@@ -185,11 +187,12 @@ std::vector<EvalScore> run_tasks(const EvalArguments &arguments, Engine &engine,
 }
 
 void run_eval(const EvalArguments &arguments, const Argv &argv) {
-    task_list(arguments.tasks);
     if (arguments.json == "-" && arguments.markdown == "-") {
         fail(ErrorKind::usage, "--json and --markdown cannot both have standard output");
     }
-    check_json_path(arguments.json);
+    for (const std::string *path : {&arguments.json, &arguments.markdown, &arguments.samples}) {
+        check_output_path(*path);
+    }
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const bool has_dense = !arguments.no_dense;
     const std::vector<Plan> plans = read_plans(*model, arguments.plans, has_dense);
@@ -201,9 +204,8 @@ void run_eval(const EvalArguments &arguments, const Argv &argv) {
     if (log.n_resumed() > 0) {
         fmt::print(stderr, "{}: going on after {} samples\n", arguments.samples, log.n_resumed());
     }
-    const std::unique_ptr<Engine> engine =
-        make_engine(*model, arguments.model, eval_context(tasks),
-                    eval_sequences(tasks, arguments.n_parallel));
+    const std::unique_ptr<Engine> engine = make_engine(*model, arguments.model, eval_context(tasks),
+                                                       eval_sequences(tasks, arguments.n_parallel));
     const std::vector<EvalScore> scores = run_tasks(arguments, *engine, tasks, plans, log);
     const std::vector<FiveTaskMean> means = five_task_means(tasks, plans.size(), scores);
 
@@ -230,7 +232,8 @@ void run_eval(const EvalArguments &arguments, const Argv &argv) {
 }
 
 void add_document_options(CLI::App &command, EvalArguments &a) {
-    command.add_option("--tasks", a.tasks, "tasks, parted by commas; 'five': the paper's five, 'all'")
+    command
+        .add_option("--tasks", a.tasks, "tasks, parted by commas; 'five': the paper's five, 'all'")
         ->required()
         ->type_name("NAMES");
     command.add_option("--data", a.selection.data_dir, "folder with the data sets' files")
@@ -259,8 +262,7 @@ void add_eval(CLI::App &app, const Argv &argv) {
         .add_option("--samples", a.samples,
                     "keep a JSON line for each document and plan; go on with what is there")
         ->type_name("FILE");
-    command
-        .add_option("--markdown", a.markdown, "write the table as Markdown ('-': to stdout)")
+    command.add_option("--markdown", a.markdown, "write the table as Markdown ('-': to stdout)")
         ->type_name("FILE");
     command.add_option("--ctx", a.n_ctx, "tokens that a document may have (default: the model's)")
         ->check(CLI::Range(1, 1 << 30))
@@ -273,7 +275,12 @@ void add_eval(CLI::App &app, const Argv &argv) {
                      "compute what choices have in common anew for each");
     add_model_options(command, a.model);
     add_json_option(command, a.json);
-    command.callback([arguments, &argv] { run_eval(*arguments, argv); });
+    command.callback([arguments, &command, &argv] {
+        const std::vector<std::string> tasks = task_list(arguments->tasks);
+        refuse_idle(command, std::all_of(tasks.begin(), tasks.end(), is_generation_task),
+                    {"--no-sharing"}, "no task has choices");
+        run_eval(*arguments, argv);
+    });
 }
 
 }  // namespace orthorank

@@ -19,7 +19,22 @@ struct ExportArguments {
     bool embed = false;
 };
 
+// What is read is not written over.
+void check_output(const ExportArguments &arguments) {
+    const auto refuse_if_same = [&](const std::string &path, const char *what) {
+        std::error_code ignored;
+        if (std::filesystem::equivalent(path, arguments.out, ignored)) {
+            fail(ErrorKind::usage, "{} is {}: name another output", arguments.out, what);
+        }
+    };
+    refuse_if_same(model_path(arguments.model), "the model itself");
+    refuse_if_same(arguments.plan, "the plan itself");
+    refuse_if_same(plan_tensors_path(arguments.plan), "the file of the plan's numbers");
+    check_output_path(arguments.out);
+}
+
 void run_export(const ExportArguments &arguments) {
+    check_output(arguments);
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const Plan plan = read_plan_for(*model, arguments.plan);
     GgufChanges changes;
@@ -36,10 +51,11 @@ void run_export(const ExportArguments &arguments) {
         changes.removed_layers = plan.layers_with(Action::skip);
         for (const int il : changes.removed_layers) {
             if (plan.layers[static_cast<size_t>(il)].correction != nullptr) {
-                fail(ErrorKind::usage,
-                     "{}: layer {} is removed with a correction, which a smaller model has no place "
-                     "for; --embed stores any plan in the file",
-                     plan.name, il);
+                fail(
+                    ErrorKind::usage,
+                    "{}: layer {} is removed with a correction, which a smaller model has no place "
+                    "for; --embed stores any plan in the file",
+                    plan.name, il);
             }
         }
         if (changes.removed_layers.empty()) {

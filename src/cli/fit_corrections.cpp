@@ -47,54 +47,12 @@ void print_fit(const RecordedFit &fit) {
 
 }  // namespace
 
-void check_correction_arguments(const SelectLayersArguments &arguments) {
-    const bool is_refit = !arguments.refit.empty();
-    if (is_refit && (!arguments.from.empty() || arguments.sweep || arguments.brute_force ||
-                     !arguments.sparsity.empty() || arguments.n_layers != 0)) {
-        fail(ErrorKind::usage,
-             "--refit takes the layers of its plan: --from, --sparsity, --layers, --sweep and "
-             "--brute-force do not go with it");
-    }
-    if (!arguments.from.empty() && arguments.correct) {
-        fail(ErrorKind::usage,
-             "--from computes nothing: --correct does not go with it; write the plan, then add "
-             "corrections with --refit");
-    }
-    if (arguments.policy == k_probe && !is_refit && !arguments.correct) {
-        fail(ErrorKind::usage,
-             "a probe estimates what computing a row gains over correcting it: --policy probe goes "
-             "with --correct RANK (0: the mean alone)");
-    }
-    if (arguments.policy == k_probe && arguments.convert == "skip") {
-        fail(ErrorKind::usage, "a removed layer computes no row: --policy probe picks none there");
-    }
-    if (arguments.ridge && !is_refit && !arguments.correct) {
-        fail(ErrorKind::usage, "--ridge goes with --correct RANK or --refit PLAN");
-    }
-}
-
 std::string search_policy(const SelectLayersArguments &arguments) {
     return arguments.policy == k_probe ? "orthogonal" : arguments.policy;
 }
 
-SelectionSettings settings_for(const SelectLayersArguments &arguments, const Model &model,
-                               const Calibration &calibration) {
-    SelectionSettings settings;
-    settings.method = selection_method_from_name(arguments.method);
-    settings.plus = !arguments.no_plus;
-    settings.race = arguments.race;
-    settings.model_name = model.hparams().name;
-    settings.fingerprint = model.fingerprint();
-    settings.file_type = model.type_in_use();
-    settings.kv_type = arguments.model.kv_type;
-    settings.n_model_layers = model.hparams().n_layers;
-    settings.calibration = calibration.description;
-    return settings;
-}
-
-Plan correct_plan(const SelectLayersArguments &arguments, const SelectionSettings &settings,
-                  Engine &engine, const Windows &windows, const Plan &plan,
-                  const std::function<bool()> &should_stop) {
+Plan correct_plan(const SelectLayersArguments &arguments, const SelectionInputs &inputs,
+                  const Plan &plan, const std::function<bool()> &should_stop) {
     const bool prints = prints_text(arguments.json);
     const Stopwatch watch;
     Progress progress("corrections");
@@ -111,9 +69,10 @@ Plan correct_plan(const SelectLayersArguments &arguments, const SelectionSetting
         fmt::print("corrections of rank {}, ridge {:g}\n", options.correction.rank,
                    options.correction.ridge);
     }
-    Plan fitted = fit_corrections(engine, windows, with_policy(arguments, plan), options);
+    Plan fitted =
+        fit_corrections(*inputs.engine, inputs.windows(), with_policy(arguments, plan), options);
     progress.finish();
-    record_corrections(fitted, options.correction, settings, fits);
+    record_corrections(fitted, options.correction, inputs.settings, fits);
     if (prints) {
         fmt::print("{:>5}  {:>19}  {}\n", "layer", "difference explained",
                    "gain explained by the probe");
@@ -127,22 +86,11 @@ Plan correct_plan(const SelectLayersArguments &arguments, const SelectionSetting
 
 void run_refit(const SelectLayersArguments &arguments, const Argv &argv,
                const std::function<bool()> &should_stop) {
-    CalibrationOptions calibration_options = arguments.calibration;
-    calibration_options.protocol = calibration_protocol_from_name(arguments.protocol);
-    const std::unique_ptr<Model> model = load_model(arguments.model);
-    const Plan plan = read_plan_for(*model, arguments.refit);
-    const Calibration calibration = read_calibration(calibration_options, model->vocab());
-    check_equal_parts(calibration);
-    const std::unique_ptr<Engine> engine =
-        make_engine(*model, arguments.model, calibration.windows.n_ctx);
-    if (prints_text(arguments.json)) {
-        fmt::print("calibration: {} tokens, {} windows of {}\n", calibration.n_tokens,
-                   calibration.windows.size(), calibration.windows.n_ctx);
-    }
-    const SelectionSettings settings = settings_for(arguments, *model, calibration);
+    const SelectionInputs inputs = load_inputs(arguments, /*fits_corrections=*/true);
+    const Plan plan = read_plan_for(*inputs.model, arguments.refit);
     Plan fitted;
     try {
-        fitted = correct_plan(arguments, settings, *engine, calibration.windows, plan, should_stop);
+        fitted = correct_plan(arguments, inputs, plan, should_stop);
     } catch (const Interrupted &) {
         throw Interrupted("interrupted; nothing was written");
     }
@@ -150,7 +98,8 @@ void run_refit(const SelectLayersArguments &arguments, const Argv &argv,
     if (prints_text(arguments.json)) {
         fmt::print("written: {}\n", arguments.out);
     }
-    nlohmann::ordered_json json = result_frame(argv, *model, engine.get(), arguments.model);
+    nlohmann::ordered_json json =
+        result_frame(argv, *inputs.model, inputs.engine.get(), arguments.model);
     json["results"] = nlohmann::ordered_json::array();
     json["results"].push_back({{"plan", arguments.out}, {"provenance", fitted.provenance}});
     write_json(arguments.json, json);

@@ -113,7 +113,7 @@ void run_generate(const GenerateArguments &arguments, const Argv &argv) {
     options.n_predict = arguments.n_predict;
     options.sampler = arguments.sampler;
     (void)Sampler(options.sampler);  // refuses bad options before the model is loaded
-    check_json_path(arguments.json);
+    check_output_path(arguments.json);
     const std::unique_ptr<Model> model = load_model(arguments.model);
     options.plan = arguments.plan.empty() ? dense_plan(model->hparams().n_layers)
                                           : read_plan_for(*model, arguments.plan);
@@ -187,7 +187,12 @@ void add_generate(CLI::App &app, const Argv &argv) {
         ->type_name("N");
     add_model_options(command, a.model);
     add_json_option(command, a.json);
-    command.callback([arguments, &argv] { run_generate(*arguments, argv); });
+    command.callback([arguments, &command, &argv] {
+        refuse_idle(command, arguments->plan.empty(), {"--apply"}, "there is no --plan");
+        refuse_idle(command, arguments->sampler.temperature == 0.0F,
+                    {"--top-k", "--top-p", "--seed"}, "--temp 0 takes the likeliest token");
+        run_generate(*arguments, argv);
+    });
 }
 
 }  // namespace orthorank

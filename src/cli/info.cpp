@@ -149,8 +149,9 @@ void print_storage(const Model &model, const InfoArguments &arguments, int n_ctx
 }
 
 std::string correction_text(const LayerPlan &layer) {
-    return layer.correction == nullptr ? ""
-                                       : fmt::format(", correction of rank {}", layer.correction->rank);
+    return layer.correction == nullptr
+               ? ""
+               : fmt::format(", correction of rank {}", layer.correction->rank);
 }
 
 void print_plan(const PlanInfo &info) {
@@ -182,7 +183,7 @@ void print_plan(const PlanInfo &info) {
 }
 
 void run_info(const InfoArguments &arguments, const Argv &argv) {
-    check_json_path(arguments.json);
+    check_output_path(arguments.json);
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const Hparams &hparams = model->hparams();
     const int n_ctx = arguments.n_ctx > 0 ? arguments.n_ctx : hparams.n_ctx_train;

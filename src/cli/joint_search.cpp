@@ -25,13 +25,12 @@ using Json = nlohmann::ordered_json;
 struct Run {
     const SelectLayersArguments &arguments;
     const JointSettings &settings;
-    Engine &engine;
-    const Windows &windows;
+    const SelectionInputs &inputs;
     const std::function<bool()> &should_stop;
     bool prints;
 };
 
-void check_arguments(const SelectLayersArguments &arguments) {
+void check_joint_arguments(const SelectLayersArguments &arguments) {
     const JointArguments &joint = arguments.joint;
     if (arguments.sparsity.empty() == !joint.target_time.has_value()) {
         fail(ErrorKind::usage, "--joint needs a target: --sparsity 20% or --target-time 0.8");
@@ -42,13 +41,6 @@ void check_arguments(const SelectLayersArguments &arguments) {
     }
     if (!arguments.correct) {
         fail(ErrorKind::usage, "--joint fits corrections: say --correct RANK (0: the mean alone)");
-    }
-    if (arguments.n_layers != 0 || !arguments.from.empty() || !arguments.refit.empty() ||
-        arguments.sweep || arguments.race || arguments.exact || arguments.method != "sleb" ||
-        arguments.convert != "select") {
-        fail(ErrorKind::usage,
-             "--joint decides what becomes of which layer: --layers, --method, --convert, --from, "
-             "--refit, --sweep, --race and --exact do not go with it");
     }
 }
 
@@ -82,6 +74,8 @@ JointSettings settings_of(const SelectLayersArguments &arguments, const Selectio
     settings.fingerprint = common.fingerprint;
     settings.file_type = common.file_type;
     settings.kv_type = common.kv_type;
+    settings.correction_type = arguments.model.correction_type;
+    settings.device = common.device;
     settings.n_model_layers = common.n_model_layers;
     settings.calibration = common.calibration;
     return settings;
@@ -96,11 +90,11 @@ JointSavings new_savings(const Run &run) {
         return savings_by_sparsity(run.settings.choices, run.settings.n_model_layers);
     }
     const LayerTimes times =
-        measure_layer_times(run.engine, run.windows.window(0), run.settings.choices,
-                            run.settings.correction.rank, run.should_stop);
+        measure_layer_times(*run.inputs.engine, run.inputs.windows().window(0),
+                            run.settings.choices, run.settings.correction.rank, run.should_stop);
     if (run.prints) {
         fmt::print("prefill of {} tokens: {:.1f} ms, of which a layer {:.2f} ms\n",
-                   run.windows.n_ctx, times.prefill_ms, times.dense_ms);
+                   run.inputs.windows().n_ctx, times.prefill_ms, times.dense_ms);
     }
     return savings_by_time(run.settings.choices, times.choices_ms, times.dense_ms,
                            times.prefill_ms);
@@ -139,7 +133,7 @@ Plan search(const Run &run, JointState &state) {
     model_options.n_kl_windows = run.settings.n_kl_windows;
     model_options.memory_bytes = int64_t{run.arguments.memory_mib} << 20;
     model_options.should_stop = run.should_stop;
-    JointModel model(run.engine, run.windows, model_options);
+    JointModel model(*run.inputs.engine, run.inputs.windows(), model_options);
     JointOptions options;
     options.layers = model.layers();
     options.savings = state.savings.savings;
@@ -194,17 +188,17 @@ void print_rounds(const JointState &state) {
 }
 
 // The whole run: the plan with corrections fitted on all windows.
-Plan find_plan(const Run &run, const SelectionSettings &common, JointState &state) {
+Plan find_plan(const Run &run, JointState &state) {
     try {
         state = start(run);
         Plan plan = search(run, state);
-        plan.model_name = common.model_name;
-        plan.fingerprint = common.fingerprint;
+        plan.model_name = run.settings.model_name;
+        plan.fingerprint = run.settings.fingerprint;
         plan.provenance = joint_provenance(run.settings, state, plan.effective_sparsity());
         if (run.prints) {
             print_rounds(state);
         }
-        return correct_plan(run.arguments, common, run.engine, run.windows, plan, run.should_stop);
+        return correct_plan(run.arguments, run.inputs, plan, run.should_stop);
     } catch (const Interrupted &) {
         fail_interrupted(run, state);
     }
@@ -243,25 +237,13 @@ void add_joint_options(CLI::App &command, SelectLayersArguments &a) {
 
 void run_joint_search(const SelectLayersArguments &arguments, const Argv &argv,
                       const std::function<bool()> &should_stop) {
-    check_arguments(arguments);
+    check_joint_arguments(arguments);
     choices_of(arguments);  // what is wrong with them is said before the model is read
-    CalibrationOptions calibration_options = arguments.calibration;
-    calibration_options.protocol = calibration_protocol_from_name(arguments.protocol);
-    const std::unique_ptr<Model> model = load_model(arguments.model);
-    const Calibration calibration = read_calibration(calibration_options, model->vocab());
-    check_equal_parts(calibration);
-    const SelectionSettings common = settings_for(arguments, *model, calibration);
-    const JointSettings settings = settings_of(arguments, common);
-    const std::unique_ptr<Engine> engine =
-        make_engine(*model, arguments.model, calibration.windows.n_ctx);
-    const Run run{arguments,           settings,    *engine,
-                  calibration.windows, should_stop, prints_text(arguments.json)};
-    if (run.prints) {
-        fmt::print("calibration: {} tokens, {} windows of {}\n", calibration.n_tokens,
-                   calibration.windows.size(), calibration.windows.n_ctx);
-    }
+    const SelectionInputs inputs = load_inputs(arguments, /*fits_corrections=*/true);
+    const JointSettings settings = settings_of(arguments, inputs.settings);
+    const Run run{arguments, settings, inputs, should_stop, prints_text(arguments.json)};
     JointState state;
-    const Plan plan = find_plan(run, common, state);
+    const Plan plan = find_plan(run, state);
     write_plan_files(plan, arguments.out);
     remove_partial(partial_path(arguments.out));
     if (run.prints) {
@@ -269,7 +251,7 @@ void run_joint_search(const SelectLayersArguments &arguments, const Argv &argv,
                    percent(plan.effective_sparsity()), state.order.n_layer_evaluations,
                    duration_text(state.order.seconds), arguments.out);
     }
-    Json json = result_frame(argv, *model, engine.get(), arguments.model);
+    Json json = result_frame(argv, *inputs.model, inputs.engine.get(), arguments.model);
     Json result = {{"plan", arguments.out}, {"provenance", plan.provenance}};
     result["search"] = {{"rounds", joint_order_json(state)},
                         {"n_layer_evaluations", state.order.n_layer_evaluations},

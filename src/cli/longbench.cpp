@@ -10,6 +10,7 @@
 #include "cli/shared_options.h"
 #include "eval/longbench_scores.h"
 #include "eval/text.h"
+#include "model/backend_info.h"
 #include "model/vocab.h"
 #include "tasks/longbench_run.h"
 
@@ -40,8 +41,28 @@ void check_arguments(const LongBenchArguments &arguments) {
     if (arguments.score.empty() == arguments.sets.empty()) {
         fail(ErrorKind::usage, "name sets to run with --sets, or files to score with --score");
     }
-    if (!arguments.sets.empty() && (arguments.options.data_dir.empty() || arguments.output.empty())) {
+    if (!arguments.sets.empty() &&
+        (arguments.options.data_dir.empty() || arguments.output.empty())) {
         fail(ErrorKind::usage, "--sets needs --data and --output");
+    }
+}
+
+// Throws for an unknown set before the model is loaded, and where no set asks for --levenshtein.
+void check_sets(const LongBenchArguments &arguments) {
+    bool has_code = arguments.sets == "all";
+    const auto look_at = [&](std::string_view name) {
+        has_code = longbench_set(name).metric == LongBenchMetric::code || has_code;
+    };
+    if (!arguments.sets.empty() && arguments.sets != "all") {
+        for (const std::string &name : split_at(arguments.sets, ',')) {
+            look_at(strip(name));
+        }
+    }
+    for (const std::string &path : arguments.score) {
+        look_at(std::filesystem::path(path).stem().string());
+    }
+    if (arguments.with_levenshtein && !has_code) {
+        fail(ErrorKind::usage, "--levenshtein does nothing: no set is scored by code similarity");
     }
 }
 
@@ -62,8 +83,7 @@ void score_files(const LongBenchArguments &arguments, const Argv &argv) {
                                      {"n_records", predictions.size()},
                                      {"is_complete", predictions.size() == set.n_records},
                                      {"score", score}});
-        table.rows.push_back({path,
-                              fmt::format("{} of {}", predictions.size(), set.n_records),
+        table.rows.push_back({path, fmt::format("{} of {}", predictions.size(), set.n_records),
                               fmt::format("{:.2f}", score)});
     }
     if (prints_text(arguments.json)) {
@@ -112,6 +132,8 @@ json run_of(const Model &model, const LongBenchArguments &arguments,
     return {{"model", model.fingerprint()},
             {"file_type", model.type_in_use()},
             {"kv_type", arguments.model.kv_type},
+            {"correction_type", arguments.model.correction_type},
+            {"device", device_name(model)},
             {"max_length", options.max_length},
             {"cleans_spaces", options.cleans_spaces}};
 }
@@ -142,8 +164,7 @@ void print_scores(std::span<const LongBenchTask> tasks, std::span<const Plan> pl
     }
     table.rows.push_back({"mean", "", ""});
     for (const double sum : sums) {
-        table.rows.back().push_back(
-            fmt::format("{:.2f}", sum / static_cast<double>(tasks.size())));
+        table.rows.back().push_back(fmt::format("{:.2f}", sum / static_cast<double>(tasks.size())));
     }
     fmt::print("{}", plain_text(table));
 }
@@ -176,11 +197,6 @@ std::vector<std::vector<Prediction>> predict(const LongBenchArguments &arguments
 }
 
 void run_sets(const LongBenchArguments &arguments, const Argv &argv) {
-    for (const std::string &name : split_at(arguments.sets, ',')) {
-        if (arguments.sets != "all") {
-            longbench_set(strip(name));  // throws for an unknown one before the model is loaded
-        }
-    }
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const std::vector<Plan> plans = read_plans(*model, arguments.plans, !arguments.no_dense);
     LongBenchOptions options = arguments.options;
@@ -203,8 +219,7 @@ void run_sets(const LongBenchArguments &arguments, const Argv &argv) {
     for (size_t a = 0; a < predictions.size(); ++a) {
         const LongBenchTask &task = tasks[a / plans.size()];
         const Plan &plan = plans[a % plans.size()];
-        scores.push_back(
-            longbench_set_score(*task.set, predictions[a], similarity_of(arguments)));
+        scores.push_back(longbench_set_score(*task.set, predictions[a], similarity_of(arguments)));
         result["results"].push_back(result_json(
             task, plan, scores.back(), prediction_path(arguments.output, plan, *task.set)));
     }
@@ -216,7 +231,8 @@ void run_sets(const LongBenchArguments &arguments, const Argv &argv) {
 
 void run_longbench_command(const LongBenchArguments &arguments, const Argv &argv) {
     check_arguments(arguments);
-    check_json_path(arguments.json);
+    check_sets(arguments);
+    check_output_path(arguments.json);
     if (arguments.score.empty()) {
         run_sets(arguments, argv);
     } else {
@@ -258,7 +274,13 @@ void add_longbench(CLI::App &app, const Argv &argv) {
                      "code similarity as fuzzywuzzy has it with python-Levenshtein installed");
     add_model_options(command, a.model);
     add_json_option(command, a.json);
-    command.callback([arguments, &argv] { run_longbench_command(*arguments, argv); });
+    command.callback([arguments, &command, &argv] {
+        refuse_idle(command, !arguments->score.empty(),
+                    {"--data", "--output", "--max-length", "--limit", "--clean-spaces", "--plan",
+                     "--sparsity", "--no-dense"},
+                    "--score runs nothing");
+        run_longbench_command(*arguments, argv);
+    });
 }
 
 }  // namespace orthorank

@@ -102,16 +102,17 @@ void check_arguments(const PerplexityArguments &arguments) {
         fail(ErrorKind::usage, "--protocol and --data belong together");
     }
     if (arguments.with_kl && (arguments.no_dense || arguments.plans.empty())) {
-        fail(ErrorKind::usage, "--kl compares plans with the dense model: name a --plan, without "
-                               "--no-dense");
+        fail(ErrorKind::usage,
+             "--kl compares plans with the dense model: name a --plan, without "
+             "--no-dense");
     }
 }
 
 nlohmann::ordered_json divergence_json(const Divergence &divergence) {
-    return {{"mean", divergence.mean},         {"se", divergence.se},
-            {"median", divergence.median},     {"p90", divergence.p90},
-            {"p95", divergence.p95},           {"p99", divergence.p99},
-            {"max", divergence.max},           {"same_top", divergence.same_top},
+    return {{"mean", divergence.mean},     {"se", divergence.se},
+            {"median", divergence.median}, {"p90", divergence.p90},
+            {"p95", divergence.p95},       {"p99", divergence.p99},
+            {"max", divergence.max},       {"same_top", divergence.same_top},
             {"n_rows", divergence.n_rows}};
 }
 
@@ -168,8 +169,8 @@ void print_table(std::span<const PerplexityResult> results, bool has_dense) {
 
 void print_divergences(std::span<const PerplexityResult> results) {
     ComparisonTable table;
-    table.header = {"KL divergence from dense", "mean", "median", "90%", "95%", "99%", "max",
-                    "same top token"};
+    table.header = {
+        "KL divergence from dense", "mean", "median", "90%", "95%", "99%", "max", "same top token"};
     for (const PerplexityResult &result : results.subspan(1)) {
         const Divergence &kl = *result.divergence;
         table.rows.push_back({result.plan.name, with_error(kl.mean, kl.se, 4),
@@ -224,7 +225,7 @@ nlohmann::ordered_json sets_json(std::span<const TextSet> sets) {
 
 void run_perplexity(const PerplexityArguments &arguments, const Argv &argv) {
     check_arguments(arguments);
-    check_json_path(arguments.json);
+    check_output_path(arguments.json);
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const bool has_dense = !arguments.no_dense;
     const std::vector<Plan> plans = read_plans(*model, arguments.plans, has_dense);
@@ -267,7 +268,8 @@ void add_perplexity(CLI::App &app, const Argv &argv) {
                     "'paper': C4 and WikiText-2 as the OrthoRank paper takes them, from --data")
         ->type_name("NAME");
     command.add_option("--data", a.data_dir, "folder with the data sets' files")->type_name("DIR");
-    command.add_flag("--kl", a.with_kl, "how far each plan's distributions are from the dense ones");
+    command.add_flag("--kl", a.with_kl,
+                     "how far each plan's distributions are from the dense ones");
     command.add_option("--field", a.field, "the text's field in JSON Lines")
         ->capture_default_str()
         ->type_name("NAME");
@@ -284,7 +286,11 @@ void add_perplexity(CLI::App &app, const Argv &argv) {
         ->type_name("N");
     add_model_options(command, a.model);
     add_json_option(command, a.json);
-    command.callback([arguments, &argv] { run_perplexity(*arguments, argv); });
+    command.callback([arguments, &command, &argv] {
+        refuse_idle(command, !arguments->protocol.empty(), {"--field"},
+                    "--protocol knows the fields of its texts");
+        run_perplexity(*arguments, argv);
+    });
 }
 
 }  // namespace orthorank

@@ -58,31 +58,10 @@ std::optional<double> sparsity_of(const SelectLayersArguments &arguments) {
     return sparsity_from_text(arguments.sparsity);
 }
 
-void check_arguments(const SelectLayersArguments &arguments) {
-    if (arguments.sweep) {
-        if (arguments.json.empty() && arguments.csv.empty() && arguments.svg.empty()) {
-            fail(ErrorKind::usage, "--sweep writes no plan: name a --json, --csv or --svg file");
-        }
-        return;
-    }
-    if (arguments.out.empty()) {
-        fail(ErrorKind::usage, "no output: name the plan file to write with -o");
-    }
-    check_correction_arguments(arguments);
-    if (arguments.brute_force && arguments.method == "shortened-taylor") {
-        fail(ErrorKind::usage, "--brute-force compares losses, which shortened-taylor has not");
-    }
-    if (arguments.race && arguments.exact) {
-        fail(ErrorKind::usage, "--race and --exact exclude each other");
-    }
-}
-
 // One run of select-layers on an engine: what its parts share.
 struct Run {
     const SelectLayersArguments &arguments;
-    const SelectionSettings &settings;
-    Engine &engine;
-    const Windows &windows;
+    const SelectionInputs &inputs;
     int n_layers;
     bool prints;
 };
@@ -96,11 +75,11 @@ LayerOrder search(const Run &run, const LayerOrder &done, bool brute_force) {
     const std::string partial = partial_path(run.arguments.out);
     Progress progress(brute_force ? "brute force" : "select-layers");
     LayerSelectionOptions options;
-    options.method = run.settings.method;
-    options.change = run.settings.change;
+    options.method = run.inputs.settings.method;
+    options.change = run.inputs.settings.change;
     options.n_layers = run.n_layers;
-    options.plus = run.settings.plus;
-    options.race = run.settings.race && !brute_force;
+    options.plus = run.inputs.settings.plus;
+    options.race = run.inputs.settings.race && !brute_force;
     options.brute_force = brute_force;
     options.budget_bytes = int64_t{run.arguments.memory_mib} << 20;
     options.done = done;
@@ -108,17 +87,17 @@ LayerOrder search(const Run &run, const LayerOrder &done, bool brute_force) {
     options.on_progress = [&](double fraction, const LayerOrder &order) {
         const double loss = order.rounds.empty() ? order.dense_loss : order.rounds.back().loss;
         progress.update(fraction, fmt::format("{} layers, loss {}", order.rounds.size(),
-                                              loss_text(loss, run.windows.size())));
+                                              loss_text(loss, run.inputs.windows().size())));
     };
     size_t n_rounds = done.rounds.size();
     options.on_round = [&](const LayerOrder &order) {
         n_rounds = order.rounds.size();
         if (!brute_force) {
-            write_partial(run.settings, order, partial);
+            write_partial(run.inputs.settings, order, partial);
         }
     };
     try {
-        return select_layers(run.engine, run.windows, options);
+        return select_layers(*run.inputs.engine, run.inputs.windows(), options);
     } catch (const Interrupted &) {
         progress.finish();
         throw Interrupted(
@@ -131,17 +110,18 @@ LayerOrder search(const Run &run, const LayerOrder &done, bool brute_force) {
 }
 
 void print_order(const Run &run, const LayerOrder &order) {
-    const bool is_sleb = run.settings.method == SelectionMethod::sleb;
-    const bool is_score = run.settings.method == SelectionMethod::shortened_taylor;
+    const bool is_sleb = run.inputs.settings.method == SelectionMethod::sleb;
+    const bool is_score = run.inputs.settings.method == SelectionMethod::shortened_taylor;
     fmt::print("{:>5}  {:>5}  {}\n", "round", "layer",
                is_score  ? "Taylor score"
                : is_sleb ? "loss with all layers so far"
                          : "loss with this layer alone");
     for (size_t i = 0; i < order.rounds.size(); ++i) {
         const double loss = order.rounds[i].loss;
-        fmt::print("{:>5}  {:>5}  {}{}\n", i + 1, order.rounds[i].layer,
-                   is_score ? fmt::format("{:.6g}", loss) : loss_text(loss, run.windows.size()),
-                   i + 1 == static_cast<size_t>(run.n_layers) ? "  <- this plan" : "");
+        fmt::print(
+            "{:>5}  {:>5}  {}{}\n", i + 1, order.rounds[i].layer,
+            is_score ? fmt::format("{:.6g}", loss) : loss_text(loss, run.inputs.windows().size()),
+            i + 1 == static_cast<size_t>(run.n_layers) ? "  <- this plan" : "");
     }
 }
 
@@ -189,15 +169,15 @@ nlohmann::ordered_json compare_with_brute_force(const Run &run, const LayerOrder
 
 double measured_loss(const Run &run, const Plan &plan) {
     double loss = 0;
-    for (size_t w = 0; w < run.windows.size(); ++w) {
-        Sequence sequence = run.engine.new_sequence(plan, Apply::prefill);
-        loss += window_nll(run.engine, sequence, run.windows.window(w));
+    for (size_t w = 0; w < run.inputs.windows().size(); ++w) {
+        Sequence sequence = run.inputs.engine->new_sequence(plan, Apply::prefill);
+        loss += window_nll(*run.inputs.engine, sequence, run.inputs.windows().window(w));
     }
     return loss;
 }
 
 void print_count(const Run &run, const LayerPlan &change, std::optional<double> sparsity) {
-    const int n_model = run.settings.n_model_layers;
+    const int n_model = run.inputs.settings.n_model_layers;
     const double saved = change.action == Action::skip ? 1.0 : 1.0 - change.ratio;
     fmt::print("{} of {} layers {}{}: effective sparsity {:.1f}%{}\n", run.n_layers, n_model,
                change.action == Action::skip ? "removed" : "selecting",
@@ -229,7 +209,7 @@ LayerOrder run_search(const Run &run) {
     LayerOrder done;
     if (run.arguments.restart) {
         remove_partial(partial);
-    } else if (std::optional<LayerOrder> found = read_partial(run.settings, partial)) {
+    } else if (std::optional<LayerOrder> found = read_partial(run.inputs.settings, partial)) {
         done = std::move(*found);
         fmt::print(stderr, "continuing after {} finished rounds in {}\n", done.rounds.size(),
                    partial);
@@ -240,9 +220,9 @@ LayerOrder run_search(const Run &run) {
 // The finished search stays in the partial file until the plan is written.
 Plan corrected(const Run &run, const LayerOrder &order, const Plan &plan) {
     const std::string partial = partial_path(run.arguments.out);
-    write_partial(run.settings, order, partial);
+    write_partial(run.inputs.settings, order, partial);
     try {
-        return correct_plan(run.arguments, run.settings, run.engine, run.windows, plan, is_stopped);
+        return correct_plan(run.arguments, run.inputs, plan, is_stopped);
     } catch (const Interrupted &) {
         throw Interrupted(fmt::format(
             "interrupted while corrections were fitted; the finished search is kept in {}: the "
@@ -252,7 +232,6 @@ Plan corrected(const Run &run, const LayerOrder &order, const Plan &plan) {
 }
 
 void run_select_layers(const SelectLayersArguments &arguments, const Argv &argv) {
-    check_arguments(arguments);
     std::signal(SIGINT, on_interrupt);
     if (!arguments.from.empty()) {
         derive(arguments);
@@ -272,30 +251,18 @@ void run_select_layers(const SelectLayersArguments &arguments, const Argv &argv)
     }
     const std::optional<double> sparsity = sparsity_of(arguments);
     const LayerPlan change = change_of(arguments);
-    CalibrationOptions calibration_options = arguments.calibration;
-    calibration_options.protocol = calibration_protocol_from_name(arguments.protocol);
-    const std::unique_ptr<Model> model = load_model(arguments.model);
-    const Calibration calibration = read_calibration(calibration_options, model->vocab());
-    if (arguments.correct) {
-        check_equal_parts(calibration);
-    }
-    SelectionSettings settings = settings_for(arguments, *model, calibration);
-    settings.change = change;
-    const int n_layers =
-        sparsity ? n_layers_for(*sparsity, change, model->hparams().n_layers) : arguments.n_layers;
-    const std::unique_ptr<Engine> engine =
-        make_engine(*model, arguments.model, calibration.windows.n_ctx);
-    const Run run{arguments,           settings, *engine,
-                  calibration.windows, n_layers, prints_text(arguments.json)};
+    SelectionInputs inputs = load_inputs(arguments, arguments.correct.has_value());
+    inputs.settings.change = change;
+    const int n_layers = sparsity ? n_layers_for(*sparsity, change, inputs.settings.n_model_layers)
+                                  : arguments.n_layers;
+    const Run run{arguments, inputs, n_layers, prints_text(arguments.json)};
     if (run.prints) {
-        fmt::print("calibration: {} tokens, {} windows of {}\n", calibration.n_tokens,
-                   calibration.windows.size(), calibration.windows.n_ctx);
         print_count(run, change, sparsity);
     }
     const LayerOrder order = run_search(run);
-    Plan plan = plan_of_order(settings, order, n_layers, sparsity, {});
-    if (settings.method != SelectionMethod::sleb) {
-        plan = plan_of_order(settings, order, n_layers, sparsity, measured_loss(run, plan));
+    Plan plan = plan_of_order(inputs.settings, order, n_layers, sparsity, {});
+    if (inputs.settings.method != SelectionMethod::sleb) {
+        plan = plan_of_order(inputs.settings, order, n_layers, sparsity, measured_loss(run, plan));
     }
     if (arguments.correct) {
         plan = corrected(run, order, plan);
@@ -303,12 +270,13 @@ void run_select_layers(const SelectLayersArguments &arguments, const Argv &argv)
     write_plan_files(plan, arguments.out);
     remove_partial(partial_path(arguments.out));
     if (run.prints) {
-        fmt::print("dense loss {}\n", loss_text(order.dense_loss, calibration.windows.size()));
+        fmt::print("dense loss {}\n", loss_text(order.dense_loss, inputs.windows().size()));
         print_order(run, order);
         fmt::print("{} layer evaluations, {}; written: {}\n", order.n_layer_evaluations,
                    duration_text(order.seconds), arguments.out);
     }
-    nlohmann::ordered_json json = result_frame(argv, *model, engine.get(), arguments.model);
+    nlohmann::ordered_json json =
+        result_frame(argv, *inputs.model, inputs.engine.get(), arguments.model);
     json["results"] = nlohmann::ordered_json::array();
     nlohmann::ordered_json result = {{"plan", arguments.out}, {"provenance", plan.provenance}};
     result["search"] = order_json(order);
@@ -351,6 +319,7 @@ void add_select_layers(CLI::App &app, const Argv &argv) {
     add_json_option(command, a.json);
     command.callback([arguments, &command, &argv] {
         arguments->has_policy = command.count("--policy") > 0;
+        check_arguments(command, *arguments);
         run_select_layers(*arguments, argv);
     });
 }

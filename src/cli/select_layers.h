@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -60,21 +61,32 @@ void add_correction_options(CLI::App &command, SelectLayersArguments &a);
 
 void add_joint_options(CLI::App &command, SelectLayersArguments &a);
 
-// Throws Error{usage} for options of corrections that do not fit together.
-void check_correction_arguments(const SelectLayersArguments &arguments);
+// Throws Error{usage} for options that exclude each other or would do nothing beside the others,
+// and for outputs as check_output_path and check_plan_output do.
+void check_arguments(const CLI::App &command, const SelectLayersArguments &arguments);
 
 // The policy of the search: that of --policy, which a probe cannot guide before it is fitted.
 std::string search_policy(const SelectLayersArguments &arguments);
 
-// What a search or --refit is for: the model and the text.
-SelectionSettings settings_for(const SelectLayersArguments &arguments, const Model &model,
-                               const Calibration &calibration);
+// What every part computes with: the model, the windows of the calibration text, an engine for one
+// of them, and the settings but for the change.
+struct SelectionInputs {
+    std::unique_ptr<Model> model;
+    Calibration calibration;
+    SelectionSettings settings;
+    std::unique_ptr<Engine> engine;
+
+    const Windows &windows() const { return calibration.windows; }
+};
+
+// Loads them and prints how much text there is. fits_corrections: the texts must have equally many
+// windows. Throws as load_model, read_calibration and check_equal_parts do.
+SelectionInputs load_inputs(const SelectLayersArguments &arguments, bool fits_corrections);
 
 // --correct: the plan with corrections, and probes with --policy probe; its provenance says so.
 // Prints a line per layer. Throws Interrupted when asked to stop.
-Plan correct_plan(const SelectLayersArguments &arguments, const SelectionSettings &settings,
-                  Engine &engine, const Windows &windows, const Plan &plan,
-                  const std::function<bool()> &should_stop);
+Plan correct_plan(const SelectLayersArguments &arguments, const SelectionInputs &inputs,
+                  const Plan &plan, const std::function<bool()> &should_stop);
 
 // --refit. Throws Interrupted when asked to stop.
 void run_refit(const SelectLayersArguments &arguments, const Argv &argv,

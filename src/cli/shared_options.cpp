@@ -24,14 +24,6 @@ namespace {
 const std::string k_by_sparsity = "sparsity:";
 constexpr int k_max_threads = 1024;
 
-std::string model_path(const ModelArguments &arguments) {
-    if (!arguments.path.empty()) {
-        return arguments.path;
-    }
-    const char *given = std::getenv("ORTHORANK_MODEL");
-    return given != nullptr && *given != '\0' ? given : ORTHORANK_DEFAULT_MODEL;
-}
-
 // Indented, with lists of plain values on one line: a trace has thousands of scores. `newline` is
 // a line end and the present indentation.
 void append_json(const nlohmann::ordered_json &json, const std::string &newline,
@@ -84,6 +76,14 @@ void print_choice(const Model &model) {
 
 }  // namespace
 
+std::string model_path(const ModelArguments &arguments) {
+    if (!arguments.path.empty()) {
+        return arguments.path;
+    }
+    const char *given = std::getenv("ORTHORANK_MODEL");
+    return given != nullptr && *given != '\0' ? given : ORTHORANK_DEFAULT_MODEL;
+}
+
 void add_model_options(CLI::App &command, ModelArguments &arguments) {
     command
         .add_option("-m,--model", arguments.path,
@@ -132,8 +132,8 @@ std::unique_ptr<Model> load_model(const ModelArguments &arguments) {
     options.device = arguments.device;
     const bool is_auto = options.weights.is_auto();
     if (is_auto) {
-        const WeightChoice choice = choose_weights_for(path, arguments.device, arguments.n_threads,
-                                                       weight_cache_path());
+        const WeightChoice choice =
+            choose_weights_for(path, arguments.device, arguments.n_threads, weight_cache_path());
         print_timings(choice);
         options.weights = choice.types;
     }
@@ -191,8 +191,8 @@ Plan read_plan_for(const Model &model, const std::string &path) {
     if (path.starts_with(k_by_sparsity)) {
         FoundPlan found =
             plan_for_sparsity(model, sparsity_from_text(path.substr(k_by_sparsity.size())));
-        if (!found.note.empty()) {
-            fmt::print(stderr, "note: {}\n", found.note);
+        for (const std::string &note : found.notes) {
+            fmt::print(stderr, "note: {}\n", note);
         }
         return std::move(found.plan);
     }
@@ -288,18 +288,37 @@ std::string json_text(const nlohmann::ordered_json &json) {
     return text + "\n";
 }
 
-void check_json_path(const std::string &path) {
+void refuse_idle(const CLI::App &command, bool is_idle, std::initializer_list<const char *> options,
+                 std::string_view reason) {
+    for (const char *option : options) {
+        if (is_idle && command.count(option) > 0) {
+            fail(ErrorKind::usage, "{} does nothing: {}", option, reason);
+        }
+    }
+}
+
+void check_output_path(const std::string &path) {
+    namespace fs = std::filesystem;
     if (path.empty() || path == "-") {
         return;
     }
     std::error_code ignored;
-    const std::filesystem::path folder = std::filesystem::path(path).parent_path();
-    if (std::filesystem::is_directory(path, ignored)) {
+    if (fs::is_directory(path, ignored)) {
         fail(ErrorKind::file, "{}: cannot be written: it is a directory", path);
     }
-    if (::access(folder.empty() ? "." : folder.c_str(), W_OK) != 0) {
-        fail(ErrorKind::file, "{}: cannot be written: no folder {} to write to", path,
-             folder.string());
+    // A device, a pipe or a link is written to as it is, a file is replaced in its folder.
+    const fs::file_type type = fs::symlink_status(path, ignored).type();
+    if (type != fs::file_type::not_found && type != fs::file_type::regular &&
+        ::access(path.c_str(), F_OK) == 0) {
+        if (::access(path.c_str(), W_OK) != 0) {
+            fail(ErrorKind::file, "{}: cannot be written: no permission", path);
+        }
+        return;
+    }
+    const std::string parent = fs::path(path).parent_path().string();
+    const std::string folder = parent.empty() ? "." : parent;
+    if (::access(folder.c_str(), W_OK) != 0) {
+        fail(ErrorKind::file, "{}: cannot be written: no folder {} to write to", path, folder);
     }
 }
 

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <initializer_list>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cli/commands.h"
@@ -27,7 +29,10 @@ struct ModelArguments {
 void add_model_options(CLI::App &command, ModelArguments &arguments);
 void add_json_option(CLI::App &command, std::string &path);
 
-// Loads -m, or $ORTHORANK_MODEL, or the installed model. With --weights auto it first times or
+// -m, or $ORTHORANK_MODEL, or the installed model.
+std::string model_path(const ModelArguments &arguments);
+
+// Loads that model. With --weights auto it first times or
 // remembers, and says what was chosen on standard error. Throws as Model::load does.
 std::unique_ptr<Model> load_model(const ModelArguments &arguments);
 
@@ -63,8 +68,14 @@ nlohmann::ordered_json plan_name_json(const Plan &plan);
 // A string for JSON: U+FFFD for what is not UTF-8. Numbers that JSON lacks become null.
 std::string json_text(const nlohmann::ordered_json &json);
 
-// Throws Error{file} now for a --json path that could not be written after hours of work.
-void check_json_path(const std::string &path);
+// Throws Error{usage} where is_idle and one of these options was given: "NAME does nothing:
+// REASON".
+void refuse_idle(const CLI::App &command, bool is_idle, std::initializer_list<const char *> options,
+                 std::string_view reason);
+
+// Throws Error{file} now for an output that could not be written after hours of work: its folder
+// does not exist or is not writable, or it is one. Nothing for an empty path and for "-".
+void check_output_path(const std::string &path);
 
 // Writes to the file, or to standard output for "-". Nothing for an empty path.
 void write_json(const std::string &path, const nlohmann::ordered_json &json);

@@ -112,7 +112,7 @@ void run_trace(const TraceArguments &arguments, const Argv &argv) {
     TraceOptions options;
     options.apply = apply_from_name(arguments.apply);
     options.n_decode = arguments.n_decode;
-    check_json_path(arguments.json);
+    check_output_path(arguments.json);
     if (arguments.plan.empty()) {
         fail(ErrorKind::usage, "--plan is required (or --sparsity)");
     }

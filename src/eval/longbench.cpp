@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/text_file.h"
 #include "eval/records.h"
 #include "eval/text.h"
 
@@ -62,6 +63,16 @@ void replace_place(std::string &out, std::string_view &rest, std::string_view va
                    size_t n_bytes) {
     out.append(rest.substr(0, at)).append(value);
     rest.remove_prefix(at + n_bytes);
+}
+
+std::vector<Prediction> predictions_in(std::string_view text, const std::string &path) {
+    std::vector<Prediction> predictions;
+    for_each_record_in(text, path, [&](const Record &record) {
+        predictions.push_back({record.text("pred"), record.texts("answers"), read_classes(record),
+                               record.number("length")});
+        return true;
+    });
+    return predictions;
 }
 
 }  // namespace
@@ -159,13 +170,17 @@ std::string prediction_line(const Prediction &prediction) {
 }
 
 std::vector<Prediction> read_predictions(const std::string &path) {
-    std::vector<Prediction> predictions;
-    for_each_record(path, [&](const Record &record) {
-        predictions.push_back({record.text("pred"), record.texts("answers"), read_classes(record),
-                               record.number("length")});
-        return true;
-    });
-    return predictions;
+    return predictions_in(read_text_file(path), path);
+}
+
+WholePredictions read_whole_predictions(const std::string &path) {
+    WholePredictions read;
+    if (has_file(path)) {
+        const std::string text = read_text_file(path);
+        read.n_bytes = text.rfind('\n') + 1;  // npos + 1 is 0
+        read.predictions = predictions_in(std::string_view(text).substr(0, read.n_bytes), path);
+    }
+    return read;
 }
 
 }  // namespace orthorank

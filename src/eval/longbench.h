@@ -87,4 +87,12 @@ Prediction make_prediction(const LongBenchRecord &record, std::string text);
 std::string prediction_line(const Prediction &prediction);
 std::vector<Prediction> read_predictions(const std::string &path);
 
+// The predictions of a file's whole lines; a rest without a line end is a line that was not
+// finished. No such file: none.
+struct WholePredictions {
+    std::vector<Prediction> predictions;
+    size_t n_bytes = 0;  // of those lines
+};
+WholePredictions read_whole_predictions(const std::string &path);
+
 }  // namespace orthorank

@@ -1,37 +1,9 @@
 #include "model/fingerprint.h"
 
-#include <fmt/format.h>
-
-#include <cstring>
-
+#include "base/fnv1a.h"
 #include "model/weight_store.h"
 
 namespace orthorank {
-
-namespace {
-
-class Fnv1a {
- public:
-    void bytes(const void *data, size_t n) {
-        const auto *p = static_cast<const unsigned char *>(data);
-        for (size_t i = 0; i < n; i++) {
-            hash_ = (hash_ ^ p[i]) * 0x100000001b3ULL;
-        }
-    }
-    void integer(int64_t value) { bytes(&value, sizeof(value)); }
-    void number(float value) { bytes(&value, sizeof(value)); }
-    // With its length, so that ("ab", "c") and ("a", "bc") differ.
-    void text(std::string_view value) {
-        integer(static_cast<int64_t>(value.size()));
-        bytes(value.data(), value.size());
-    }
-    std::string hex() const { return fmt::format("{:016x}", hash_); }
-
- private:
-    uint64_t hash_ = 0xcbf29ce484222325ULL;
-};
-
-}  // namespace
 
 std::string model_fingerprint(const GgufFile &gguf, const Hparams &h,
                               const std::vector<WeightRequest> &requests, const FileBytes &file) {

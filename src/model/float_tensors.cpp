@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/fnv1a.h"
 #include "base/text_file.h"
 #include "model/file_bytes.h"
 #include "model/gguf_file.h"
@@ -96,8 +97,8 @@ void set_float_arrays(gguf_context *gguf, const std::vector<FloatTensor> &tensor
     }
 }
 
-void write_float_file(const std::string &path, const FloatMetadata &metadata,
-                      const std::vector<FloatTensor> &tensors) {
+std::string write_float_file(const std::string &path, const FloatMetadata &metadata,
+                             const std::vector<FloatTensor> &tensors) {
     const gguf_context_ptr gguf(gguf_init_empty());
     set_float_metadata(gguf.get(), metadata);
     size_t n_bytes = 0;
@@ -119,7 +120,9 @@ void write_float_file(const std::string &path, const FloatMetadata &metadata,
         }
         gguf_add_tensor(gguf.get(), stored);
     }
-    write_file_atomically(path, gguf_bytes(gguf.get()));
+    const std::string bytes = gguf_bytes(gguf.get());
+    write_file_atomically(path, bytes);
+    return fnv1a_hex(bytes);
 }
 
 FloatReader::FloatReader(const std::string &path, Kind kind)
@@ -131,7 +134,9 @@ FloatReader::FloatReader(const std::string &path, Kind kind)
 
 FloatReader::~FloatReader() = default;
 
-const std::string &FloatReader::path() const { return file_->path(); }
+const std::string &FloatReader::path() const {
+    return file_->path();
+}
 
 int64_t FloatReader::integer(const std::string &key, int64_t low, int64_t high) const {
     return file_->integer(key, low, high);

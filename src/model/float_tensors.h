@@ -32,10 +32,10 @@ struct FloatMetadata {
 
 constexpr const char *k_array_prefix = "orthorank.";
 
-// The file appears under its name only when it is whole. Throws Error{format} for a value that the
-// type cannot hold.
-void write_float_file(const std::string &path, const FloatMetadata &metadata,
-                      const std::vector<FloatTensor> &tensors);
+// The file appears under its name only when it is whole. Returns the hash of its bytes
+// (base/fnv1a.h). Throws Error{format} for a value that the type cannot hold.
+std::string write_float_file(const std::string &path, const FloatMetadata &metadata,
+                             const std::vector<FloatTensor> &tensors);
 // Puts them into metadata that is being written.
 void set_float_metadata(gguf_context *gguf, const FloatMetadata &metadata);
 void set_float_arrays(gguf_context *gguf, const std::vector<FloatTensor> &tensors);

@@ -1,11 +1,11 @@
 #include "select/plan.h"
 
 #include <algorithm>
-#include <bit>
 #include <filesystem>
 #include <utility>
 
 #include "base/error.h"
+#include "base/fnv1a.h"
 #include "base/text_file.h"
 #include "select/plan_text.h"
 
@@ -18,16 +18,8 @@ std::string file_name(const std::string &path) {
     return std::filesystem::path(path).filename().string();
 }
 
-constexpr uint64_t k_fnv_start = 0xcbf29ce484222325u;
-
-// FNV-1a over the bytes.
-void add_to_hash(uint64_t &hash, const std::vector<float> &values) {
-    for (const float value : values) {
-        const auto bits = std::bit_cast<uint32_t>(value);
-        for (int shift = 0; shift < 32; shift += 8) {
-            hash = (hash ^ ((bits >> shift) & 0xffu)) * 0x100000001b3u;
-        }
-    }
+void add_to_hash(Fnv1a &hash, const std::vector<float> &values) {
+    hash.bytes(values.data(), values.size() * sizeof(float));
 }
 
 template <typename T>
@@ -95,7 +87,7 @@ nlohmann::ordered_json plan_identity(const Plan &plan) {
     if (!plan.has_numbers()) {
         return layers;
     }
-    uint64_t hash = k_fnv_start;
+    Fnv1a hash;
     for (const LayerPlan &layer : plan.layers) {
         if (layer.correction != nullptr) {
             add_to_hash(hash, layer.correction->down);
@@ -106,7 +98,7 @@ nlohmann::ordered_json plan_identity(const Plan &plan) {
             add_to_hash(hash, layer.probe->weight);
         }
     }
-    return {{"layers", std::move(layers)}, {"numbers", fmt::format("{:016x}", hash)}};
+    return {{"layers", std::move(layers)}, {"numbers", hash.hex()}};
 }
 
 Plan read_plan(const std::string &path, const OpenPlanNumbers &open) {
@@ -116,8 +108,8 @@ Plan read_plan(const std::string &path, const OpenPlanNumbers &open) {
     return plan;
 }
 
-void write_plan(const Plan &plan, const std::string &path, const std::string &tensors_file) {
-    write_file_atomically(path, plan_text(plan_to_json(plan, tensors_file)));
+void write_plan(const Plan &plan, const std::string &path, const PlanTensors &tensors) {
+    write_file_atomically(path, plan_text(plan_to_json(plan, tensors)));
 }
 
 void check_plan_fits(const Plan &plan, int n_layers, const std::string &fingerprint,

@@ -60,24 +60,28 @@ Plan dense_plan(int n_layers);
 // the model's own (tasks/plan_files.h). Both throw Error{format} for what is not there or has
 // another shape.
 class PlanNumbers {
-   public:
+ public:
     virtual ~PlanNumbers() = default;
     virtual CorrectionPtr correction(int il, int rank) = 0;
     virtual ProbePtr probe(int il) = 0;
 };
 
-// Opens them for a plan that is read up to there; file: the plan's "tensors", empty when it has
-// none. Called only for plans that need numbers.
+// What a plan's JSON says of the file with its numbers; both may be empty: nothing is said.
+struct PlanTensors {
+    std::string file;  // relative to the plan's folder
+    std::string hash;  // of that file's bytes (base/fnv1a.h)
+};
+
+// Opens them for a plan that is read up to there. Called only for plans that need numbers.
 using OpenPlanNumbers =
-    std::function<std::unique_ptr<PlanNumbers>(const Plan &plan, const std::string &file)>;
+    std::function<std::unique_ptr<PlanNumbers>(const Plan &plan, const PlanTensors &tensors)>;
 
 // Throws Error{format}; `name` is used in messages and becomes the plan's name.
 // Without `open` a plan with corrections or probes is refused.
 Plan plan_from_json(const nlohmann::ordered_json &json, const std::string &name,
                     const OpenPlanNumbers &open = {});
-// Version 1, or version 2 for a plan that has_numbers(); tensors_file: what it says of where they
-// are, empty: nothing.
-nlohmann::ordered_json plan_to_json(const Plan &plan, const std::string &tensors_file = "");
+// Version 1, or version 2 for a plan that has_numbers(); tensors: what that says of where they are.
+nlohmann::ordered_json plan_to_json(const Plan &plan, const PlanTensors &tensors = {});
 
 // Which results belong to the same plan: its layers as in JSON, and with numbers their hash.
 nlohmann::ordered_json plan_identity(const Plan &plan);
@@ -86,7 +90,7 @@ nlohmann::ordered_json plan_identity(const Plan &plan);
 // that may have numbers. Throws Error{file} or Error{format}, naming the file.
 Plan read_plan(const std::string &path, const OpenPlanNumbers &open = {});
 // Writes to a temporary name and renames. Throws Error{file}.
-void write_plan(const Plan &plan, const std::string &path, const std::string &tensors_file = "");
+void write_plan(const Plan &plan, const std::string &path, const PlanTensors &tensors = {});
 
 // Throws Error{format} if the plan was made for another number of layers or, where both are known,
 // for another fingerprint; the message says what the plan and the model have. Empty fingerprint or

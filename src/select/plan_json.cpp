@@ -16,6 +16,7 @@ constexpr const char *k_format = "orthorank-plan";
 constexpr int64_t k_plain_version = 1;    // neither corrections nor probes
 constexpr int64_t k_numbers_version = 2;  // with them
 constexpr int64_t k_max_rank = 65536;
+constexpr size_t k_hash_digits = 16;
 constexpr int64_t k_max_layers = 65536;  // a file must not make us allocate without bound
 
 // A JSON object together with the words that name it in messages, such as
@@ -235,10 +236,20 @@ LayerEntry layer_from_json(const Part &layer) {
     return entry;
 }
 
+// The hash of the numbers' file; empty: none is said.
+std::string hash_value(const Part &file) {
+    const std::string hash = optional_text(file, "tensors_hash");
+    const bool is_hex = hash.find_first_not_of("0123456789abcdef") == std::string::npos;
+    if (file.has("tensors_hash") && (hash.size() != k_hash_digits || !is_hex)) {
+        fail_type(file, "tensors_hash", "16 hex digits");
+    }
+    return hash;
+}
+
 // Fills in corrections and probes; ranks: one per layer, -1 for none.
 void read_numbers(const Part &file, Plan &plan, const std::vector<int> &ranks,
                   const OpenPlanNumbers &open) {
-    const std::string tensors = optional_text(file, "tensors");
+    const PlanTensors tensors = {optional_text(file, "tensors"), hash_value(file)};
     std::unique_ptr<PlanNumbers> numbers;
     for (int il = 0; il < plan.n_layers(); ++il) {
         LayerPlan &layer = plan.layers[static_cast<size_t>(il)];
@@ -331,7 +342,8 @@ Plan plan_from_json(const Json &json, const std::string &name, const OpenPlanNum
     if (version == k_plain_version) {
         check_keys(file, {"format", "version", "model", "layers", "provenance"});
     } else {
-        check_keys(file, {"format", "version", "tensors", "model", "layers", "provenance"});
+        check_keys(file, {"format", "version", "tensors", "tensors_hash", "model", "layers",
+                          "provenance"});
     }
     Plan plan = model_from_json(object_value(file, "model"));
     plan.name = name;
@@ -343,7 +355,7 @@ Plan plan_from_json(const Json &json, const std::string &name, const OpenPlanNum
     return plan;
 }
 
-Json plan_to_json(const Plan &plan, const std::string &tensors_file) {
+Json plan_to_json(const Plan &plan, const PlanTensors &tensors) {
     Json model = Json::object();
     if (!plan.model_name.empty()) {
         model["name"] = plan.model_name;
@@ -361,8 +373,11 @@ Json plan_to_json(const Plan &plan, const std::string &tensors_file) {
     const bool has_numbers = plan.has_numbers();
     Json json = {{"format", k_format},
                  {"version", has_numbers ? k_numbers_version : k_plain_version}};
-    if (has_numbers && !tensors_file.empty()) {
-        json["tensors"] = tensors_file;
+    if (has_numbers && !tensors.file.empty()) {
+        json["tensors"] = tensors.file;
+    }
+    if (has_numbers && !tensors.hash.empty()) {
+        json["tensors_hash"] = tensors.hash;
     }
     json["model"] = std::move(model);
     json["layers"] = std::move(layers);

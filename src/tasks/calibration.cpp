@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/fnv1a.h"
 #include "eval/streams.h"
 #include "tasks/draws.h"
 
@@ -21,15 +22,11 @@ constexpr uint32_t k_crop_seed = 1234;
 
 constexpr const char *k_white_space = " \t\r\n\v\f";
 
-// FNV-1a over the windows' tokens: two runs with the same hash were calibrated on the same data.
+// Of the windows' tokens: two runs with the same hash were calibrated on the same data.
 std::string windows_hash(const Windows &windows) {
-    uint64_t hash = 0xcbf29ce484222325ULL;
-    for (int32_t token : windows.tokens) {
-        for (int shift = 0; shift < 32; shift += 8) {
-            hash = (hash ^ ((static_cast<uint32_t>(token) >> shift) & 0xff)) * 0x100000001b3ULL;
-        }
-    }
-    return fmt::format("{:016x}", hash);
+    Fnv1a hash;
+    hash.bytes(windows.tokens.data(), windows.tokens.size() * sizeof(int32_t));
+    return hash.hex();
 }
 
 void append_window(Windows &windows, std::span<const int32_t> tokens) {

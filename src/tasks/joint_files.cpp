@@ -22,19 +22,24 @@ Json names_of(const std::vector<LayerPlan> &choices) {
     return names;
 }
 
-std::string policy_of(const JointSettings &settings) {
+// The policy of the choices that select; nothing when there are none.
+std::optional<Policy> policy_of(const JointSettings &settings) {
     for (const LayerPlan &choice : settings.choices) {
         if (choice.action == Action::select) {
-            return std::string(policy_name(choice.policy));
+            return choice.policy;
         }
     }
-    return "";
+    return {};
 }
 
 void describe(Json &json, const JointSettings &settings) {
     json["method"] = "joint";
     json["choices"] = names_of(settings.choices);
-    json["policy"] = policy_of(settings);
+    const std::optional<Policy> policy = policy_of(settings);
+    json["policy"] = policy ? policy_name(*policy) : "";
+    if (policy && policy->score == ScoreKind::hash) {
+        json["seed"] = policy->seed;
+    }
     json["rank"] = settings.correction.rank;
     json["ridge"] = settings.correction.ridge;
     json[settings.by_time ? "saved_time" : "sparsity"] = settings.target;
@@ -49,6 +54,8 @@ Json key_of(const JointSettings &settings) {
     json["fingerprint"] = settings.fingerprint;
     json["file_type"] = settings.file_type;
     json["kv_type"] = settings.kv_type;
+    json["correction_type"] = settings.correction_type;
+    json["device"] = settings.device;
     json["seqlen"] = settings.calibration.at("seqlen");
     json["windows"] = settings.calibration.at("windows");
     json["hash"] = settings.calibration.at("hash");

@@ -45,6 +45,8 @@ struct JointSettings {
     std::string fingerprint;
     std::string file_type;
     std::string kv_type;
+    std::string correction_type;
+    std::string device;
     int n_model_layers = 0;
     nlohmann::ordered_json calibration;  // as read_calibration describes it
 };

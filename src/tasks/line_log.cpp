@@ -18,8 +18,8 @@ using json = nlohmann::ordered_json;
 json merged_run(const std::string &path, const std::string &run_path, const json &run) {
     if (!has_file(run_path)) {
         fail(ErrorKind::usage,
-             "{} has lines, but {} that says what made them is missing: name another file",
-             path, run_path);
+             "{} is there, but {} that says what made it is missing: name another file", path,
+             run_path);
     }
     json merged = json::parse(read_text_file(run_path), nullptr, false);
     if (!merged.is_object()) {
@@ -40,7 +40,10 @@ json merged_run(const std::string &path, const std::string &run_path, const json
 
 LineLog::LineLog(const std::string &path, size_t n_bytes, const json &run) : path_(path) {
     const std::string run_path = path + ".run.json";
-    const json merged = n_bytes > 0 ? merged_run(path, run_path, run) : run;
+    // A rest without a line end counts too: it may be all that a file of another program has.
+    std::error_code no_size;
+    const bool is_empty = !has_file(path) || std::filesystem::file_size(path, no_size) == 0;
+    const json merged = is_empty ? run : merged_run(path, run_path, run);
     write_file_atomically(run_path, merged.dump(2) + "\n");
     std::error_code error;
     if (has_file(path)) {

@@ -15,8 +15,9 @@ namespace orthorank {
 class LineLog {
  public:
     // Keeps the first n_bytes of what is there (whole lines; the rest was not finished) and appends
-    // from then on. Throws Error{usage} when there are some and a field of `run` differs from that
-    // in FILE.run.json, or that file is missing; Error{file}, Error{format}.
+    // from then on. Throws Error{usage}, with the file as it was, when there is anything and a
+    // field of `run` differs from that in FILE.run.json, or that file is missing; Error{file},
+    // Error{format}.
     LineLog(const std::string &path, size_t n_bytes, const nlohmann::ordered_json &run);
 
     // Writes the line (without its end) out at once. Throws Error{file}.

@@ -5,7 +5,6 @@
 #include <memory>
 
 #include "base/error.h"
-#include "eval/records.h"
 #include "eval/text.h"
 #include "tasks/answers.h"
 #include "tasks/line_log.h"
@@ -24,20 +23,6 @@ PromptTokenizer tokenizer_of(const Vocab &vocab, bool cleans_spaces) {
     return tokenizer;
 }
 
-// The predictions that a file has and the bytes of its whole lines.
-std::vector<Prediction> read_whole_lines(const std::string &path, size_t &n_bytes) {
-    n_bytes = 0;
-    if (!has_file(path)) {
-        return {};
-    }
-    const std::string text = read_utf8_file(path);
-    n_bytes = text.rfind('\n') + 1;  // npos + 1 is 0
-    if (n_bytes < text.size()) {
-        std::filesystem::resize_file(path, n_bytes);
-    }
-    return n_bytes > 0 ? read_predictions(path) : std::vector<Prediction>{};
-}
-
 // One set under one plan: what was there, and where more goes.
 struct Arm {
     std::vector<Prediction> predictions;
@@ -52,13 +37,11 @@ Arm open_arm(const LongBenchTask &task, const Plan &plan, const LongBenchRun &ru
         fail(ErrorKind::file, "{}: cannot be made: {}",
              std::filesystem::path(path).parent_path().string(), error.message());
     }
-    Arm arm;
-    size_t n_bytes = 0;
-    arm.predictions = read_whole_lines(path, n_bytes);
+    WholePredictions there = read_whole_predictions(path);
     nlohmann::ordered_json made_by = run.run;
     made_by["plan"] = plan_identity(plan);
-    arm.log = std::make_unique<LineLog>(path, n_bytes, made_by);
-    return arm;
+    auto log = std::make_unique<LineLog>(path, there.n_bytes, made_by);
+    return {std::move(there.predictions), std::move(log)};
 }
 
 Prediction predict(Engine &engine, const LongBenchTask &task, size_t i, const Plan &plan,
@@ -80,8 +63,8 @@ Prediction predict(Engine &engine, const LongBenchTask &task, size_t i, const Pl
 size_t default_max_length(int n_ctx) {
     const int length = n_ctx / 1024 * 1000 - 500;
     if (length < 2) {
-        fail(ErrorKind::usage, "a context of {} tokens is too small for LongBench: give --max-length",
-             n_ctx);
+        fail(ErrorKind::usage,
+             "a context of {} tokens is too small for LongBench: give --max-length", n_ctx);
     }
     return static_cast<size_t>(length);
 }
@@ -123,8 +106,8 @@ int longbench_context(std::span<const LongBenchTask> tasks) {
 
 std::string prediction_path(const std::string &output_dir, const Plan &plan,
                             const LongBenchSet &set) {
-    std::string name = plan.name.ends_with(".json") ? plan.name.substr(0, plan.name.size() - 5)
-                                                    : plan.name;
+    std::string name =
+        plan.name.ends_with(".json") ? plan.name.substr(0, plan.name.size() - 5) : plan.name;
     std::replace(name.begin(), name.end(), '/', '_');
     return (std::filesystem::path(output_dir) / name / fmt::format("{}.jsonl", set.name)).string();
 }

@@ -5,10 +5,15 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <optional>
 #include <utility>
 
 #include "base/error.h"
+#include "base/fnv1a.h"
+#include "base/text_file.h"
 #include "model/float_tensors.h"
+#include "model/gguf_file.h"
 #include "select/plan_text.h"
 
 namespace orthorank {
@@ -123,6 +128,50 @@ class GgufNumbers : public PlanNumbers {
     int64_t n_embd_ = 0;
 };
 
+// What general.type says; empty: nothing, or the file is no GGUF. Nothing at all: there is no file.
+std::optional<std::string> gguf_type_of(const std::string &path) {
+    if (!std::filesystem::is_regular_file(path)) {
+        return {};
+    }
+    try {
+        return GgufFile(path).find_text("general.type").value_or("");
+    } catch (const Error &) {
+        return "";
+    }
+}
+
+bool is_gguf(const std::string &path) {
+    std::ifstream file(path, std::ios::binary);
+    std::string magic(4, '\0');
+    return file.read(magic.data(), 4) && magic == "GGUF";
+}
+
+// For a plan whose numbers nobody needs.
+class NoNumbers : public PlanNumbers {
+ public:
+    CorrectionPtr correction(int, int rank) override {
+        Correction correction;
+        correction.rank = rank;
+        return std::make_shared<const Correction>(std::move(correction));
+    }
+    ProbePtr probe(int) override { return std::make_shared<const Probe>(); }
+};
+
+// The two files of a plan are renamed one after the other: what interrupts the program between the
+// two leaves a new one beside an old one.
+void check_hash(const std::string &path, const std::string &tensors, const std::string &expected) {
+    if (expected.empty()) {
+        return;
+    }
+    const std::string found = fnv1a_hex(read_text_file(tensors));
+    if (found != expected) {
+        fail(ErrorKind::format,
+             "{}: {} is not the file that it was written with: its hash is {}, expected {}; make "
+             "the plan again",
+             path, tensors, found, expected);
+    }
+}
+
 }  // namespace
 
 std::string plan_tensors_path(const std::string &plan_path) {
@@ -134,21 +183,45 @@ std::string plan_tensors_path(const std::string &plan_path) {
 }
 
 Plan read_plan_files(const std::string &path) {
-    return read_plan(path, [&](const Plan &plan, const std::string &file) {
+    return read_plan(path, [&](const Plan &plan, const PlanTensors &said) {
         const std::string tensors =
-            file.empty() ? plan_tensors_path(path)
-                         : (std::filesystem::path(path).parent_path() / file).string();
+            said.file.empty() ? plan_tensors_path(path)
+                              : (std::filesystem::path(path).parent_path() / said.file).string();
         if (::access(tensors.c_str(), R_OK) != 0) {
             fail(ErrorKind::file,
                  "{}: the numbers of its corrections and probes are in {}, which "
                  "cannot be read: {}",
                  path, tensors, std::strerror(errno));
         }
+        check_hash(path, tensors, said.hash);
         return std::make_unique<GgufNumbers>(tensors, FloatReader::Kind::tensors, plan);
     });
 }
 
+Plan read_plan_head(const std::string &path) {
+    return read_plan(
+        path, [](const Plan &, const PlanTensors &) { return std::make_unique<NoNumbers>(); });
+}
+
+void check_plan_output(const std::string &path, bool has_numbers) {
+    if (std::filesystem::is_regular_file(path) && is_gguf(path)) {
+        fail(ErrorKind::usage, "{} is a GGUF file, a plan is JSON: name another -o", path);
+    }
+    if (!has_numbers) {
+        return;
+    }
+    const std::string tensors = plan_tensors_path(path);
+    const std::optional<std::string> type = gguf_type_of(tensors);
+    if (type && *type != k_type) {
+        fail(ErrorKind::usage,
+             "the numbers of plan {} go to {}, where another file is that is no {}: name another "
+             "-o, or move it away",
+             path, tensors, k_type);
+    }
+}
+
 void write_plan_files(const Plan &plan, const std::string &path, CorrectionType type) {
+    check_plan_output(path, plan.has_numbers());
     if (!plan.has_numbers()) {
         write_plan(plan, path);
         return;
@@ -156,8 +229,8 @@ void write_plan_files(const Plan &plan, const std::string &path, CorrectionType 
     const std::string tensors = plan_tensors_path(path);
     FloatMetadata metadata = metadata_of(plan);
     metadata.texts.insert(metadata.texts.begin(), {"general.type", k_type});
-    write_float_file(tensors, metadata, tensors_of(plan, type));
-    write_plan(plan, path, std::filesystem::path(tensors).filename().string());
+    const std::string hash = write_float_file(tensors, metadata, tensors_of(plan, type));
+    write_plan(plan, path, {std::filesystem::path(tensors).filename().string(), hash});
 }
 
 int64_t plan_number_bytes(const Plan &plan, CorrectionType type) {
@@ -181,7 +254,7 @@ GgufChanges embedding_of(const Plan &plan, CorrectionType type) {
 Plan read_embedded_plan(const std::string &model_path, const std::string &text,
                         const std::string &name) {
     return plan_from_json(
-        parse_plan_text(text, name), name, [&](const Plan &plan, const std::string &) {
+        parse_plan_text(text, name), name, [&](const Plan &plan, const PlanTensors &) {
             return std::make_unique<GgufNumbers>(model_path, FloatReader::Kind::arrays, plan);
         });
 }

@@ -14,11 +14,21 @@ namespace orthorank {
 // PLAN.json -> PLAN.gguf, in the same folder: where a plan's numbers are unless it says otherwise.
 std::string plan_tensors_path(const std::string &plan_path);
 
-// A plan file and, where it needs one, the file of its numbers.
+// A plan file and, where it needs one, the file of its numbers, which must have the hash that the
+// plan says, if it says one.
 Plan read_plan_files(const std::string &path);
 
-// Writes the numbers, if the plan has any, then the JSON, each whole or not at all. type: of the
-// corrections' matrices.
+// The plan file alone. Corrections and probes are there, with their ranks, but without numbers: for
+// choosing among plans, not for running one.
+Plan read_plan_head(const std::string &path);
+
+// Throws Error{usage} when writing a plan there would replace what is not its own: a GGUF file
+// under the plan's name, or, for a plan with numbers, another file than a plan's numbers under
+// theirs.
+void check_plan_output(const std::string &path, bool has_numbers);
+
+// Writes the numbers, if the plan has any, then the JSON, each whole or not at all, after
+// check_plan_output. type: of the corrections' matrices.
 void write_plan_files(const Plan &plan, const std::string &path,
                       CorrectionType type = CorrectionType::f16);
 

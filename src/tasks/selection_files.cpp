@@ -42,6 +42,7 @@ Json key_of(const SelectionSettings &settings) {
     json["fingerprint"] = settings.fingerprint;
     json["file_type"] = settings.file_type;
     json["kv_type"] = settings.kv_type;
+    json["device"] = settings.device;
     json["seqlen"] = settings.calibration.at("seqlen");
     json["windows"] = settings.calibration.at("windows");
     json["hash"] = settings.calibration.at("hash");

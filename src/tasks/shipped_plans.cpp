@@ -56,13 +56,35 @@ std::vector<fs::path> plan_files() {
     return files;
 }
 
-std::string note_on(const Plan &plan, const Model &model, const std::string &path) {
+std::vector<std::string> notes_on(const Plan &plan, const Model &model, const std::string &path) {
     const std::string type = provenance_text(plan, "file_type");
     if (type.empty() || type == model.file_type()) {
         return {};
     }
-    return fmt::format("{} was calibrated on {} weights, this file has {}", path, type,
-                       model.file_type());
+    return {fmt::format("{} was calibrated on {} weights, this file has {}", path, type,
+                        model.file_type())};
+}
+
+struct Candidate {
+    Plan head;  // without its numbers
+    std::string path;
+};
+
+// The shipped plans for this model; left_out: a line on each file that is no plan.
+std::vector<Candidate> plans_for(const Model &model, std::vector<std::string> &left_out) {
+    std::vector<Candidate> plans;
+    for (const fs::path &path : plan_files()) {
+        try {
+            Plan head = read_plan_head(path.string());
+            if (head.fingerprint == model.fingerprint() &&
+                head.n_layers() == model.hparams().n_layers) {
+                plans.push_back({std::move(head), path.string()});
+            }
+        } catch (const Error &error) {
+            left_out.push_back(fmt::format("left out: {}", error.what()));
+        }
+    }
+    return plans;
 }
 
 std::string percent(double sparsity) {
@@ -88,38 +110,40 @@ std::optional<Plan> embedded_plan(const Model &model) {
 }
 
 FoundPlan plan_for_sparsity(const Model &model, double sparsity) {
-    std::vector<FoundPlan> found;
     std::set<std::string> levels;
     if (std::optional<Plan> plan = embedded_plan(model)) {
         levels.insert(percent(level_of(*plan)));
         if (is_of(*plan, sparsity)) {
-            return {*plan, model.path(), note_on(*plan, model, model.path())};
+            return {*plan, model.path(), notes_on(*plan, model, model.path())};
         }
     }
-    for (const fs::path &path : plan_files()) {
-        Plan plan = read_plan_files(path.string());
-        if (plan.fingerprint != model.fingerprint() ||
-            plan.n_layers() != model.hparams().n_layers) {
-            continue;
-        }
-        levels.insert(percent(level_of(plan)));
-        if (is_of(plan, sparsity)) {
-            std::string note = note_on(plan, model, path.string());
-            found.push_back({std::move(plan), path.string(), std::move(note)});
+    std::vector<std::string> left_out;
+    std::vector<Candidate> candidates;
+    for (Candidate &candidate : plans_for(model, left_out)) {
+        levels.insert(percent(level_of(candidate.head)));
+        if (is_of(candidate.head, sparsity)) {
+            candidates.push_back(std::move(candidate));
         }
     }
-    if (found.empty()) {
+    if (candidates.empty()) {
         fail(ErrorKind::usage,
              "no plan of {} for this model (fingerprint {}) in {}{}: make one with `orthorank "
              "select-layers -m {} --calibration TEXT --sparsity {} -o PLAN` and give it with "
-             "--plan PLAN",
+             "--plan PLAN{}{}",
              percent(sparsity), model.fingerprint(), plans_dir(),
              levels.empty() ? "" : fmt::format(", only of {}", fmt::join(levels, ", ")),
-             model.path(), percent(sparsity));
+             model.path(), percent(sparsity), left_out.empty() ? "" : "; ",
+             fmt::join(left_out, "; "));
     }
-    return *std::min_element(found.begin(), found.end(), [](const auto &a, const auto &b) {
-        return rank_of(a.plan) < rank_of(b.plan);
-    });
+    const std::string path =
+        std::min_element(candidates.begin(), candidates.end(), [](const auto &a, const auto &b) {
+            return rank_of(a.head) < rank_of(b.head);
+        })->path;
+    FoundPlan found{read_plan_files(path), path, std::move(left_out)};
+    for (std::string &note : notes_on(found.plan, model, path)) {
+        found.notes.push_back(std::move(note));
+    }
+    return found;
 }
 
 }  // namespace orthorank

@@ -1,10 +1,11 @@
 // Plans that are there without being named: the one stored inside a model's file, and those shipped
 // in plans/ (or in $ORTHORANK_PLANS_DIR). They are found by the model's fingerprint and a sparsity.
-// Thread-safe. A plan file there that is not one throws, as read_plan_files does.
+// Thread-safe. A file there that is no plan is left out, with a note.
 #pragma once
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "model/model.h"
 #include "select/plan.h"
@@ -20,13 +21,15 @@ std::optional<Plan> embedded_plan(const Model &model);
 struct FoundPlan {
     Plan plan;
     std::string path;  // or the model's file
-    std::string note;  // what a user should know: calibrated on another file type; mostly empty
+    // What a user should know: calibrated on another file type, files that are no plans. Mostly
+    // empty.
+    std::vector<std::string> notes;
 };
 
 // The plan of that sparsity for this model: the embedded one, else of the shipped ones OrthoRank by
 // greedy search before others, before removal. A plan is of the sparsity that it was made for
-// (provenance), or of its effective one to 1.5 points. Throws Error{usage} that says how to make
-// one.
+// (provenance), or of its effective one to 1.5 points. Only the numbers of that plan are read.
+// Throws Error{usage} that says how to make one, and as read_plan_files does for the one found.
 FoundPlan plan_for_sparsity(const Model &model, double sparsity);
 
 }  // namespace orthorank

@@ -51,7 +51,7 @@ TEST_F(Commands, UsageErrorsExitWith2) {
     expect_failure(2, "unknown KV cache type 'q3' (known: f16, f32, q8_0)",
                    {"generate", "-p", "x", "--kv-type", "q3"});
     expect_failure(2, "unknown apply mode 'never' (known: prefill, decode, both)",
-                   {"generate", "-p", "x", "--apply", "never"});
+                   {"generate", "-p", "x", "--plan", plan_, "--apply", "never"});
     expect_failure(2, "--seed", {"generate", "-p", "x", "--seed", "-1"});
     expect_failure(2, "temperature", {"generate", "-p", "x", "--temp", "-1"});
     expect_failure(2, "--no-dense", {"perplexity", "-f", text(), "--no-dense"});

@@ -64,6 +64,21 @@ TEST_F(CorrectionCommands, InfoSaysRanksAndBytes) {
     EXPECT_EQ(plan["layers"][0]["policy"], "probe");
 }
 
+// export -o onto the plan's own files left a plan without numbers, or none.
+TEST_F(CorrectionCommands, ExportKeepsWhatItReads) {
+    const std::string numbers = plan_tensors_path(corrected_);
+    const std::string plan_text = read_bytes(corrected_);
+    const std::string numbers_text = read_bytes(numbers);
+    const auto exporting = [&](const std::string &out) {
+        return std::vector<std::string>{"export", "--plan", corrected_, "--embed", "-o", out};
+    };
+    expect_failure(2, "is the file of the plan's numbers", exporting(numbers));
+    expect_failure(2, "is the plan itself", exporting(corrected_));
+    expect_failure(2, "is the model itself", exporting(model_));
+    EXPECT_EQ(read_bytes(corrected_), plan_text);
+    EXPECT_EQ(read_bytes(numbers), numbers_text);
+}
+
 TEST_F(CorrectionCommands, WhatIsRefused) {
     expect_failure(2, "unknown correction type 'q8' (known: f16, f32)",
                    {"info", "--correction-type", "q8"});

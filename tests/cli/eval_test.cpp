@@ -119,6 +119,15 @@ TEST_F(EvalCommand, ResumesToTheSameBits) {
     other.replace(other.find("0.4"), 3, "0.5");
     write_bytes(plan_, other);
     expect_failure(2, "another run, whose plan plan.json differs", arguments);
+    expect_failure(2, "another run, whose correction_type differs",
+                   {"--tasks", "piqa", "--samples", samples, "--correction-type", "f32"});
+    std::string made_by = read_bytes(samples + ".run.json");
+    const std::string device = R"("device": ")";
+    ASSERT_NE(made_by.find(device), std::string::npos);
+    write_bytes(samples + ".run.json",
+                made_by.insert(made_by.find(device) + device.size(), "another "));
+    expect_failure(2, "another run, whose device differs",
+                   {"--tasks", "piqa", "--samples", samples});
     std::filesystem::remove(samples + ".run.json");
     expect_failure(2, "name another file", arguments);
 }

@@ -75,6 +75,25 @@ TEST_F(DataCommands, LongBenchWritesAndScoresPredictions) {
     std::vector<std::string> other = longbench("hotpotqa");
     other.back() = "100";
     expect_failure(2, "another run, whose max_length differs", other);
+    other = longbench("hotpotqa");
+    other.insert(other.end(), {"--correction-type", "f32"});
+    expect_failure(2, "another run, whose correction_type differs", other);
+    EXPECT_TRUE(json::parse(read_bytes(file + ".run.json")).contains("device"));
+}
+
+// A file of another program under a prediction's name was cut at its last line end.
+TEST_F(DataCommands, ForeignPredictionsAreRefusedUncut) {
+    const std::string file = dir_.file("pred/dense/hotpotqa.jsonl");
+    std::filesystem::create_directories(dir_.path() / "pred" / "dense");
+    const std::string line = R"({"pred": "a", "answers": ["b"], "all_classes": null, "length": 1})";
+    for (const std::string &foreign : {line, line + "\n", line + "\n" + line, line + "\nnotes"}) {
+        write_bytes(file, foreign);
+        expect_failure(2, "hotpotqa.jsonl is there, but", longbench("hotpotqa"));
+        EXPECT_EQ(read_bytes(file), foreign);
+    }
+    write_bytes(file, "notes\nof something else");
+    expect_failure(1, "hotpotqa.jsonl:1", longbench("hotpotqa"));
+    EXPECT_EQ(read_bytes(file), "notes\nof something else");
 }
 
 TEST_F(DataCommands, LongBenchSaysWhatIsMissing) {
@@ -95,6 +114,28 @@ TEST_F(DataCommands, LongBenchSaysWhatIsMissing) {
                     R"(", "answers": ["a"], "length": 4, "all_classes": null, "_id": "x"})"
                     "\n");
     expect_failure(1, "give a smaller --max-length", longer);
+}
+
+TEST_F(DataCommands, OptionsThatWouldDoNothingAreRefused) {
+    std::vector<std::string> no_code = longbench("hotpotqa");
+    no_code.push_back("--levenshtein");
+    expect_failure(2, "--levenshtein does nothing", no_code);
+    for (const std::vector<std::string> &more : std::vector<std::vector<std::string>>{
+             {"--data", data()}, {"--limit", "3"}, {"--plan", plan_}, {"--no-dense"}}) {
+        std::vector<std::string> scoring = {"longbench", "--score", dir_.file("lcc.jsonl")};
+        scoring.insert(scoring.end(), more.begin(), more.end());
+        expect_failure(2, more.front() + " does nothing: --score runs nothing", scoring);
+    }
+    expect_failure(2, "--field does nothing",
+                   {"perplexity", "--protocol", "paper", "--data", data(), "--field", "x"});
+    expect_failure(2, "--no-sharing does nothing",
+                   {"eval", "--tasks", "truthfulqa-gen", "--data", data(), "--no-sharing"});
+    expect_failure(2, "--apply does nothing", {"generate", "-p", "x", "--apply", "prefill"});
+    expect_failure(2, "--top-k does nothing",
+                   {"generate", "-p", "x", "--temp", "0", "--top-k", "3"});
+    expect_failure(2, "--depth does nothing", {"bench", "--prefill", "8", "--depth", "8"});
+    expect_failure(2, "--quality-ctx does nothing",
+                   {"bench", "--prefill", "8", "--quality-ctx", "8"});
 }
 
 TEST_F(DataCommands, PerplexityOfThePapersTexts) {

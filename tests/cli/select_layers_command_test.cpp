@@ -230,8 +230,9 @@ TEST_F(SelectLayersCommand, CorrectionsThatCannotBe) {
     failing("goes with --correct", {"--layers", "1", "-o", out_, "--policy", "probe"});
     failing("--ridge goes with", {"--layers", "1", "-o", out_, "--ridge", "0.1"});
     failing("rank 65: 0 to 64", {"--layers", "1", "-o", out_, "--correct", "65"});
-    failing("picks none", {"--layers", "1", "-o", out_, "--correct", "1", "--policy", "probe",
-                           "--convert", "skip"});
+    failing(
+        "--policy does nothing: a removed layer computes no row",
+        {"--layers", "1", "-o", out_, "--correct", "1", "--policy", "probe", "--convert", "skip"});
     failing("takes the layers of its plan", {"--refit", plan_, "--layers", "1", "-o", out_});
     failing("add corrections with --refit",
             {"--from", plan_, "--layers", "1", "--correct", "1", "-o", out_});
@@ -268,6 +269,83 @@ TEST_F(SelectLayersCommand, FinishedSearchSurvivesTheFit) {
             EXPECT_EQ(order[i].at("layer"), kept.at("rounds")[i].at("layer"));
         }
     }
+}
+
+// The plan's numbers replaced the model m.gguf, after the search.
+TEST_F(SelectLayersCommand, ModelIsNoPlaceForThePlansNumbers) {
+    const std::string model = read_bytes(model_);
+    expect_failure(2, "m.gguf, where another file is",
+                   select({"--layers", "1", "--correct", "1", "-o", dir_.file("m.json")}));
+    expect_failure(2, "m.gguf, where another file is",
+                   select({"--refit", plan_, "-o", dir_.file("m.json")}));
+    EXPECT_EQ(read_bytes(model_), model);
+    EXPECT_FALSE(std::filesystem::exists(dir_.file("m.json.partial")));
+}
+
+// A folder that is not there was found out when the search was done.
+TEST_F(SelectLayersCommand, OutputsWithoutAFolderAreFoundBeforeTheModelIsRead) {
+    model_ = dir_.file("none.gguf");
+    const std::string nowhere = dir_.file("none/file");
+    const std::string message = "none/file: cannot be written: no folder";
+    expect_failure(1, message, select({"--layers", "1", "-o", nowhere}));
+    expect_failure(1, message, select({"--layers", "1", "-o", out_, "--json", nowhere}));
+    expect_failure(1, message, select({"--refit", plan_, "-o", nowhere}));
+    expect_failure(1, message,
+                   select({"--joint", "--sparsity", "20%", "--correct", "1", "-o", nowhere}));
+    expect_failure(1, message, select({"--sweep", "--csv", nowhere}));
+    expect_failure(1, message, select({"--sweep", "--svg", nowhere}));
+    expect_failure(1, message, {"export", "--plan", plan_, "-o", nowhere});
+    const std::vector<std::string> eval = {"eval", "--tasks", "piqa", "--data", "x"};
+    for (const char *option : {"--json", "--markdown", "--samples"}) {
+        std::vector<std::string> arguments = eval;
+        arguments.insert(arguments.end(), {option, nowhere});
+        expect_failure(1, message, arguments);
+    }
+    expect_failure(1, "is a directory", select({"--layers", "1", "-o", dir_.path().string()}));
+    expect_failure(1, "none.gguf", select({"--layers", "1", "-o", "/dev/null"}));
+}
+
+// They were passed over without a word.
+TEST_F(SelectLayersCommand, OptionsThatWouldDoNothingAreRefused) {
+    model_ = dir_.file("none.gguf");  // before it is looked for
+    const auto refused = [&](const std::string &part, std::vector<std::string> more) {
+        SCOPED_TRACE(part);
+        more.insert(more.end(), {"-o", out_});
+        expect_failure(2, part, select(more));
+    };
+    const auto search = [&](const std::string &part, std::vector<std::string> more) {
+        more.insert(more.end(), {"--layers", "1"});
+        refused(part, more);
+    };
+    search("--moves does nothing: it goes with --joint", {"--moves", "4"});
+    search("--kl-windows does nothing: it goes with --joint", {"--kl-windows", "1"});
+    search("--choices does nothing", {"--choices", "skip"});
+    search("--target-time does nothing", {"--target-time", "0.8"});
+    search("--csv does nothing: it goes with --sweep", {"--csv", dir_.file("a.csv")});
+    search("--ratio does nothing: a removed", {"--convert", "skip", "--ratio", "0.5"});
+    search("--policy does nothing: a removed", {"--convert", "skip", "--policy", "cosine"});
+    search("--seed does nothing: only policy random", {"--seed", "3"});
+    search("--no-plus does nothing", {"--no-plus"});
+    search("--race does nothing: the methods", {"--method", "shortened-ppl", "--race"});
+    search("--exact does nothing: the methods", {"--method", "shortened-ppl", "--exact"});
+    search("--memory does nothing", {"--method", "shortened-taylor", "--memory", "5"});
+    search("--stride does nothing: crops", {"--protocol", "crops", "--stride", "5"});
+    const std::vector<std::string> joint = {"--joint", "--sparsity", "20%", "--correct", "1"};
+    for (std::vector<std::string> more : std::vector<std::vector<std::string>>{
+             {"--race"}, {"--exact"}, {"--no-plus"}, {"--ratio", "0.4"}, {"--layers", "2"}}) {
+        const std::string part = more.front() + " does nothing: --joint decides";
+        more.insert(more.begin(), joint.begin(), joint.end());
+        refused(part, more);
+    }
+    std::vector<std::string> moves = joint;
+    moves.insert(moves.end(), {"--brute-force", "--moves", "2"});
+    refused("--moves does nothing: --brute-force", moves);
+    refused("--restart does nothing: --refit takes", {"--refit", plan_, "--restart"});
+    refused("--seed does nothing", {"--refit", plan_, "--seed", "3"});
+    refused("--output does nothing: --sweep", {"--sweep", "--csv", dir_.file("a.csv")});
+    refused("--refit and --sweep exclude each other", {"--refit", plan_, "--sweep"});
+    expect_failure(2, "--json does nothing: --from computes nothing",
+                   {"select-layers", "--from", plan_, "--layers", "1", "-o", out_, "--json", "-"});
 }
 
 TEST_F(SelectLayersCommand, Failures) {

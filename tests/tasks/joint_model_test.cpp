@@ -219,6 +219,25 @@ TEST_F(JointModelTest, PartialFilesOfOthersAreRefused) {
     expect_error(ErrorKind::usage, "another \"saved_time\"",
                  [&] { read_joint_partial(settings, path); });
     settings.by_time = false;
+    // These were not part of the key.
+    settings.device = "CUDA0";
+    expect_error(ErrorKind::usage, "another \"device\"",
+                 [&] { read_joint_partial(settings, path); });
+    settings.device = "";
+    settings.correction_type = "f32";
+    expect_error(ErrorKind::usage, "another \"correction_type\"",
+                 [&] { read_joint_partial(settings, path); });
+    settings.correction_type = "";
+    for (LayerPlan &choice : settings.choices) {
+        choice.policy = policy_from_name("random");
+    }
+    write_joint_partial(settings, state, path);
+    for (LayerPlan &choice : settings.choices) {
+        choice.policy.seed = 7;
+    }
+    expect_error(ErrorKind::usage, "another \"seed\"", [&] { read_joint_partial(settings, path); });
+    EXPECT_EQ(joint_provenance(settings, state, 0.3).at("seed"), 7);
+    settings.choices = model_options_.choices;
     state.order.rounds[0].move.layer = 3;  // the last
     write_joint_partial(settings, state, path);
     expect_error(ErrorKind::format, "layer 3 cannot become 0.2 there",

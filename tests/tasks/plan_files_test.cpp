@@ -59,6 +59,13 @@ class PlanFilesTest : public testing::Test {
         ASSERT_NE(at, std::string::npos) << text;
         write_bytes(path("p.json"), text.replace(at, from.size(), to));
     }
+    // As plans were before they had a hash of their numbers.
+    void forget_hash() const {
+        const std::string text = read_bytes(path("p.json"));
+        const size_t at = text.find("  \"tensors_hash\"");
+        ASSERT_NE(at, std::string::npos);
+        edit(text.substr(at, text.find('\n', at) + 1 - at), "");
+    }
     void expect_refused(const std::string &part, ErrorKind kind = ErrorKind::format) const {
         expect_error(kind, part, [&] { read_plan_files(path("p.json")); });
     }
@@ -145,9 +152,51 @@ TEST_F(PlanFilesTest, IdentityTellsNumbersApart) {
     EXPECT_EQ(plan_identity(plain), plan_to_json(plain)["layers"]);
 }
 
+// What a crash between the two renames of a refit in place left behind was taken for a plan.
+TEST_F(PlanFilesTest, OldPlanWithNewNumbersIsRefused) {
+    write_plan_files(removing_plan(3, 4), path("p.json"), CorrectionType::f32);
+    const std::string old_json = read_bytes(path("p.json"));
+    Plan refitted = removing_plan(3, 4);
+    Correction other = *refitted.layers[1].correction;
+    other.bias[3] += 1.0f;
+    refitted.layers[1].correction = std::make_shared<const Correction>(other);
+    write_plan_files(refitted, path("p.json"), CorrectionType::f32);
+    EXPECT_NE(read_bytes(path("p.json")), old_json);
+    write_bytes(path("p.json"), old_json);
+    expect_refused("p.gguf is not the file that it was written with: its hash is");
+    edit("\"tensors_hash\": \"", "\"tensors_hash\": \"0");
+    expect_refused("\"tensors_hash\" must be 16 hex digits, found");
+    // Plans from before there was a hash.
+    write_bytes(path("p.json"), old_json);
+    forget_hash();
+    EXPECT_EQ(read_plan_files(path("p.json")).layers, refitted.layers);
+}
+
+// select-layers -o m.json replaced the model m.gguf by the plan's numbers.
+TEST_F(PlanFilesTest, ModelUnderTheNameOfTheNumbersIsKept) {
+    write_tiny_gguf(tiny_llama(), path("m.gguf"));
+    const std::string model = read_bytes(path("m.gguf"));
+    const std::string message = "m.gguf, where another file is that is no orthorank-plan";
+    expect_error(ErrorKind::usage, message, [&] { check_plan_output(path("m.json"), true); });
+    expect_error(ErrorKind::usage, message,
+                 [&] { write_plan_files(removing_plan(3, 4), path("m.json")); });
+    expect_error(ErrorKind::usage, "m.gguf is a GGUF file, a plan is JSON",
+                 [&] { write_plan_files(removing_plan(3, 0), path("m.gguf")); });
+    write_plan_files(select_plan(3, {1}, 0.5), path("m.json"));  // has no numbers
+    EXPECT_EQ(read_bytes(path("m.gguf")), model);
+    write_bytes(path("n.gguf"), "notes");
+    expect_error(ErrorKind::usage, "n.gguf, where another file",
+                 [&] { check_plan_output(path("n.json"), true); });
+    // A plan's own files are replaced.
+    write_plan_files(removing_plan(3, 4), path("p.json"));
+    write_plan_files(removing_plan(3, 2), path("p.json"));
+    EXPECT_EQ(read_plan_files(path("p.json")).layers[1].correction->rank, 2);
+}
+
 TEST_F(PlanFilesTest, BadSideFiles) {
     const Plan plan = removing_plan(3, 4);
     write_plan_files(plan, path("p.json"));
+    forget_hash();
     const Correction &c = *plan.layers[1].correction;
     const FloatTensor down{"blk.1.correction_down.weight", {k_width, 4}, c.down};
     const FloatTensor up{"blk.1.correction_up.weight", {4, k_width}, c.up};

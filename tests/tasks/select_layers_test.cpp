@@ -305,6 +305,9 @@ TEST_F(SelectLayers, PartialFilesOfOthersAreRefused) {
     settings.change.ratio = 0.5;
     expect_error(ErrorKind::usage, "another \"ratio\"", [&] { read_partial(settings, path); });
     settings.change.ratio = 0.333;
+    settings.device = "CUDA0";
+    expect_error(ErrorKind::usage, "another \"device\"", [&] { read_partial(settings, path); });
+    settings.device = "";
     LayerOrder order;
     order.rounds.push_back({3, 1.0, {}, {}});
     order.rounds.push_back({3, 1.0, {}, {}});

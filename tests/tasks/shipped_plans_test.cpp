@@ -111,7 +111,8 @@ TEST_F(ShippedPlans, BestFitIsTaken) {
     write_plan(skip, dir_.file("a.json"));
     const FoundPlan found = plan_for_sparsity(*model_, 0.2);
     EXPECT_EQ(found.plan.layers, skip.layers);
-    EXPECT_THAT(found.note, testing::HasSubstr("calibrated on Q8_0 weights, this file has"));
+    ASSERT_THAT(found.notes, testing::SizeIs(1));
+    EXPECT_THAT(found.notes[0], testing::HasSubstr("calibrated on Q8_0 weights, this file has"));
     Plan select = dense_plan(10);
     select.fingerprint = model_->fingerprint();
     for (int il : {2, 3, 5}) {
@@ -121,7 +122,7 @@ TEST_F(ShippedPlans, BestFitIsTaken) {
     select.provenance = {{"method", "sleb"}, {"sparsity", 0.2}};
     write_plan(select, dir_.file("b.json"));
     EXPECT_EQ(plan_for_sparsity(*model_, 0.2).plan.layers, select.layers);
-    EXPECT_EQ(plan_for_sparsity(*model_, 0.2).note, "");
+    EXPECT_THAT(plan_for_sparsity(*model_, 0.2).notes, testing::IsEmpty());
     expect_error(ErrorKind::usage, "only of 20%", [&] { plan_for_sparsity(*model_, 0.4); });
     const Plan corrected = test::completed(select, model_->hparams().n_embd, 2);
     write_plan_files(corrected, dir_.file("c.json"), CorrectionType::f32);
@@ -130,6 +131,24 @@ TEST_F(ShippedPlans, BestFitIsTaken) {
     select.fingerprint = "of another";
     write_plan(select, dir_.file("b.json"));
     EXPECT_EQ(plan_for_sparsity(*model_, 0.2).plan.layers, skip.layers);
+}
+
+// One bad file in the folder made every --sparsity fail, and every plan's numbers were read.
+TEST_F(ShippedPlans, BadFileAmongOthersIsLeftOut) {
+    Plan skip = removing(*model_, {3, 4});
+    write_plan(skip, dir_.file("m.json"));
+    test::write_bytes(dir_.file("a.json"), "not a plan");
+    // A plan of another level whose numbers are gone.
+    const Plan other = test::completed(removing(*model_, {3, 4, 5}), model_->hparams().n_embd, 2);
+    write_plan_files(other, dir_.file("z.json"), CorrectionType::f32);
+    test::write_bytes(dir_.file("z.gguf"), "nothing");
+    const FoundPlan found = plan_for_sparsity(*model_, 0.2);
+    EXPECT_EQ(found.plan.layers, skip.layers);
+    ASSERT_THAT(found.notes, testing::SizeIs(1));
+    EXPECT_THAT(found.notes[0], testing::AllOf(testing::StartsWith("left out: "),
+                                               testing::HasSubstr("a.json: not JSON")));
+    expect_error(ErrorKind::format, "z.gguf", [&] { plan_for_sparsity(*model_, 0.3); });
+    expect_error(ErrorKind::usage, "; left out: ", [&] { plan_for_sparsity(*model_, 0.5); });
 }
 
 TEST_F(ShippedPlans, EmbeddedPlanIsFound) {

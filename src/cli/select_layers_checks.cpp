@@ -1,0 +1,174 @@
+// Which options of select-layers go together. What would be passed over silently is refused.
+#include <algorithm>
+#include <array>
+
+#include "base/error.h"
+#include "cli/select_layers.h"
+#include "tasks/plan_files.h"
+
+namespace orthorank {
+
+namespace {
+
+constexpr const char *k_probe = "probe";
+
+// What a run does, as bits of a set.
+enum Mode : unsigned {
+    k_search = 1,
+    k_from = 2,
+    k_refit = 4,
+    k_joint = 8,
+    k_sweep = 16,
+};
+constexpr unsigned k_computes = k_search | k_refit | k_joint | k_sweep;
+constexpr unsigned k_fits = k_search | k_refit | k_joint;
+
+struct ModeName {
+    Mode mode;
+    const char *option;
+    const char *reason;  // why others do nothing beside it
+};
+constexpr std::array<ModeName, 4> k_modes = {{
+    {k_from, "--from", "--from computes nothing; add corrections with --refit"},
+    {k_refit, "--refit", "--refit takes the layers of its plan"},
+    {k_joint, "--joint", "--joint decides what becomes of which layer"},
+    {k_sweep, "--sweep", "--sweep changes each layer alone, in four ways, and writes no plan"},
+}};
+
+struct OptionUse {
+    const char *option;
+    unsigned modes;  // where it changes something
+};
+constexpr std::array<OptionUse, 29> k_uses = {{
+    {"--calibration", k_computes},
+    {"--field", k_computes},
+    {"--protocol", k_computes},
+    {"--seqlen", k_computes},
+    {"--stride", k_computes},
+    {"--windows", k_computes},
+    {"--memory", k_computes},
+    {"--json", k_computes},
+    {"--output", k_fits | k_from},
+    {"--method", k_search},
+    {"--convert", k_search},
+    {"--ratio", k_search | k_sweep},
+    {"--policy", k_fits},
+    {"--seed", k_fits},
+    {"--sparsity", k_search | k_from | k_joint},
+    {"--layers", k_search | k_from},
+    {"--no-plus", k_search},
+    {"--exact", k_search},
+    {"--race", k_search},
+    {"--brute-force", k_search | k_joint},
+    {"--restart", k_search | k_joint},
+    {"--correct", k_fits},
+    {"--ridge", k_fits},
+    {"--target-time", k_joint},
+    {"--choices", k_joint},
+    {"--kl-windows", k_joint},
+    {"--moves", k_joint},
+    {"--csv", k_sweep},
+    {"--svg", k_sweep},
+}};
+
+Mode mode_of(const CLI::App &command) {
+    const ModeName *found = nullptr;
+    for (const ModeName &mode : k_modes) {
+        if (command.count(mode.option) == 0) {
+            continue;
+        }
+        if (found != nullptr) {
+            fail(ErrorKind::usage, "{} and {} exclude each other", found->option, mode.option);
+        }
+        found = &mode;
+    }
+    return found != nullptr ? found->mode : k_search;
+}
+
+std::string reason_of(Mode mode, const OptionUse &use) {
+    for (const ModeName &name : k_modes) {
+        if (name.mode == mode) {
+            return name.reason;
+        }
+    }
+    std::string names;
+    for (const ModeName &name : k_modes) {
+        if ((use.modes & name.mode) != 0) {
+            names += fmt::format("{}{}", names.empty() ? "" : " or ", name.option);
+        }
+    }
+    return "it goes with " + names;
+}
+
+void refuse_options_of_other_modes(const CLI::App &command, Mode mode) {
+    for (const OptionUse &use : k_uses) {
+        if ((use.modes & mode) == 0) {
+            refuse_idle(command, true, {use.option}, reason_of(mode, use));
+        }
+    }
+}
+
+bool only_removes(const SelectLayersArguments &arguments, Mode mode) {
+    const std::vector<std::string> &choices = arguments.joint.choices;
+    const auto is_skip = [](const std::string &choice) { return choice == "skip"; };
+    return mode == k_joint ? std::all_of(choices.begin(), choices.end(), is_skip)
+                           : mode == k_search && arguments.convert == "skip";
+}
+
+void refuse_idle_options(const CLI::App &command, const SelectLayersArguments &arguments,
+                         Mode mode) {
+    const bool is_sleb = arguments.method == "sleb";
+    refuse_idle(command, only_removes(arguments, mode), {"--ratio", "--policy", "--seed"},
+                "a removed layer computes no row");
+    refuse_idle(command, arguments.policy != "random", {"--seed"}, "only policy random draws");
+    refuse_idle(command, is_sleb, {"--no-plus"}, "it goes with the methods shortened-*");
+    refuse_idle(command, !is_sleb, {"--race", "--exact"},
+                "the methods shortened-* give no candidate up");
+    refuse_idle(command, arguments.method == "shortened-taylor" && !arguments.correct, {"--memory"},
+                "shortened-taylor keeps what it needs");
+    refuse_idle(command, arguments.protocol == "crops", {"--stride"}, "crops lie at random places");
+    refuse_idle(command, mode == k_joint && arguments.brute_force, {"--moves"},
+                "--brute-force measures every move");
+    if (arguments.policy == k_probe && mode != k_refit && !arguments.correct) {
+        fail(ErrorKind::usage,
+             "a probe estimates what computing a row gains over correcting it: --policy probe goes "
+             "with --correct RANK (0: the mean alone)");
+    }
+    if (arguments.ridge && mode != k_refit && !arguments.correct) {
+        fail(ErrorKind::usage, "--ridge goes with --correct RANK or --refit PLAN");
+    }
+    if (arguments.brute_force && arguments.method == "shortened-taylor") {
+        fail(ErrorKind::usage, "--brute-force compares losses, which shortened-taylor has not");
+    }
+    if (arguments.race && arguments.exact) {
+        fail(ErrorKind::usage, "--race and --exact exclude each other");
+    }
+}
+
+void check_outputs(const SelectLayersArguments &arguments, Mode mode) {
+    for (const std::string *path :
+         {&arguments.out, &arguments.json, &arguments.csv, &arguments.svg}) {
+        check_output_path(*path);
+    }
+    if (mode == k_sweep) {
+        if (arguments.json.empty() && arguments.csv.empty() && arguments.svg.empty()) {
+            fail(ErrorKind::usage, "--sweep writes no plan: name a --json, --csv or --svg file");
+        }
+        return;
+    }
+    if (arguments.out.empty()) {
+        fail(ErrorKind::usage, "no output: name the plan file to write with -o");
+    }
+    check_plan_output(arguments.out, arguments.correct.has_value() || mode == k_refit);
+}
+
+}  // namespace
+
+void check_arguments(const CLI::App &command, const SelectLayersArguments &arguments) {
+    const Mode mode = mode_of(command);
+    refuse_options_of_other_modes(command, mode);
+    refuse_idle_options(command, arguments, mode);
+    check_outputs(arguments, mode);
+}
+
+}  // namespace orthorank

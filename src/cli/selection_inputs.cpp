@@ -1,0 +1,48 @@
+// What every part of select-layers computes with, loaded in one way.
+#include <fmt/format.h>
+
+#include "cli/select_layers.h"
+#include "model/backend_info.h"
+
+namespace orthorank {
+
+namespace {
+
+SelectionSettings settings_for(const SelectLayersArguments &arguments, SelectionMethod method,
+                               const Model &model, const Calibration &calibration) {
+    SelectionSettings settings;
+    settings.method = method;
+    settings.plus = !arguments.no_plus;
+    settings.race = arguments.race;
+    settings.model_name = model.hparams().name;
+    settings.fingerprint = model.fingerprint();
+    settings.file_type = model.type_in_use();
+    settings.kv_type = arguments.model.kv_type;
+    settings.device = device_name(model);
+    settings.n_model_layers = model.hparams().n_layers;
+    settings.calibration = calibration.description;
+    return settings;
+}
+
+}  // namespace
+
+SelectionInputs load_inputs(const SelectLayersArguments &arguments, bool fits_corrections) {
+    const SelectionMethod method = selection_method_from_name(arguments.method);
+    CalibrationOptions options = arguments.calibration;
+    options.protocol = calibration_protocol_from_name(arguments.protocol);
+    SelectionInputs inputs;
+    inputs.model = load_model(arguments.model);
+    inputs.calibration = read_calibration(options, inputs.model->vocab());
+    if (fits_corrections) {
+        check_equal_parts(inputs.calibration);
+    }
+    inputs.settings = settings_for(arguments, method, *inputs.model, inputs.calibration);
+    inputs.engine = make_engine(*inputs.model, arguments.model, inputs.windows().n_ctx);
+    if (prints_text(arguments.json)) {
+        fmt::print("calibration: {} tokens, {} windows of {}\n", inputs.calibration.n_tokens,
+                   inputs.windows().size(), inputs.windows().n_ctx);
+    }
+    return inputs;
+}
+
+}  // namespace orthorank

@@ -62,6 +62,10 @@ void print_timings(const WeightChoice &choice) {
     }
     std::string text;
     for (const WeightTiming &timing : choice.timings) {
+        if (!timing.can_hold) {
+            text += fmt::format(", {} (not taken: it cannot hold the largest weights)", timing.type);
+            continue;
+        }
         text += fmt::format("{} {} {:.2f} + {:.3f} ms{}", text.empty() ? "" : ",", timing.type,
                             timing.prefill_ms, timing.decode_ms,
                             timing.nmse > k_max_choice_nmse

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "model/weight_store.h"
@@ -59,6 +60,23 @@ std::string model_fingerprint(const GgufFile &gguf, const Hparams &h,
             fnv.text(request.info->name);
             fnv.bytes(values.data(), values.size() * sizeof(float));
         }
+    }
+    return fnv.hex();
+}
+
+std::string weights_digest(const std::vector<WeightRequest> &requests, const FileBytes &file) {
+    constexpr int64_t k_n_bytes = 4096;
+    Fnv1a fnv;
+    std::vector<std::byte> scratch;
+    for (const WeightRequest &request : requests) {
+        const TensorInfo &info = *request.info;
+        fnv.text(info.name);
+        fnv.integer(info.type);
+        for (const int64_t n : info.ne) {
+            fnv.integer(n);
+        }
+        const auto bytes = file.bytes(info.offset, std::min(info.n_bytes, k_n_bytes), scratch);
+        fnv.bytes(bytes.data(), bytes.size());
     }
     return fnv.hex();
 }

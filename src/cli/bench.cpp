@@ -7,7 +7,6 @@
 
 #include "base/error.h"
 #include "base/text_file.h"
-#include "base/threads.h"
 #include "model/backend_info.h"
 
 namespace orthorank {
@@ -100,8 +99,7 @@ void run_bench(const BenchArguments &arguments, const Argv &argv) {
     report.file_type = model->file_type();
     report.device = device_name(*model);
     report.text = text_description(text, shapes);
-    report.n_threads =
-        arguments.model.n_threads > 0 ? arguments.model.n_threads : default_n_threads();
+    report.n_threads = n_threads_of(arguments);
     report.n_processes = arguments.n_processes;
     report.has_breakdown = arguments.has_breakdown;
     report.has_quality = !quality.empty();

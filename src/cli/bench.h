@@ -49,7 +49,7 @@ struct BenchText {
 
 struct Measured {
     std::vector<BenchResult> results;  // as bench() orders them
-    nlohmann::ordered_json engine;     // as in every result, null without an arm of ours
+    nlohmann::ordered_json engine;     // as in every result; n_ctx: of the longest shape
 };
 
 // One arm on one shape beside the others of the same run. Pointers into what was measured.
@@ -78,6 +78,8 @@ struct BenchReport {
     std::vector<BenchRow> rows;
 };
 
+// What computes: --threads, or one per processor.
+int n_threads_of(const BenchArguments &arguments);
 // The shapes in the order in which they run. Throws Error{usage} when there is none.
 std::vector<BenchShape> bench_shapes(const BenchArguments &arguments);
 // Throws Error{usage} for an arm that is not known or named twice, and as read_plan_for does.

@@ -9,6 +9,7 @@
 #include "base/text_file.h"
 #include "base/threads.h"
 #include "cli/bench.h"
+#include "model/backend_info.h"
 #include "model/vocab.h"
 #include "tasks/windows.h"
 
@@ -72,6 +73,10 @@ NamedArm arm_of(const std::string &text, const Model &model) {
 }
 
 }  // namespace
+
+int n_threads_of(const BenchArguments &arguments) {
+    return arguments.model.n_threads > 0 ? arguments.model.n_threads : default_n_threads();
+}
 
 std::vector<BenchShape> bench_shapes(const BenchArguments &arguments) {
     std::vector<BenchShape> shapes;
@@ -145,20 +150,17 @@ Measured measure(const BenchArguments &arguments, const Model &model,
     options.n_warmups = arguments.n_warmups;
     const int n_ctx = context_of(options.shapes);
     const int n_sequences = *std::max_element(arguments.batches.begin(), arguments.batches.end());
-    std::vector<std::unique_ptr<Engine>> engines;
+    const EngineOptions of_all = engine_options(arguments.model, n_ctx, n_sequences);
     std::vector<std::unique_ptr<BenchArm>> runners;
     for (const NamedArm &arm : arms) {
         if (arm.is_libllama) {
-            const int n_threads =
-                arguments.model.n_threads > 0 ? arguments.model.n_threads : default_n_threads();
-            runners.push_back(make_libllama_arm(model.path(), n_ctx, n_sequences, n_threads));
+            runners.push_back(make_libllama_arm(model, of_all));
             continue;
         }
         if (arm.plan.is_dense() || arguments.has_breakdown) {
             options.observed_arms.push_back(runners.size());
         }
-        engines.push_back(make_engine(model, arguments.model, n_ctx, n_sequences));
-        runners.push_back(make_engine_arm(*engines.back(), arm.plan));
+        runners.push_back(make_engine_arm(model, of_all, arm.plan));
     }
     Progress progress("bench");
     Measured measured;
@@ -166,8 +168,10 @@ Measured measure(const BenchArguments &arguments, const Model &model,
         progress.update(static_cast<double>(n_done) / static_cast<double>(n_all));
     });
     progress.finish();
-    measured.engine = result_frame({}, model, engines.empty() ? nullptr : engines.front().get(),
-                                   arguments.model)["engine"];
+    measured.engine = {{"device", device_name(model)},
+                       {"threads", n_threads_of(arguments)},
+                       {"n_ctx", n_ctx},
+                       {"kv_type", arguments.model.kv_type}};
     return measured;
 }
 

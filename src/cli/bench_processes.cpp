@@ -77,7 +77,7 @@ struct TemporaryFile {
 void append(const BenchResult &of_process, BenchResult &result) {
     result.seconds.insert(result.seconds.end(), of_process.seconds.begin(),
                           of_process.seconds.end());
-    result.fraction_of_rows = of_process.fraction_of_rows;
+    result.facts = of_process.facts;
     if (!of_process.operations) {
         return;
     }
@@ -96,7 +96,9 @@ Measured measure_in_processes(const BenchArguments &arguments, const Argv &argv,
     const size_t n_arms = n_results / shapes.size();
     Measured measured;
     for (size_t i = 0; i < n_results; ++i) {
-        measured.results.push_back({i % n_arms, shapes[i / n_arms], {}, 1.0, {}});
+        measured.results.emplace_back();
+        measured.results.back().arm = i % n_arms;
+        measured.results.back().shape = shapes[i / n_arms];
     }
     for (int process = 0; process < arguments.n_processes; ++process) {
         const TemporaryFile file{(std::filesystem::temp_directory_path() /

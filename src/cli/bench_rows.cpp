@@ -37,15 +37,17 @@ double prefill_growth(const Model &model, const Plan &plan, int n, int n_base) {
 void add_bounds(const BenchArguments &arguments, const Model &model,
                 std::span<const BenchResult> results, BenchRow &row) {
     const BenchResult &result = *row.result;
-    const double kv_bytes = kv_bytes_per_element(arguments.model.kv_type);
-    row.bound =
-        speed_up_bound(model, row.arm->plan, result.shape, result.fraction_of_rows, kv_bytes);
+    DecodeFacts facts;
+    facts.layer_fractions = result.facts.layer_fractions;
+    facts.kv_element = kv_bytes_per_element(arguments.model.kv_type);
+    facts.correction_element = arguments.model.correction_type == "f32" ? 4.0 : 2.0;
+    row.bound = speed_up_bound(model, row.arm->plan, result.shape, facts);
     if (row.dense == nullptr) {
         return;
     }
     if (row.dense->operations) {
-        row.time_bound = time_bound(model, row.arm->plan, result.shape, result.fraction_of_rows,
-                                    kv_bytes, *row.dense->operations);
+        row.time_bound = time_bound(model, row.arm->plan, result.shape, facts,
+                                    *row.dense->operations);
     }
     if (result.shape.phase == Phase::prefill) {
         const BenchResult *base =
@@ -161,7 +163,10 @@ nlohmann::ordered_json bench_row_json(const BenchRow &row, const BenchReport &re
     json["depth"] = result.shape.depth;
     json["n_sequences"] = result.shape.n_sequences;
     json["effective_sparsity"] = row.arm->plan.effective_sparsity();
-    json["fraction_of_rows_computed"] = result.fraction_of_rows;
+    json["fraction_of_rows_computed"] = result.facts.fraction_of_rows;
+    json["fractions_by_layer"] = row.arm->is_libllama
+                                     ? nlohmann::ordered_json(nullptr)
+                                     : nlohmann::ordered_json(result.facts.layer_fractions);
     json["tokens_per_second"] = result.tokens_per_second(median(result.seconds));
     json["seconds_median"] = median(result.seconds);
     json["seconds_mean"] = mean(result.seconds);
@@ -185,7 +190,11 @@ nlohmann::ordered_json bench_row_json(const BenchRow &row, const BenchReport &re
 
 void read_bench_row(const nlohmann::ordered_json &json, BenchResult &result) {
     result.seconds = json.at("seconds").get<std::vector<double>>();
-    result.fraction_of_rows = json.at("fraction_of_rows_computed");
+    result.facts.fraction_of_rows = json.at("fraction_of_rows_computed");
+    const auto &fractions = json.at("fractions_by_layer");
+    if (!fractions.is_null()) {
+        result.facts.layer_fractions = fractions.get<std::vector<double>>();
+    }
     const auto &operations = json.at("operations");
     if (operations.is_null()) {
         return;

@@ -54,6 +54,10 @@ void print_timings(const WeightChoice &choice) {
     }
     std::string text;
     for (const WeightTiming &timing : choice.timings) {
+        if (!timing.can_hold) {
+            text += fmt::format(", {} (not taken: it cannot hold the largest weights)", timing.type);
+            continue;
+        }
         text += fmt::format("{} {} {:.2f} + {:.3f} ms{}", text.empty() ? "" : ",", timing.type,
                             timing.prefill_ms, timing.decode_ms,
                             timing.nmse > k_max_choice_nmse
@@ -153,15 +157,19 @@ nlohmann::ordered_json weight_copy_json(const WeightCopy &copy) {
     return {{"type", copy.type}, {"bytes", copy.bytes}, {"nmse", copy.nmse}};
 }
 
-std::unique_ptr<Engine> make_engine(const Model &model, const ModelArguments &arguments, int n_ctx,
-                                    int n_sequences) {
+EngineOptions engine_options(const ModelArguments &arguments, int n_ctx, int n_sequences) {
     EngineOptions options;
     options.n_ctx = n_ctx;
     options.n_sequences = n_sequences;
     options.n_threads = arguments.n_threads;
     options.kv_type = kv_type_from_name(arguments.kv_type);
     options.correction_type = correction_type_from_name(arguments.correction_type);
-    return std::make_unique<Engine>(model, options);
+    return options;
+}
+
+std::unique_ptr<Engine> make_engine(const Model &model, const ModelArguments &arguments, int n_ctx,
+                                    int n_sequences) {
+    return std::make_unique<Engine>(model, engine_options(arguments, n_ctx, n_sequences));
 }
 
 void add_sparsity_option(CLI::App &command, std::string &plan) {

@@ -36,7 +36,9 @@ std::string model_path(const ModelArguments &arguments);
 // remembers, and says what was chosen on standard error. Throws as Model::load does.
 std::unique_ptr<Model> load_model(const ModelArguments &arguments);
 
-// An engine for sequences of n_ctx tokens (0: the model's context).
+// What the options say of an engine for sequences of n_ctx tokens (0: the model's context).
+EngineOptions engine_options(const ModelArguments &arguments, int n_ctx, int n_sequences = 1);
+// Such an engine.
 std::unique_ptr<Engine> make_engine(const Model &model, const ModelArguments &arguments, int n_ctx,
                                     int n_sequences = 1);
 

@@ -10,13 +10,16 @@ namespace orthorank {
 
 namespace {
 
-// One F32 tensor [n_embd, n_rows] in a buffer of its own, cleared.
+// One F32 tensor [n_embd, n_rows] in a buffer of its own, cleared. What ctx and buffer held goes
+// first, so that there is never room needed for both; when it throws, they hold nothing.
 ggml_tensor *allocate_rows(ggml_context_ptr &ctx, ggml_backend_buffer_ptr &buffer,
                            ggml_backend_buffer_type_t buffer_type, int64_t n_embd, int64_t n_rows) {
+    buffer.reset();
     ctx.reset(ggml_init({ggml_tensor_overhead() * 2, nullptr, true}));
     ggml_tensor *tensor = ggml_new_tensor_2d(ctx.get(), GGML_TYPE_F32, n_embd, n_rows);
     buffer.reset(ggml_backend_alloc_ctx_tensors_from_buft(ctx.get(), buffer_type));
     if (!buffer) {
+        ctx.reset();
         fail(ErrorKind::limit, "no memory for the hidden states of {} rows", n_rows);
     }
     ggml_backend_buffer_clear(buffer.get(), 0);
@@ -58,6 +61,7 @@ void Engine::Impl::reserve_hidden(int64_t n) {
         return;
     }
     runner.clear();  // kept graphs point at the old tensor
+    state.hidden = nullptr;
     const int64_t capacity = std::max<int64_t>(64, n);
     state.hidden = allocate_rows(hidden_ctx, hidden_buffer, backends.buffer_type(),
                                  model.hparams().n_embd, capacity + 1);
@@ -79,8 +83,10 @@ int Engine::n_threads() const {
     return impl_->backends.n_threads();
 }
 
-Sequence Engine::new_sequence(const Plan &plan, Apply apply) {
-    const int n_layers = impl_->model.hparams().n_layers;
+namespace {
+
+// What can be known without the device.
+void check_plan(const Plan &plan, int n_layers, Apply apply) {
     if (plan.n_layers() != n_layers) {
         fail(ErrorKind::format, "plan {} has {} layers, the model has {}: made for another model?",
              plan.name, plan.n_layers(), n_layers);
@@ -97,29 +103,47 @@ Sequence Engine::new_sequence(const Plan &plan, Apply apply) {
                  plan.name, il);
         }
     }
-    std::vector<std::shared_ptr<const CorrectionTensors>> corrections(plan.layers.size());
-    std::vector<std::shared_ptr<const ProbeTensors>> probes(plan.layers.size());
-    for (int il = 0; il < n_layers; ++il) {
+}
+
+}  // namespace
+
+void Engine::upload_corrections(Sequence &sequence) {
+    const Plan &plan = sequence.plan();
+    for (int il = 0; il < plan.n_layers(); ++il) {
         const LayerPlan &layer = plan.layers[il];
         const std::string where = fmt::format("plan {}, layer {}", plan.name, il);
         if (layer.action != Action::dense && layer.correction != nullptr) {
-            corrections[il] = impl_->corrections.upload(layer.correction, il, where);
+            sequence.corrections_[il] = impl_->corrections.upload(layer.correction, il, where);
         }
         if (layer.action == Action::select && layer.policy.score == ScoreKind::probe) {
-            probes[il] = impl_->corrections.upload(layer.probe, il, where);
+            sequence.probes_[il] = impl_->corrections.upload(layer.probe, il, where);
         }
     }
+}
+
+void Engine::release_corrections() {
     if (impl_->corrections.release_unused()) {
         impl_->runner.clear();  // kept graphs may point at them
     }
+}
+
+Sequence Engine::new_sequence(const Plan &plan, Apply apply) {
+    check_plan(plan, impl_->model.hparams().n_layers, apply);
     const int slot = impl_->slots->take();
     if (slot < 0) {
         fail(ErrorKind::limit, "all {} sequences of this engine are in use",
              impl_->options.n_sequences);
     }
     Sequence sequence(impl_->slots, slot, plan, apply);
-    sequence.corrections_ = std::move(corrections);
-    sequence.probes_ = std::move(probes);
+    try {
+        upload_corrections(sequence);
+    } catch (...) {
+        sequence.corrections_.clear();
+        sequence.probes_.clear();
+        release_corrections();  // those that were uploaded before the one that failed
+        throw;
+    }
+    release_corrections();
     return sequence;
 }
 

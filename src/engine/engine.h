@@ -2,7 +2,8 @@
 // between graphs and the backends; sequences are made from it. forward() takes chunks of rows from
 // one or more sequences, each with its own plan, and runs them through the segments of their
 // common schedule. One thread at a time; the Model may be shared. What a user can get wrong throws
-// Error (limit, usage); a forward() that throws leaves its sequences cleared.
+// Error (limit, usage); a forward() that throws leaves its sequences cleared, and the engine goes
+// on: when memory was short, with fewer rows.
 #pragma once
 
 #include <cstdint>
@@ -97,7 +98,7 @@ class Engine {
     // Throws Error{limit} when all slots are taken, Error{format} when the plan has another number
     // of layers or corrections of another width, Error{usage} when it cannot be applied that way
     // (attention-up in decode). Corrections and probes are uploaded unless another sequence has
-    // them; those that no sequence has any more are freed.
+    // them; those that no sequence has any more are freed, also when it throws.
     Sequence new_sequence(const Plan &plan, Apply apply = Apply::both);
     // A second timeline with the same past and plan.
     Sequence fork(const Sequence &sequence);
@@ -116,6 +117,10 @@ class Engine {
  private:
     friend class ForwardPass;
     struct Impl;
+    // All of the plan's, for this new sequence.
+    void upload_corrections(Sequence &sequence);
+    // Frees those that no sequence has.
+    void release_corrections();
     std::unique_ptr<Impl> impl_;
 };
 

@@ -6,8 +6,9 @@
 
 namespace orthorank {
 
-size_t max_nodes(int n_layers, size_t n_pieces) {
-    return 128 + 32 * n_pieces + static_cast<size_t>(n_layers) * (64 + 10 * n_pieces);
+size_t max_nodes(int n_layers, size_t n_pieces, int n_expert_used) {
+    const size_t n_of_layer = 64 + 10 * n_pieces + 2 * static_cast<size_t>(n_expert_used);
+    return 128 + 32 * n_pieces + static_cast<size_t>(n_layers) * n_of_layer;
 }
 
 namespace {

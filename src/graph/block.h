@@ -102,7 +102,8 @@ class BlockBuilder {
     const KvCache *cache_;
 };
 
-// An upper bound of the nodes and leaves that n layers make over row sets of n pieces.
-size_t max_nodes(int n_layers, size_t n_pieces);
+// An upper bound of the nodes and leaves that n layers make over row sets of n pieces. With experts
+// it grows by those that a row uses: each has a view and an addition of its own.
+size_t max_nodes(int n_layers, size_t n_pieces, int n_expert_used);
 
 }  // namespace orthorank

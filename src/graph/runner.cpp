@@ -92,7 +92,9 @@ SegmentGraph &Runner::run(const SegmentShape &shape, const SegmentState &state,
     ggml_backend_sched_t scheduler = entry.scheduler.get();
     if (!entry.is_allocated) {
         if (!ggml_backend_sched_alloc_graph(scheduler, graph.gf)) {
-            fail(ErrorKind::limit, "no memory for a compute buffer ({} rows)", shape.rows.n_rows);
+            drop(entry);
+            fail(ErrorKind::limit, "no memory for a compute buffer ({} rows)",
+                 std::max(shape.rows.n_rows, shape.body.n_rows));
         }
         entry.is_allocated = &entry != &large_;
     }
@@ -102,9 +104,19 @@ SegmentGraph &Runner::run(const SegmentShape &shape, const SegmentState &state,
     }
     ggml_backend_sched_set_eval_callback(scheduler, watch != nullptr ? show_node : nullptr, watch);
     if (ggml_backend_sched_graph_compute(scheduler, graph.gf) != GGML_STATUS_SUCCESS) {
+        drop(entry);
         fail(ErrorKind::device, "the device failed to compute a graph");
     }
     return graph;
+}
+
+void Runner::drop(Entry &entry) {
+    if (&entry == &large_) {
+        large_ = {};
+        large_capacity_ = 0;
+    } else {
+        kept_.pop_front();  // where entry_for() puts what it returns
+    }
 }
 
 int64_t Runner::compute_bytes() const {

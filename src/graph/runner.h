@@ -33,6 +33,8 @@ class Runner {
         bool is_allocated = false;
     };
     Entry &entry_for(const SegmentShape &shape, const SegmentState &state);
+    // Forgets an entry that could not run: a scheduler without its buffer must not be used again.
+    void drop(Entry &entry);
 
     const Model &model_;
     const KvCache &cache_;

@@ -22,7 +22,8 @@ namespace orthorank {
 
 namespace {
 
-constexpr size_t k_max_graph_nodes = 8192;
+constexpr size_t k_n_block_nodes = 8192;  // more than a block's, forward and backward
+constexpr size_t k_n_expert_nodes = 64;   // and each expert's
 
 using Rows = std::vector<float>;  // [n_embd, n_ctx]
 
@@ -62,11 +63,14 @@ Rows download(const ggml_tensor *tensor) {
 // One graph, forward and, with a loss, backward.
 class Graph {
  public:
-    Graph()
-        : ctx_(ggml_init({ggml_tensor_overhead() * 2 * k_max_graph_nodes +
-                              ggml_graph_overhead_custom(k_max_graph_nodes, true),
-                          nullptr, true})),
-          gf_(ggml_new_graph_custom(ctx_.get(), k_max_graph_nodes, true)) {}
+    explicit Graph(const Hparams &hparams) {
+        const size_t n_nodes =
+            k_n_block_nodes + k_n_expert_nodes * static_cast<size_t>(hparams.n_expert);
+        ctx_.reset(ggml_init(
+            {ggml_tensor_overhead() * 2 * n_nodes + ggml_graph_overhead_custom(n_nodes, true),
+             nullptr, true}));
+        gf_ = ggml_new_graph_custom(ctx_.get(), n_nodes, true);
+    }
 
     ggml_context *ctx() const { return ctx_.get(); }
     ggml_cgraph *gf() const { return gf_; }
@@ -114,7 +118,7 @@ class Graph {
     }
 
     ggml_context_ptr ctx_;
-    ggml_cgraph *gf_;
+    ggml_cgraph *gf_ = nullptr;
     ggml_gallocr_ptr allocator_;
 };
 
@@ -245,7 +249,7 @@ class Taylor {
         if (block.expert_mask == nullptr) {
             return;
         }
-        Graph graph;
+        Graph graph(hparams_);
         ggml_tensor *router = build(graph, block, il, true);
         graph.run(backend_.get(), router);
         const Rows probs = download(router);
@@ -268,7 +272,7 @@ class Taylor {
         const std::unique_ptr<Block> block = load(il);
         for (size_t w = 0; w < n_windows_; ++w) {
             set_window(*block, il, w);
-            Graph graph;
+            Graph graph(hparams_);
             ggml_tensor *h = build(graph, *block, il, false);
             graph.run(backend_.get(), h);
             hidden_[static_cast<size_t>(il) + 1].push_back(download(h));
@@ -290,7 +294,7 @@ class Taylor {
             }
             labels.resize(n_vocab * static_cast<size_t>(n_ctx_), 0.0f);
             upload(block->gradient, labels);
-            Graph graph;
+            Graph graph(hparams_);
             ggml_tensor *logits =
                 BlockBuilder(graph.ctx(), graph.gf(), hparams_, weights_).logits(block->h);
             ggml_tensor *loss = ggml_cross_entropy_loss(graph.ctx(), logits, block->gradient);
@@ -333,7 +337,7 @@ class Taylor {
         for (size_t w = 0; w < n_windows_; ++w) {
             set_window(*block, il, w);
             upload(block->gradient, gradients_[w]);
-            Graph graph;
+            Graph graph(hparams_);
             ggml_tensor *h = build(graph, *block, il, false);
             ggml_tensor *loss = ggml_sum(graph.ctx(), ggml_mul(graph.ctx(), h, block->gradient));
             graph.run_backward(backend_.get(), loss, parameters);

@@ -10,6 +10,7 @@
 #include "base/threads.h"
 #include "graph/backends.h"
 #include "model/layer_sample.h"
+#include "model/weight_conversion.h"
 
 namespace orthorank {
 
@@ -67,14 +68,20 @@ struct Candidate {
 };
 
 std::vector<Candidate> candidates_of(const LayerSample &sample, const Backends &backends) {
+    const double largest = sample.largest_weight();
     std::vector<Candidate> candidates;
     for (const char *type : {"file", "bf16", "f16", "q8_0", "q4_0", "q4_k"}) {
         if (type != k_file_weights && (!sample.can_hold(type) || sample.is_held_as(type))) {
             continue;
         }
         Candidate candidate;
-        candidate.matrices = sample.load(type);
         candidate.timing.type = type;
+        if (type != k_file_weights && largest > largest_held(ggml_type_of(type))) {
+            candidate.timing.can_hold = false;
+            candidates.push_back(std::move(candidate));
+            continue;
+        }
+        candidate.matrices = sample.load(type);
         candidate.timing.nmse = candidate.matrices.nmse;
         candidate.timing.bytes = candidate.matrices.model_bytes;
         candidate.timing.prefill_ms = std::numeric_limits<double>::infinity();
@@ -100,6 +107,9 @@ std::vector<WeightTiming> race_weights(const std::string &gguf_path, const std::
     for (int round = 0; round < k_n_rounds; ++round) {
         for (Candidate &candidate : candidates) {
             WeightTiming &timing = candidate.timing;
+            if (!timing.can_hold) {
+                continue;
+            }
             const double prefill_ms = candidate.prefill->time_ms();
             if (flush) {
                 ggml_backend_buffer_clear(flush.get(), static_cast<uint8_t>(round));
@@ -118,13 +128,39 @@ std::vector<WeightTiming> race_weights(const std::string &gguf_path, const std::
     return timings;
 }
 
+namespace {
+
+// The kernels that a backend was built for, such as "AVX2, AVX512_VNNI, REPACK".
+std::string features_of(ggml_backend_dev_t device) {
+    const auto features_at = reinterpret_cast<ggml_backend_get_features_t>(
+        ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(device),
+                                          "ggml_backend_get_features"));
+    std::string text;
+    if (features_at == nullptr) {
+        return text;
+    }
+    for (const ggml_backend_feature *feature =
+             features_at(ggml_backend_dev_backend_reg(device));
+         feature != nullptr && feature->name != nullptr; ++feature) {
+        text += fmt::format("{}{}", text.empty() ? "" : ", ", feature->name);
+    }
+    return text;
+}
+
+}  // namespace
+
 RaceKey race_key(const std::string &gguf_path, const std::string &device, int n_threads) {
     const LayerSample sample(gguf_path, device);
-    ggml_backend_dev_t first = sample.devices().front();
-    return {ggml_backend_dev_name(first),
-            fmt::format("{}, {} threads, ggml {}: {}", ggml_backend_dev_description(first),
-                        n_threads > 0 ? n_threads : default_n_threads(), ggml_version(),
-                        sample.description())};
+    RaceKey key;
+    key.device = ggml_backend_dev_name(sample.devices().front());
+    for (ggml_backend_dev_t used : sample.devices()) {
+        key.description += fmt::format("{} ({}), ", ggml_backend_dev_description(used),
+                                       features_of(used));
+    }
+    key.description += fmt::format("{} threads, ggml {}: {}",
+                                   n_threads > 0 ? n_threads : default_n_threads(),
+                                   ggml_version(), sample.description());
+    return key;
 }
 
 }  // namespace orthorank

@@ -19,6 +19,7 @@ class FileBytes {
     FileBytes(const FileBytes &) = delete;
     FileBytes &operator=(const FileBytes &) = delete;
 
+    const std::string &path() const { return path_; }
     int64_t size() const { return size_; }
     bool is_mapped() const { return map_ != nullptr; }
     // The mapping's first byte (page aligned), or null.

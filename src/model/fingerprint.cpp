@@ -1,5 +1,7 @@
 #include "model/fingerprint.h"
 
+#include <algorithm>
+
 #include "base/fnv1a.h"
 #include "model/weight_store.h"
 
@@ -31,6 +33,23 @@ std::string model_fingerprint(const GgufFile &gguf, const Hparams &h,
             fnv.text(request.info->name);
             fnv.bytes(values.data(), values.size() * sizeof(float));
         }
+    }
+    return fnv.hex();
+}
+
+std::string weights_digest(const std::vector<WeightRequest> &requests, const FileBytes &file) {
+    constexpr int64_t k_n_bytes = 4096;
+    Fnv1a fnv;
+    std::vector<std::byte> scratch;
+    for (const WeightRequest &request : requests) {
+        const TensorInfo &info = *request.info;
+        fnv.text(info.name);
+        fnv.integer(info.type);
+        for (const int64_t n : info.ne) {
+            fnv.integer(n);
+        }
+        const auto bytes = file.bytes(info.offset, std::min(info.n_bytes, k_n_bytes), scratch);
+        fnv.bytes(bytes.data(), bytes.size());
     }
     return fnv.hex();
 }

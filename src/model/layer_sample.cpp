@@ -2,8 +2,11 @@
 
 #include <ggml.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "model/devices.h"
+#include "model/fingerprint.h"
 
 namespace orthorank {
 
@@ -71,7 +74,18 @@ std::string LayerSample::description() const {
                                 request.info->ne[0], request.info->ne[1]);
         }
     }
-    return text;
+    const FileBytes bytes(file_.path(), true);
+    return text + ", weights " + weights_digest(requests_, bytes);
+}
+
+double LayerSample::largest_weight() const {
+    const FileBytes bytes(file_.path(), true);
+    double largest = 0;
+    for (const WeightRequest &request : requests_) {
+        largest = std::max(largest, largest_value(bytes, *request.info));
+        bytes.drop(request.info->offset, request.info->n_bytes);
+    }
+    return largest;
 }
 
 }  // namespace orthorank

@@ -3,6 +3,7 @@
 #include <ggml.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <thread>
 
@@ -50,18 +51,78 @@ struct Conversion {
                 const double difference = converted[static_cast<size_t>(i)] - x;
                 error.difference += difference * difference;
                 error.original += x * x;
+                error.largest = std::max(error.largest, std::fabs(x));
             }
         }
         return error;
     }
 };
 
+// Calls work(first, end) for parts of 0 .. n - 1, one thread per processor, and puts what they
+// return together.
+template <typename Result, typename Work, typename Join>
+Result in_parallel(int64_t n, const Work &work, const Join &join) {
+    const auto n_threads = std::clamp<int64_t>(default_n_threads(), 1, n);
+    std::vector<Result> results(static_cast<size_t>(n_threads));
+    std::vector<std::thread> threads;
+    for (int64_t i = 0; i < n_threads; ++i) {
+        threads.emplace_back([&, i] {
+            results[static_cast<size_t>(i)] = work(n * i / n_threads, n * (i + 1) / n_threads);
+        });
+    }
+    for (std::thread &thread : threads) {
+        thread.join();
+    }
+    Result all{};
+    for (const Result &result : results) {
+        join(all, result);
+    }
+    return all;
+}
+
+int64_t n_rows_of(const TensorInfo &info) {
+    return info.ne[1] * info.ne[2] * info.ne[3];
+}
+
 }  // namespace
+
+double largest_held(int type) {
+    constexpr double k_largest_f16 = 65504;
+    constexpr double k_largest_bf16 = 3.3895313892515355e38;
+    return type == GGML_TYPE_F32    ? std::numeric_limits<float>::max()
+           : type == GGML_TYPE_BF16 ? k_largest_bf16
+                                    : k_largest_f16;
+}
+
+double largest_value(const FileBytes &file, const TensorInfo &info) {
+    const auto type = static_cast<ggml_type>(info.type);
+    const int64_t n_per_row = info.ne[0];
+    const size_t row_bytes = ggml_row_size(type, n_per_row);
+    std::vector<std::byte> scratch;
+    const std::span<const std::byte> source = file.bytes(info.offset, info.n_bytes, scratch);
+    const auto largest_of = [&](int64_t first, int64_t end) {
+        std::vector<float> values(static_cast<size_t>(n_per_row));
+        double largest = 0;
+        for (int64_t row = first; row < end; ++row) {
+            to_f32(type, source.data() + row_bytes * static_cast<size_t>(row), values.data(),
+                   n_per_row);
+            for (const float value : values) {
+                const double size = std::fabs(static_cast<double>(value));
+                largest = size <= largest ? largest : size;  // also one that is no number
+                largest = std::isnan(largest) ? std::numeric_limits<double>::infinity() : largest;
+            }
+        }
+        return largest;
+    };
+    return in_parallel<double>(n_rows_of(info), largest_of, [](double &all, double part) {
+        all = std::max(all, part);
+    });
+}
 
 std::vector<std::byte> convert_weight(const FileBytes &file, const TensorInfo &info, int type,
                                       ConversionError &error) {
     const auto to = static_cast<ggml_type>(type);
-    const int64_t n_rows = info.ne[1] * info.ne[2] * info.ne[3];
+    const int64_t n_rows = n_rows_of(info);
     CHECK(info.ne[0] % ggml_blck_size(to) == 0);
     std::vector<std::byte> scratch;
     const std::span<const std::byte> source = file.bytes(info.offset, info.n_bytes, scratch);
@@ -69,21 +130,18 @@ std::vector<std::byte> convert_weight(const FileBytes &file, const TensorInfo &i
     const Conversion conversion{static_cast<ggml_type>(info.type), to, info.ne[0], source.data(),
                                 target.data()};
     ggml_quantize_init(to);
-    const auto n_threads = std::clamp<int64_t>(default_n_threads(), 1, n_rows);
-    std::vector<ConversionError> errors(static_cast<size_t>(n_threads));
-    std::vector<std::thread> threads;
-    for (int64_t i = 0; i < n_threads; ++i) {
-        threads.emplace_back([&, i] {
-            errors[static_cast<size_t>(i)] =
-                conversion.convert_rows(n_rows * i / n_threads, n_rows * (i + 1) / n_threads);
-        });
+    const ConversionError of_tensor = in_parallel<ConversionError>(
+        n_rows, [&](int64_t first, int64_t end) { return conversion.convert_rows(first, end); },
+        [](ConversionError &all, const ConversionError &part) { all.add(part); });
+    if (!std::isfinite(of_tensor.difference)) {
+        fail(ErrorKind::format,
+             "{}: weights cannot be held as {}: tensor {} has {}, take another type or the file's",
+             file.path(), ggml_type_name(to), info.name,
+             std::isfinite(of_tensor.original)
+                 ? fmt::format("values up to {:.3g}", of_tensor.largest)
+                 : std::string("a value that is no finite number"));
     }
-    for (std::thread &thread : threads) {
-        thread.join();
-    }
-    for (const ConversionError &part : errors) {
-        error.add(part);
-    }
+    error.add(of_tensor);
     return target;
 }
 

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/error.h"
+#include "base/resident_memory.h"
 #include "base/statistics.h"
 #include "base/stopwatch.h"
 #include "graph/operation_profiler.h"
@@ -14,15 +15,11 @@ namespace {
 
 class EngineArm : public BenchArm {
  public:
-    EngineArm(Engine &engine, Plan plan) : engine_(engine), plan_(std::move(plan)) {}
+    EngineArm(const Model &model, const EngineOptions &options, Plan plan)
+        : model_(model), options_(options), plan_(std::move(plan)) {}
 
     void prepare(const BenchShape &shape, const BenchTokens &tokens) override {
-        if (static_cast<int>(sequences_.size()) != shape.n_sequences) {
-            sequences_.clear();
-            for (int i = 0; i < shape.n_sequences; ++i) {
-                sequences_.push_back(engine_.new_sequence(plan_));
-            }
-        }
+        make_engine_for(shape);
         if (shape.phase == Phase::decode && is_at_depth(shape, tokens)) {
             for (Sequence &sequence : sequences_) {
                 sequence.truncate(shape.depth);
@@ -35,7 +32,7 @@ class EngineArm : public BenchArm {
                 forward(tokens, 0, shape.depth, Phase::prefill);
             }
         }
-        remember_rows();
+        n_before_ = sequences_.front().n_past();
     }
 
     void run(const BenchShape &shape, const BenchTokens &tokens) override {
@@ -63,15 +60,22 @@ class EngineArm : public BenchArm {
         return true;
     }
 
-    double fraction_of_rows() const override {
-        int64_t n_offered = -n_offered_before_;
-        int64_t n_computed = -n_computed_before_;
-        for (const Sequence &sequence : sequences_) {
-            n_offered += sequence.n_rows_offered();
-            n_computed += sequence.n_rows_computed();
+    RunFacts facts() const override {
+        RunFacts facts;
+        double sum = 0;
+        int n_selecting = 0;
+        for (int il = 0; il < plan_.n_layers(); ++il) {
+            const Action action = plan_.layers[static_cast<size_t>(il)].action;
+            const double fraction = action == Action::dense  ? 1.0
+                                    : action == Action::skip ? 0.0
+                                                             : fraction_computed(il);
+            facts.layer_fractions.push_back(fraction);
+            sum += action == Action::select ? fraction : 0.0;
+            n_selecting += action == Action::select ? 1 : 0;
         }
-        return n_offered > 0 ? static_cast<double>(n_computed) / static_cast<double>(n_offered)
-                             : 1.0;
+        facts.fraction_of_rows = n_selecting > 0 ? sum / n_selecting : 1.0;
+        facts.memory = engine_->memory();
+        return facts;
     }
 
  private:
@@ -88,13 +92,32 @@ class EngineArm : public BenchArm {
         return is_same;
     }
 
-    void remember_rows() {
-        n_offered_before_ = 0;
-        n_computed_before_ = 0;
-        for (const Sequence &sequence : sequences_) {
-            n_offered_before_ += sequence.n_rows_offered();
-            n_computed_before_ += sequence.n_rows_computed();
+    void make_engine_for(const BenchShape &shape) {
+        const int n_ctx = tokens_needed(shape);
+        if (engine_ && options_.n_ctx == n_ctx && options_.n_sequences == shape.n_sequences) {
+            return;
         }
+        sequences_.clear();
+        engine_.reset();
+        depth_ = -1;
+        options_.n_ctx = n_ctx;
+        options_.n_sequences = shape.n_sequences;
+        engine_ = std::make_unique<Engine>(model_, options_);
+        for (int i = 0; i < shape.n_sequences; ++i) {
+            sequences_.push_back(engine_->new_sequence(plan_));
+        }
+    }
+
+    // Of a selecting layer's rows in the last run.
+    double fraction_computed(int il) const {
+        int64_t n_offered = 0;
+        int64_t n_computed = 0;
+        for (const Sequence &sequence : sequences_) {
+            const std::vector<uint8_t> &chosen = sequence.record(il).chosen;
+            n_offered += sequence.n_past() - n_before_;
+            n_computed += std::count(chosen.begin() + n_before_, chosen.end(), 1);
+        }
+        return static_cast<double>(n_computed) / static_cast<double>(n_offered);
     }
 
     // n tokens of each sequence, from its token `first` on.
@@ -108,17 +131,18 @@ class EngineArm : public BenchArm {
         ForwardOptions options;
         options.on_logits = [](const LogitsBlock &) {};
         options.watch = watch_;
-        engine_.forward(batch, options);
+        engine_->forward(batch, options);
     }
 
-    Engine &engine_;
+    const Model &model_;
+    EngineOptions options_;
     Plan plan_;
+    std::unique_ptr<Engine> engine_;  // for the present shape; outlives the sequences
     std::vector<Sequence> sequences_;
     int depth_ = -1;
     std::vector<const int32_t *> prompts_;
     GraphWatch *watch_ = nullptr;
-    int64_t n_offered_before_ = 0;
-    int64_t n_computed_before_ = 0;
+    int64_t n_before_ = 0;  // tokens of a sequence before the last run
 };
 
 // Enough passes for a median, none of which is compared with the timed ones.
@@ -157,13 +181,16 @@ void run_shape(std::span<const std::unique_ptr<BenchArm>> arms, const BenchToken
             const double seconds = stopwatch.elapsed_s();
             if (round >= static_cast<size_t>(options.n_warmups)) {
                 result.seconds.push_back(seconds);
-                result.fraction_of_rows = arms[arm]->fraction_of_rows();
+                result.facts = arms[arm]->facts();
             }
             on_run();
         }
     }
     for (size_t arm : options.observed_arms) {
         observe(*arms[arm], tokens, std::min(options.n_repetitions, k_max_observed), results[arm]);
+    }
+    for (BenchResult &result : results) {
+        result.peak_resident_bytes = peak_resident_bytes();
     }
 }
 
@@ -189,8 +216,9 @@ BenchTokens tokens_of_sequences(std::span<const int32_t> text, const BenchShape 
     return tokens;
 }
 
-std::unique_ptr<BenchArm> make_engine_arm(Engine &engine, const Plan &plan) {
-    return std::make_unique<EngineArm>(engine, plan);
+std::unique_ptr<BenchArm> make_engine_arm(const Model &model, const EngineOptions &options,
+                                          const Plan &plan) {
+    return std::make_unique<EngineArm>(model, options, plan);
 }
 
 double BenchResult::tokens_per_second(double of_seconds) const {
@@ -215,7 +243,9 @@ std::vector<BenchResult> bench(std::span<const std::unique_ptr<BenchArm>> arms,
     for (const BenchShape &shape : options.shapes) {
         tokens_of_shapes.push_back(tokens_of_sequences(text, shape));
         for (size_t arm = 0; arm < arms.size(); ++arm) {
-            results.push_back({arm, shape, {}, 1.0, {}});
+            results.emplace_back();
+            results.back().arm = arm;
+            results.back().shape = shape;
         }
     }
     const size_t n_rounds = static_cast<size_t>(options.n_warmups + options.n_repetitions);

@@ -37,6 +37,16 @@ int tokens_needed(const BenchShape &shape);
 // rows, which no batch of requests does. Throws Error{limit} when one sequence's do not fit.
 BenchTokens tokens_of_sequences(std::span<const int32_t> text, const BenchShape &shape);
 
+// What is known of an arm's last run beside its time.
+struct RunFacts {
+    // The part of its rows that each layer computed: 1 for dense layers, 0 for removed ones. Empty:
+    // not known.
+    std::vector<double> layer_fractions;
+    // Of the rows offered to selecting layers; 1 without any.
+    double fraction_of_rows = 1.0;
+    std::optional<Engine::MemoryUse> memory;  // of an engine made for this shape alone
+};
+
 // Something that can run a shape. Not thread-safe.
 class BenchArm {
  public:
@@ -49,17 +59,20 @@ class BenchArm {
     virtual bool run_observed(const BenchShape &, const BenchTokens &, OperationTimes &) {
         return false;
     }
-    // Fraction of the rows offered to selecting layers that the last run computed; 1 without any.
-    virtual double fraction_of_rows() const { return 1.0; }
+    virtual RunFacts facts() const { return {}; }
 };
 
-// Our engine under a plan. The engine must have n_sequences free slots and outlive the arm.
-std::unique_ptr<BenchArm> make_engine_arm(Engine &engine, const Plan &plan);
+// Our engine under a plan. It makes an engine of these options for each shape, with the sequences
+// and the context that the shape needs, so that memory is that of the shape. The model must outlive
+// the arm.
+std::unique_ptr<BenchArm> make_engine_arm(const Model &model, const EngineOptions &options,
+                                          const Plan &plan);
 
-// libllama on the same file with the same threads, flash attention on, 512 tokens in a physical
-// batch. Throws Error{file} when it cannot load it. (tasks/bench_libllama.cpp)
-std::unique_ptr<BenchArm> make_libllama_arm(const std::string &gguf_path, int n_ctx,
-                                            int n_sequences, int n_threads);
+// libllama on the model's file as it is, on the model's device, with the threads, KV cache type,
+// context and sequences of these options; flash attention on, 512 tokens in a physical batch.
+// Throws Error{usage} for a device that it cannot be given, Error{file} when it cannot load the
+// file. (tasks/bench_libllama.cpp)
+std::unique_ptr<BenchArm> make_libllama_arm(const Model &model, const EngineOptions &options);
 
 struct BenchOptions {
     std::vector<BenchShape> shapes;
@@ -73,8 +86,10 @@ struct BenchResult {
     size_t arm = 0;
     BenchShape shape;
     std::vector<double> seconds;  // one per repetition
-    double fraction_of_rows = 1.0;
+    RunFacts facts;
     std::optional<OperationTimes> operations;  // of one run, in passes of their own
+    // The process's so far, all arms' memory included, when this shape was done.
+    std::optional<int64_t> peak_resident_bytes;
     // tokens of all sequences / seconds
     double tokens_per_second(double of_seconds) const;
 };

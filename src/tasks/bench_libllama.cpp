@@ -3,8 +3,10 @@
 #include <llama.h>
 
 #include <memory>
+#include <vector>
 
 #include "base/error.h"
+#include "base/threads.h"
 #include "tasks/bench.h"
 
 namespace orthorank {
@@ -13,6 +15,27 @@ namespace {
 
 constexpr int k_ubatch = 512;
 
+ggml_type to_ggml(KvType type) {
+    return type == KvType::f16   ? GGML_TYPE_F16
+           : type == KvType::f32 ? GGML_TYPE_F32
+                                 : GGML_TYPE_Q8_0;
+}
+
+// What libllama may offload to: the model's device, or nothing for the CPU; and the list's end.
+std::vector<ggml_backend_dev_t> devices_for_libllama(const Model &model) {
+    ggml_backend_dev_t device = model.devices().front();
+    const auto type = ggml_backend_dev_type(device);
+    if (type == GGML_BACKEND_DEVICE_TYPE_CPU) {
+        return {nullptr};
+    }
+    if (type != GGML_BACKEND_DEVICE_TYPE_GPU && type != GGML_BACKEND_DEVICE_TYPE_IGPU) {
+        fail(ErrorKind::usage,
+             "the arm libllama cannot be told to compute on {}: leave it out of --arms",
+             ggml_backend_dev_name(device));
+    }
+    return {device, nullptr};
+}
+
 struct LlamaDeleter {
     void operator()(llama_model *model) const { llama_model_free(model); }
     void operator()(llama_context *context) const { llama_free(context); }
@@ -20,25 +43,26 @@ struct LlamaDeleter {
 
 class LibllamaArm : public BenchArm {
  public:
-    LibllamaArm(const std::string &path, int n_ctx, int n_sequences, int n_threads)
-        : n_sequences_(n_sequences) {
+    LibllamaArm(const Model &model, const EngineOptions &options)
+        : n_sequences_(options.n_sequences) {
         llama_backend_init();
-        model_.reset(llama_model_load_from_file(path.c_str(), llama_model_default_params()));
-        if (!model_) {
-            fail(ErrorKind::file, "libllama cannot load {}", path);
-        }
+        load(model);
         llama_context_params params = llama_context_default_params();
-        params.n_ctx = static_cast<uint32_t>(n_ctx) * static_cast<uint32_t>(n_sequences);
-        params.n_seq_max = static_cast<uint32_t>(n_sequences);
+        params.n_ctx =
+            static_cast<uint32_t>(options.n_ctx) * static_cast<uint32_t>(options.n_sequences);
+        params.n_seq_max = static_cast<uint32_t>(options.n_sequences);
         params.n_batch = params.n_ctx;
         params.n_ubatch = k_ubatch;
-        params.n_threads = n_threads;
-        params.n_threads_batch = n_threads;
+        params.n_threads = options.n_threads > 0 ? options.n_threads : default_n_threads();
+        params.n_threads_batch = params.n_threads;
+        params.type_k = to_ggml(options.kv_type);
+        params.type_v = params.type_k;
         params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
         params.no_perf = true;
         context_.reset(llama_init_from_model(model_.get(), params));
         if (!context_) {
-            fail(ErrorKind::limit, "libllama cannot make a context of {} tokens", params.n_ctx);
+            fail(ErrorKind::limit, "libllama cannot make a context of {} tokens with a {} KV cache",
+                 params.n_ctx, ggml_type_name(params.type_k));
         }
         batch_ = llama_batch_init(static_cast<int32_t>(params.n_ctx), 0, 1);
     }
@@ -65,6 +89,17 @@ class LibllamaArm : public BenchArm {
     }
 
  private:
+    void load(const Model &model) {
+        std::vector<ggml_backend_dev_t> devices = devices_for_libllama(model);
+        llama_model_params params = llama_model_default_params();
+        params.n_gpu_layers = devices.size() > 1 ? -1 : 0;  // all, or none
+        params.devices = devices.data();
+        model_.reset(llama_model_load_from_file(model.path().c_str(), params));
+        if (!model_) {
+            fail(ErrorKind::file, "libllama cannot load {}", model.path());
+        }
+    }
+
     // n tokens of each sequence from position `first` on; logits of the last, as our arms do.
     void decode(const BenchTokens &tokens, int first, int n) {
         batch_.n_tokens = 0;
@@ -92,9 +127,8 @@ class LibllamaArm : public BenchArm {
 
 }  // namespace
 
-std::unique_ptr<BenchArm> make_libllama_arm(const std::string &gguf_path, int n_ctx,
-                                            int n_sequences, int n_threads) {
-    return std::make_unique<LibllamaArm>(gguf_path, n_ctx, n_sequences, n_threads);
+std::unique_ptr<BenchArm> make_libllama_arm(const Model &model, const EngineOptions &options) {
+    return std::make_unique<LibllamaArm>(model, options);
 }
 
 }  // namespace orthorank

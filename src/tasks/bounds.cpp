@@ -29,7 +29,7 @@ ModelShape model_shape(const Hparams &hparams) {
 namespace {
 
 // What a decode of this shape reads at its average depth.
-DecodeBytes decode_bytes(const Model &model, const BenchShape &shape, double kv_bytes) {
+DecodeBytes decode_bytes(const Model &model, const BenchShape &shape, const DecodeFacts &facts) {
     const Hparams &hparams = model.hparams();
     const double depth = shape.depth + 0.5 * (shape.n_tokens + 1);
     DecodeBytes bytes;
@@ -38,18 +38,20 @@ DecodeBytes decode_bytes(const Model &model, const BenchShape &shape, double kv_
         LayerBytes counts;
         counts.kv_weights = static_cast<double>(layer.kv);
         counts.other_weights = static_cast<double>(layer.other);
-        counts.cache = depth * kv_bytes * (hparams.n_embd_k(il) + hparams.n_embd_v(il));
+        counts.cache = depth * facts.kv_element * (hparams.n_embd_k(il) + hparams.n_embd_v(il));
         bytes.layers.push_back(counts);
     }
     bytes.head = static_cast<double>(head_weight_bytes(model));
+    bytes.correction_element = facts.correction_element;
     return bytes;
 }
 
-// The plan with the ratio that a run really had.
-Plan as_run(Plan plan, double fraction_of_rows) {
-    for (LayerPlan &layer : plan.layers) {
-        if (layer.action == Action::select) {
-            layer.ratio = fraction_of_rows;
+// The plan with the ratio that each layer really had in a run.
+Plan as_run(Plan plan, const DecodeFacts &facts) {
+    CHECK(facts.layer_fractions.size() == plan.layers.size());
+    for (size_t il = 0; il < plan.layers.size(); ++il) {
+        if (plan.layers[il].action == Action::select) {
+            plan.layers[il].ratio = facts.layer_fractions[il];
         }
     }
     return plan;
@@ -100,23 +102,22 @@ Remaining decode_remaining(const DecodeBytes &bytes, const Plan &plan, int n_seq
 }  // namespace
 
 double speed_up_bound(const Model &model, const Plan &plan, const BenchShape &shape,
-                      double fraction_of_rows, double kv_bytes) {
+                      const DecodeFacts &facts) {
     if (shape.phase == Phase::prefill) {
         return prefill_speed_up_bound(model_shape(model.hparams()), plan, shape.n_tokens,
                                       HeadRows::last_read);
     }
-    return decode_speed_up_bound(decode_bytes(model, shape, kv_bytes),
-                                 as_run(plan, fraction_of_rows), shape.n_sequences);
+    return decode_speed_up_bound(decode_bytes(model, shape, facts), as_run(plan, facts),
+                                 shape.n_sequences);
 }
 
 double time_bound(const Model &model, const Plan &plan, const BenchShape &shape,
-                  double fraction_of_rows, double kv_bytes, const OperationTimes &dense) {
+                  const DecodeFacts &facts, const OperationTimes &dense) {
     const Remaining part =
         shape.phase == Phase::prefill
             ? prefill_remaining(model, plan, shape.n_tokens)
-            : decode_remaining(decode_bytes(model, shape, kv_bytes),
-                               without_corrections(as_run(plan, fraction_of_rows)),
-                               shape.n_sequences);
+            : decode_remaining(decode_bytes(model, shape, facts),
+                               without_corrections(as_run(plan, facts)), shape.n_sequences);
     const auto n_skipped = static_cast<double>(plan.layers_with(Action::skip).size());
     OperationTimes left = dense;
     left[Operation::norm] *= 1.0 - n_skipped / plan.n_layers();  // K and V need it of all rows

@@ -12,18 +12,25 @@ namespace orthorank {
 // one).
 ModelShape model_shape(const Hparams &hparams);
 
-// Speed-up over the dense plan that the cost model allows; the head computes the last row. For a
-// decode, `fraction_of_rows` is what the run really computed in its selecting layers, and
-// kv_bytes the bytes of one element of the KV cache; corrections are counted in F16.
+// What a decode's bytes depend on beside the shape.
+struct DecodeFacts {
+    // The part of its rows that each layer really computed, one per layer (RunFacts).
+    std::vector<double> layer_fractions;
+    double kv_element = 2;          // bytes of one element of the KV cache
+    double correction_element = 2;  // of a correction's matrices
+};
+
+// Speed-up over the dense plan that the cost model allows; the head computes the last row. The facts
+// count for a decode alone.
 double speed_up_bound(const Model &model, const Plan &plan, const BenchShape &shape,
-                      double fraction_of_rows, double kv_bytes);
+                      const DecodeFacts &facts);
 
 // Speed-up over the dense plan if nothing but the dense run's own operations remained, each at the
 // fraction that the cost model leaves of it and as fast as in the dense run: its total time / the
 // sum over operations of (its time of the operation * remaining fraction). Scores, picking,
-// gathering and corrections count as nothing, so it is a bound too, one that knows how fast each operation is on
-// this machine. dense: the operations of the dense run of this shape.
+// gathering and corrections count as nothing, so it is a bound too, one that knows how fast each
+// operation is on this machine. dense: the operations of the dense run of this shape.
 double time_bound(const Model &model, const Plan &plan, const BenchShape &shape,
-                  double fraction_of_rows, double kv_bytes, const OperationTimes &dense);
+                  const DecodeFacts &facts, const OperationTimes &dense);
 
 }  // namespace orthorank

@@ -15,7 +15,7 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr const char *k_format = "orthorank-weight-timings";
-constexpr int k_version = 1;
+constexpr int k_version = 2;
 constexpr uint64_t k_max_cache_bytes = 1 << 20;
 constexpr double k_worthwhile = 0.95;  // of the file's own time
 
@@ -24,7 +24,8 @@ ordered_json timing_json(const WeightTiming &timing) {
             {"prefill_ms", timing.prefill_ms},
             {"decode_ms", timing.decode_ms},
             {"nmse", timing.nmse},
-            {"bytes", timing.bytes}};
+            {"bytes", timing.bytes},
+            {"can_hold", timing.can_hold}};
 }
 
 WeightTiming timing_from(const ordered_json &json) {
@@ -35,6 +36,7 @@ WeightTiming timing_from(const ordered_json &json) {
     timing.decode_ms = json.at("decode_ms").get<double>();
     timing.nmse = json.at("nmse").get<double>();
     timing.bytes = json.at("bytes").get<int64_t>();
+    timing.can_hold = json.at("can_hold").get<bool>();
     return timing;
 }
 
@@ -99,7 +101,7 @@ const WeightTiming &fastest(std::span<const WeightTiming> timings, Time time) {
     const WeightTiming *best = &timings.front();
     double best_time = k_worthwhile * time(*best);
     for (const WeightTiming &timing : timings.subspan(1)) {
-        if (timing.nmse <= k_max_choice_nmse && time(timing) < best_time) {
+        if (timing.can_hold && timing.nmse <= k_max_choice_nmse && time(timing) < best_time) {
             best = &timing;
             best_time = time(timing);
         }

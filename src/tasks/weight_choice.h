@@ -14,7 +14,8 @@
 
 namespace orthorank {
 
-// Types whose weights are further from the file's are never chosen: 8 bits pass, 4 bits do not.
+// Types whose weights are further from the file's are never chosen: 8 bits pass, 4 bits do not. Nor
+// those that cannot hold a weight at all.
 constexpr double k_max_choice_nmse = 1e-4;
 
 // The fastest type for each phase, as in the file where nothing is 5% faster. When the two copies

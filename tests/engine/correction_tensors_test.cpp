@@ -58,6 +58,25 @@ TEST_F(CorrectionTensorsTest, AreSharedCountedAndFreed) {
     EXPECT_EQ(engine.memory().correction_bytes, bytes);
 }
 
+TEST_F(CorrectionTensorsTest, ThoseBeforeOneThatCouldNotBeUploadedStayed) {
+    Engine engine(model_, test_options());
+    const Plan good = plan(1);
+    Plan bad = plan(2);
+    auto correction = std::make_shared<Correction>(*bad.layers[2].correction);
+    correction->up[3] = 1e6f;
+    bad.layers[2].correction = correction;
+    for (int i = 0; i < 3; ++i) {
+        expect_error(ErrorKind::format, "layer 2: its correction up has the value 1e+06",
+                     [&] { engine.new_sequence(bad); });
+        EXPECT_EQ(engine.memory().correction_bytes, 0);
+    }
+    const Sequence sequence = engine.new_sequence(good);  // the only slot is free
+    const int64_t bytes = engine.memory().correction_bytes;
+    EXPECT_GT(bytes, 0);
+    expect_error(ErrorKind::limit, "all 1 sequences", [&] { engine.new_sequence(plan(3)); });
+    EXPECT_EQ(engine.memory().correction_bytes, bytes);
+}
+
 TEST_F(CorrectionTensorsTest, WhatDoesNotFitIsOneLine) {
     Engine engine(model_, test_options());
     const auto expect_refused = [&](const std::string &part, const auto &change) {
@@ -80,6 +99,7 @@ TEST_F(CorrectionTensorsTest, WhatDoesNotFitIsOneLine) {
     expect_refused("which f32 cannot hold", [](Correction &, Probe &p) {
         p.weight[2] = std::numeric_limits<float>::quiet_NaN();
     });
+    EXPECT_EQ(engine.memory().correction_bytes, 0);
     Sequence sequence = engine.new_sequence(plan(1));  // the engine and its slot are still good
     EXPECT_EQ(run(engine, sequence, random_tokens(4, 91), Outputs::last).size(),
               static_cast<size_t>(model_.hparams().n_vocab));

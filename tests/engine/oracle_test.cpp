@@ -102,6 +102,17 @@ TEST_P(TinyOracleTest, QuantisedTooWithRowsOf256) {
 INSTANTIATE_TEST_SUITE_P(All, TinyOracleTest, testing::ValuesIn(tiny_models()),
                          [](const auto &test) { return test.param.name; });
 
+// More nodes than graphs had room for: each used expert adds a view and an addition.
+TEST(ManyExpertsOracleTest, AHundredUsedExpertsOverflowedTheGraph) {
+    const TempDir dir;
+    TinyModel model = tiny_mixtral();
+    model.n_ff = 32;
+    model.n_expert = 128;
+    model.n_expert_used = 100;
+    write_tiny_gguf(model, dir.file("tiny.gguf"));
+    expect_libllama(dir.file("tiny.gguf"), {KvType::f16, 120, k_nmse_f16_cache});
+}
+
 // tools/synthetic_gguf writes files that both load, in types of every block size.
 TEST(SyntheticOracleTest, DenseLogitsAreLibllamas) {
     const TempDir dir;

@@ -2,6 +2,8 @@
 #include <ggml.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "model/model.h"
 #include "support/engine_runs.h"
 #include "support/errors.h"
@@ -86,6 +88,32 @@ TEST_F(HeldWeights, ErrorIsThatOfTheType) {
     as_bf16.weight_type = GGML_TYPE_BF16;
     EXPECT_EQ(load(as_bf16, "f32")->weight_copy(Phase::prefill).nmse, 0.0);
     EXPECT_EQ(load(as_bf16, "bf16")->weight_copy(Phase::prefill).nmse, 0.0);
+}
+
+TEST_F(HeldWeights, ValuesBeyondAnF16BecameInfinite) {
+    TinyFile file = make_tiny_file(tiny_llama());
+    file.tensor("blk.1.ffn_up.weight").values[5] = -1e6f;
+    const std::string path = dir_.file("m.gguf");
+    const auto load_as = [&](const std::string &type) {
+        ModelOptions options;
+        options.device = "CPU";
+        options.weights = weight_types_from_text(type);
+        return Model::load(path, options);
+    };
+    file.write(path);
+    expect_error(ErrorKind::format,
+                 "cannot be held as f16: tensor blk.1.ffn_up.weight has values up to 1e+06",
+                 [&] { load_as("f16"); });
+    EXPECT_LT(load_as("bf16")->weight_copy(Phase::prefill).nmse, 1e-5);
+    load_as("q8_0");  // its scale still fits
+    file.tensor("blk.1.ffn_up.weight").values[5] = 1e9f;
+    file.write(path);
+    expect_error(ErrorKind::format, "cannot be held as q8_0: tensor blk.1.ffn_up.weight",
+                 [&] { load_as("q8_0"); });
+    file.tensor("blk.1.ffn_up.weight").values[5] = std::numeric_limits<float>::quiet_NaN();
+    file.write(path);
+    expect_error(ErrorKind::format, "has a value that is no finite number",
+                 [&] { load_as("bf16"); });
 }
 
 TEST_F(HeldWeights, TwoCopiesShareWhatIsNotConverted) {

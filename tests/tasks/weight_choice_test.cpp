@@ -37,6 +37,12 @@ TEST(WeightChoiceRule, TakesOneCopyWhereTwoDoNotFit) {
     EXPECT_EQ(choose_weights(timings(), 360), (WeightTypes{"bf16", "file"}));
 }
 
+TEST(WeightChoiceRule, LeavesOutATypeThatCannotHoldTheWeights) {
+    std::vector<WeightTiming> t = timings();
+    t[1] = {"bf16", 0, 0, 0, 0, false};
+    EXPECT_EQ(choose_weights(t, 1000), (WeightTypes{"q8_0", "file"}));
+}
+
 class RememberedChoice : public testing::Test {
  protected:
     RememberedChoice() { write_tiny_gguf(tiny_llama(), model_); }
@@ -69,13 +75,43 @@ TEST_F(RememberedChoice, RoundTrip) {
     EXPECT_TRUE(choose().is_remembered);    // which does not drive out the first
 }
 
+TEST_F(RememberedChoice, WasTakenForAnotherModelOfTheSameShapes) {
+    choose();
+    TinyModel other = tiny_llama();
+    other.seed = 2;
+    write_tiny_gguf(other, model_);
+    EXPECT_FALSE(choose().is_remembered);
+    other = tiny_llama();
+    other.n_layers = 4;  // the layer in the middle is the same, the bytes are not
+    write_tiny_gguf(other, model_);
+    EXPECT_FALSE(choose().is_remembered);
+    write_tiny_gguf(tiny_llama(), model_);
+    EXPECT_TRUE(choose().is_remembered);
+}
+
+// In any layer: the one that is timed is not all there is.
+TEST_F(RememberedChoice, TypesThatMadeWeightsInfiniteWereTimed) {
+    TinyFile file = make_tiny_file(tiny_llama());
+    file.tensor("blk.0.ffn_up.weight").values[5] = 1e6f;
+    file.write(model_);
+    for (const bool is_remembered : {false, true}) {
+        const WeightChoice choice = choose();
+        EXPECT_EQ(choice.is_remembered, is_remembered);
+        EXPECT_EQ(choice.note, "");
+        ASSERT_EQ(choice.timings.size(), 5u);
+        for (const WeightTiming &timing : choice.timings) {
+            EXPECT_EQ(timing.can_hold, timing.type == "file" || timing.type == "bf16");
+        }
+    }
+}
+
 TEST_F(RememberedChoice, ABrokenCacheIsIgnoredWithANote) {
     choose();
     const std::string good = read_bytes(cache_);
     std::string unknown_type = good;
     unknown_type.replace(unknown_type.find("bf16"), 4, "zz99");
     std::string other_version = good;
-    other_version.replace(other_version.find("\"version\": 1"), 12, "\"version\": 7");
+    other_version.replace(other_version.find("\"version\": 2"), 12, "\"version\": 7");
     for (const std::string &text : {good.substr(0, good.size() / 2), unknown_type, other_version}) {
         write_bytes(cache_, text);
         const WeightChoice choice = choose();

@@ -272,7 +272,7 @@ void add_eval(CLI::App &app, const Argv &argv) {
         ->check(CLI::Range(1, 1024))
         ->type_name("N");
     command.add_flag("--no-sharing", a.no_sharing,
-                     "compute what choices have in common anew for each");
+                     "run every choice under every plan alone");
     add_model_options(command, a.model);
     add_json_option(command, a.json);
     command.callback([arguments, &command, &argv] {

@@ -1,6 +1,8 @@
 #include "tasks/choice_eval.h"
 
 #include <algorithm>
+#include <list>
+#include <map>
 
 #include "base/error.h"
 #include "tasks/log_probs.h"
@@ -9,219 +11,213 @@ namespace orthorank {
 
 namespace {
 
-// Hidden states of every chunk at one boundary, kept on the host.
+using HiddenAt = std::map<int, HiddenRows>;  // by boundary
+constexpr std::span<const float> k_tokens;   // no hidden states: a chunk of tokens
+
+// Keeps what passes the boundaries that `kept` has.
 class KeepHidden : public Tap {
  public:
-    KeepHidden(int boundary, size_t n_chunks) : hidden(n_chunks), boundary_(boundary) {}
-    bool wants_hidden(int boundary) const override { return boundary == boundary_; }
-    void on_hidden(int, size_t chunk, std::span<const float> rows) override {
-        hidden[chunk].assign(rows.begin(), rows.end());
+    KeepHidden(HiddenAt &kept, std::span<const ChoicePart> parts) : kept_(kept), parts_(parts) {}
+    bool wants_hidden(int boundary) const override { return kept_.contains(boundary); }
+    void on_hidden(int boundary, size_t chunk, std::span<const float> rows) override {
+        const ChoicePart &part = parts_[chunk];
+        HiddenRows &kept = kept_.at(boundary);
+        (part.is_common ? kept.common[part.document] : kept.rests[part.document][part.choice])
+            .assign(rows.begin(), rows.end());
     }
 
-    std::vector<std::vector<float>> hidden;  // by chunk
-
  private:
-    int boundary_;
+    HiddenAt &kept_;
+    std::span<const ChoicePart> parts_;
 };
 
-// Some consecutive rows of some choices of a document: a chunk, and where its logits count.
-struct Part {
-    size_t document = 0;
-    size_t choice = 0;      // whose ids are run
-    bool is_common = false;  // the rows stand for all choices of the document
-    size_t first_row = 0;    // of the choice's ids
+int first_layer_with(const Plan &plan, Action action) {
+    const std::vector<int> layers = plan.layers_with(action);
+    return layers.empty() ? plan.n_layers() : layers.front();
+}
+
+// The layers before this one are those of the dense model.
+int n_dense_at_start(const Plan &plan) {
+    return std::min(first_layer_with(plan, Action::select), first_layer_with(plan, Action::skip));
+}
+
+// Where a run begins and ends.
+struct RunLayers {
+    int first = 0;
+    int end = 0;
+    const HiddenRows *hidden = nullptr;  // that enter layer `first`; null: tokens
 };
 
-// One call's worth of documents.
+// One batch under one plan.
 class ChoiceRun {
  public:
-    ChoiceRun(Engine &engine, const Plan &plan, std::span<const DocumentInputs> documents,
-              const ChoiceEvalOptions &options);
-    std::vector<std::vector<double>> run();
+    // Boundaries that `kept` has, behind layers.first, are filled as far as choices share rows.
+    ChoiceRun(Engine &engine, const Plan &plan, const ChoiceBatch &batch, RunLayers layers,
+              HiddenAt &kept, GraphWatch *watch);
+    LogLikelihoods run();
 
  private:
     void run_common();
     void fork_choices();
-    // From the tokens behind the common ones to logits.
+    // What is behind the common rows, for each choice.
     void run_rests();
-    // The layers before the first selecting one from tokens, the others from hidden states.
-    void run_rests_and_resume();
-    std::vector<Chunk> rest_chunks(std::vector<Part> &parts);
-    Chunk chunk_from(const Part &part, size_t n_rows, Sequence &sequence) const;
-    size_t first_output_row(const Part &part) const;
-    void forward(std::span<const Chunk> batch, std::span<const Part> parts,
-                 ForwardOptions options = {});
-    void add_log_probs(const Part &part, const LogitsBlock &block);
+    // Each choice as a whole, from the layer on from which nothing is shared.
+    void run_wholes();
+    void add_chunk(const ChoicePart &part, size_t n_rows, std::span<const float> hidden);
+    void forward(int first_layer, int end_layer);
+    void add_log_probs(const ChoicePart &part, const LogitsBlock &block);
     void add_choice(size_t document, size_t choice, size_t first_row, const LogitsBlock &block);
-
-    const ScoringInput &input(size_t document, size_t choice) const {
-        return documents_[document][choice];
-    }
 
     Engine &engine_;
     const Plan &plan_;
-    std::span<const DocumentInputs> documents_;
-    int shared_layers_;            // layers whose common rows are computed once
-    std::vector<size_t> n_common_;  // ids of each document that are computed once
+    const ChoiceBatch &batch_;
+    RunLayers layers_;
+    int shared_end_;  // before this layer choices share rows
+    HiddenAt &kept_;
+    GraphWatch *watch_;
     std::vector<std::vector<Sequence>> sequences_;  // by document and choice
-    // By document, at the boundary behind the shared layers; of a selecting plan only.
-    std::vector<std::vector<float>> common_hidden_;
-    std::vector<std::vector<double>> sums_;
+    // Of the next call.
+    std::vector<ChoicePart> parts_;
+    std::vector<Chunk> chunks_;
+    LogLikelihoods sums_;
 };
 
-ChoiceRun::ChoiceRun(Engine &engine, const Plan &plan, std::span<const DocumentInputs> documents,
-                     const ChoiceEvalOptions &options)
-    : engine_(engine), plan_(plan), documents_(documents), shared_layers_(plan.n_layers()),
-      sequences_(documents.size()), common_hidden_(documents.size()) {
-    const std::vector<int> selecting = plan.layers_with(Action::select);
-    if (!selecting.empty()) {
-        shared_layers_ = selecting.front();
-    }
-    for (const DocumentInputs &document : documents) {
-        CHECK(!document.empty());
-        const bool shares =
-            options.shares_context && document.size() > 1 && shared_layers_ > 0;
-        n_common_.push_back(shares ? n_common_ids(document) : 0);
-        sums_.emplace_back(document.size(), 0.0);
+ChoiceRun::ChoiceRun(Engine &engine, const Plan &plan, const ChoiceBatch &batch, RunLayers layers,
+                     HiddenAt &kept, GraphWatch *watch)
+    : engine_(engine),
+      plan_(plan),
+      batch_(batch),
+      layers_(layers),
+      shared_end_(batch.shares() ? std::min(layers.end, first_layer_with(plan, Action::select))
+                                 : 0),
+      kept_(kept),
+      watch_(watch),
+      sequences_(batch.n_documents()) {
+    for (size_t d = 0; d < batch.n_documents(); ++d) {
+        sums_.emplace_back(batch.n_choices(d), 0.0);
     }
 }
 
-std::vector<std::vector<double>> ChoiceRun::run() {
-    for (size_t d = 0; d < documents_.size(); ++d) {
-        sequences_[d].reserve(documents_[d].size());
+LogLikelihoods ChoiceRun::run() {
+    for (std::vector<Sequence> &of_document : sequences_) {
         // Nothing is decoded, so policies that cannot decode are welcome.
-        sequences_[d].push_back(engine_.new_sequence(plan_, Apply::prefill));
+        of_document.push_back(engine_.new_sequence(plan_, Apply::prefill));
     }
-    run_common();
-    fork_choices();
-    if (shared_layers_ < plan_.n_layers()) {
-        run_rests_and_resume();
-    } else {
+    const bool has_wholes = shared_end_ < layers_.end;
+    if (layers_.first < shared_end_) {
+        if (has_wholes) {
+            kept_.try_emplace(shared_end_, batch_.no_hidden());
+        }
+        run_common();
+        fork_choices();
         run_rests();
+    } else {
+        fork_choices();
+    }
+    if (has_wholes) {
+        run_wholes();
     }
     return std::move(sums_);
 }
 
-// The row of a part from which on logits are wanted: the first that predicts a target.
-size_t ChoiceRun::first_output_row(const Part &part) const {
-    size_t first = input(part.document, part.choice).first_row();
-    for (size_t c = 0; part.is_common && c < documents_[part.document].size(); ++c) {
-        first = std::min(first, input(part.document, c).first_row());
-    }
-    return first > part.first_row ? first - part.first_row : 0;
-}
-
-Chunk ChoiceRun::chunk_from(const Part &part, size_t n_rows, Sequence &sequence) const {
+void ChoiceRun::add_chunk(const ChoicePart &part, size_t n_rows, std::span<const float> hidden) {
+    const std::span<const int32_t> ids = batch_.input(part.document, part.choice).ids;
     Chunk chunk;
-    chunk.sequence = &sequence;
-    chunk.tokens =
-        std::span(input(part.document, part.choice).ids).subspan(part.first_row, n_rows);
+    chunk.sequence = &sequences_[part.document][part.choice];
+    if (hidden.empty()) {
+        chunk.tokens = ids.subspan(part.first_row, n_rows);
+    }
+    chunk.hidden = hidden;
     chunk.outputs = Outputs::all;
-    chunk.first_output_row = static_cast<int64_t>(first_output_row(part));
-    return chunk;
+    chunk.first_output_row = static_cast<int64_t>(batch_.first_output_row(part));
+    parts_.push_back(part);
+    chunks_.push_back(chunk);
 }
 
 void ChoiceRun::run_common() {
-    std::vector<Part> parts;
-    std::vector<Chunk> batch;
-    for (size_t d = 0; d < documents_.size(); ++d) {
-        if (n_common_[d] > 0) {
-            parts.push_back({d, 0, true, 0});
-            batch.push_back(chunk_from(parts.back(), n_common_[d], sequences_[d].front()));
+    for (size_t d = 0; d < batch_.n_documents(); ++d) {
+        if (batch_.n_common(d) > 0) {
+            add_chunk({d, 0, true, 0}, batch_.n_common(d),
+                      layers_.hidden != nullptr ? layers_.hidden->common[d] : k_tokens);
         }
     }
-    if (batch.empty()) {
-        return;
-    }
-    if (shared_layers_ == plan_.n_layers()) {
-        forward(batch, parts);
-        return;
-    }
-    KeepHidden tap(shared_layers_, batch.size());
-    ForwardOptions options;
-    options.tap = &tap;
-    options.end_layer = shared_layers_;
-    forward(batch, parts, options);
-    for (size_t i = 0; i < parts.size(); ++i) {
-        common_hidden_[parts[i].document] = std::move(tap.hidden[i]);
-    }
+    forward(layers_.first, shared_end_);
 }
 
 void ChoiceRun::fork_choices() {
-    for (size_t d = 0; d < documents_.size(); ++d) {
-        for (size_t c = 1; c < documents_[d].size(); ++c) {
+    for (size_t d = 0; d < batch_.n_documents(); ++d) {
+        for (size_t c = 1; c < batch_.n_choices(d); ++c) {
             sequences_[d].push_back(engine_.fork(sequences_[d].front()));
         }
     }
 }
 
-// What is left of every choice; nothing for one that ends with the common ids.
-std::vector<Chunk> ChoiceRun::rest_chunks(std::vector<Part> &parts) {
-    std::vector<Chunk> batch;
-    for (size_t d = 0; d < documents_.size(); ++d) {
-        for (size_t c = 0; c < documents_[d].size(); ++c) {
-            const size_t n_rest = input(d, c).ids.size() - n_common_[d];
-            parts.push_back({d, c, false, n_common_[d]});
-            batch.push_back(chunk_from(parts.back(), n_rest, sequences_[d][c]));
-        }
-    }
-    return batch;
-}
-
 void ChoiceRun::run_rests() {
-    std::vector<Part> parts;
-    const std::vector<Chunk> batch = rest_chunks(parts);
-    forward(batch, parts);
-}
-
-void ChoiceRun::run_rests_and_resume() {
-    std::vector<Part> parts;
-    std::vector<Chunk> batch = rest_chunks(parts);
-    ForwardOptions options;
-    std::vector<std::vector<float>> hidden(batch.size());
-    if (std::any_of(n_common_.begin(), n_common_.end(), [](size_t n) { return n > 0; })) {
-        KeepHidden tap(shared_layers_, batch.size());
-        options.tap = &tap;
-        options.end_layer = shared_layers_;
-        forward(batch, parts, options);
-        options = {};
-        options.first_layer = shared_layers_;
-        for (size_t i = 0; i < batch.size(); ++i) {
-            parts[i].first_row = 0;
-            hidden[i] = common_hidden_[parts[i].document];
-            hidden[i].insert(hidden[i].end(), tap.hidden[i].begin(), tap.hidden[i].end());
-            batch[i].sequence->truncate(0);
-            batch[i].tokens = {};
-            batch[i].hidden = hidden[i];
-            batch[i].first_output_row = static_cast<int64_t>(first_output_row(parts[i]));
+    for (size_t d = 0; d < batch_.n_documents(); ++d) {
+        const size_t n_common = batch_.n_common(d);
+        for (size_t c = 0; c < batch_.n_choices(d); ++c) {
+            const size_t n_rest = batch_.input(d, c).ids.size() - n_common;
+            if (n_rest > 0 && batch_.is_first_of_its_kind(d, c)) {
+                add_chunk({d, c, false, n_common}, n_rest,
+                          layers_.hidden != nullptr ? layers_.hidden->rests[d][c] : k_tokens);
+            }
         }
     }
-    forward(batch, parts, options);
+    forward(layers_.first, shared_end_);
 }
 
-void ChoiceRun::forward(std::span<const Chunk> batch, std::span<const Part> parts,
-                        ForwardOptions options) {
-    options.on_logits = [&](const LogitsBlock &block) {
-        add_log_probs(parts[block.chunk], block);
-    };
-    engine_.forward(batch, options);
-}
-
-void ChoiceRun::add_log_probs(const Part &part, const LogitsBlock &block) {
-    const size_t first_row = part.first_row + static_cast<size_t>(block.first_row);
-    if (!part.is_common) {
-        add_choice(part.document, part.choice, first_row, block);
-        return;
+void ChoiceRun::run_wholes() {
+    const HiddenRows *hidden =
+        shared_end_ == layers_.first ? layers_.hidden : &kept_.at(shared_end_);
+    std::list<std::vector<float>> wholes;  // a list: the chunks look at them
+    for (size_t d = 0; d < batch_.n_documents(); ++d) {
+        for (size_t c = 0; c < batch_.n_choices(d); ++c) {
+            if (!batch_.is_first_of_its_kind(d, c)) {
+                continue;
+            }
+            wholes.emplace_back();
+            if (hidden != nullptr) {
+                wholes.back() = hidden->common[d];
+                wholes.back().insert(wholes.back().end(), hidden->rests[d][c].begin(),
+                                     hidden->rests[d][c].end());
+            }
+            sequences_[d][c].truncate(0);
+            add_chunk({d, c, false, 0}, batch_.input(d, c).ids.size(), wholes.back());
+        }
     }
-    for (size_t c = 0; c < documents_[part.document].size(); ++c) {
-        add_choice(part.document, c, first_row, block);
+    forward(shared_end_, layers_.end);
+}
+
+// Runs the chunks that were added.
+void ChoiceRun::forward(int first_layer, int end_layer) {
+    KeepHidden tap(kept_, parts_);
+    ForwardOptions options;
+    options.first_layer = first_layer;
+    options.end_layer = end_layer;
+    options.watch = watch_;
+    if (end_layer <= shared_end_) {
+        options.tap = &tap;
+    }
+    options.on_logits = [&](const LogitsBlock &block) {
+        add_log_probs(parts_[block.chunk], block);
+    };
+    if (!chunks_.empty()) {
+        engine_.forward(chunks_, options);
+    }
+    parts_.clear();
+    chunks_.clear();
+}
+
+void ChoiceRun::add_log_probs(const ChoicePart &part, const LogitsBlock &block) {
+    for (const size_t c : batch_.choices_of(part)) {
+        add_choice(part.document, c, part.first_row + static_cast<size_t>(block.first_row), block);
     }
 }
 
 // first_row: where the block's first row stands in the choice's ids.
 void ChoiceRun::add_choice(size_t document, size_t choice, size_t first_row,
                            const LogitsBlock &block) {
-    const ScoringInput &choice_input = input(document, choice);
+    const ScoringInput &choice_input = batch_.input(document, choice);
     const auto n_rows = static_cast<size_t>(block.n_rows);
     std::vector<int32_t> targets(n_rows, -1);
     for (size_t i = 0; i < n_rows; ++i) {
@@ -236,6 +232,71 @@ void ChoiceRun::add_choice(size_t document, size_t choice, size_t first_row,
     for (const float log_prob : log_probs) {
         sums_[document][choice] += static_cast<double>(log_prob);
     }
+}
+
+// The plans of one call on one batch.
+class PlansRun {
+ public:
+    PlansRun(Engine &engine, std::span<const Plan> plans, const ChoiceBatch &batch,
+             GraphWatch *watch);
+    std::vector<LogLikelihoods> run();
+
+ private:
+    // The dense model from the tokens to a layer: keeps the hidden states where plans leave it.
+    LogLikelihoods run_dense(int end_layer);
+    LogLikelihoods run_plan(const Plan &plan);
+
+    Engine &engine_;
+    std::span<const Plan> plans_;
+    const ChoiceBatch &batch_;
+    GraphWatch *watch_;
+    int n_layers_;
+    HiddenAt of_dense_;
+};
+
+PlansRun::PlansRun(Engine &engine, std::span<const Plan> plans, const ChoiceBatch &batch,
+                   GraphWatch *watch)
+    : engine_(engine),
+      plans_(plans),
+      batch_(batch),
+      watch_(watch),
+      n_layers_(engine.model().hparams().n_layers) {
+    for (const Plan &plan : plans) {
+        const int n_dense = n_dense_at_start(plan);
+        if (batch.shares() && 0 < n_dense && n_dense < n_layers_) {
+            of_dense_.try_emplace(n_dense, batch.no_hidden());
+        }
+    }
+}
+
+std::vector<LogLikelihoods> PlansRun::run() {
+    const bool has_dense =
+        std::any_of(plans_.begin(), plans_.end(), [](const Plan &plan) { return plan.is_dense(); });
+    LogLikelihoods dense;
+    if (has_dense || !of_dense_.empty()) {
+        dense = run_dense(has_dense ? n_layers_ : of_dense_.rbegin()->first);
+    }
+    std::vector<LogLikelihoods> found;
+    for (const Plan &plan : plans_) {
+        found.push_back(plan.is_dense() ? dense : run_plan(plan));
+    }
+    return found;
+}
+
+LogLikelihoods PlansRun::run_dense(int end_layer) {
+    const Plan plan = dense_plan(n_layers_);
+    return ChoiceRun(engine_, plan, batch_, {0, end_layer, nullptr}, of_dense_, watch_).run();
+}
+
+LogLikelihoods PlansRun::run_plan(const Plan &plan) {
+    HiddenAt kept;
+    RunLayers layers{0, n_layers_, nullptr};
+    const auto start = of_dense_.find(n_dense_at_start(plan));
+    if (start != of_dense_.end()) {
+        layers.first = start->first;
+        layers.hidden = &start->second;
+    }
+    return ChoiceRun(engine_, plan, batch_, layers, kept, watch_).run();
 }
 
 }  // namespace
@@ -270,13 +331,11 @@ std::vector<size_t> choice_batches(std::span<const DocumentInputs> documents, in
     return batches;
 }
 
-std::vector<std::vector<double>> choice_log_likelihoods(Engine &engine, const Plan &plan,
-                                                        std::span<const DocumentInputs> documents,
-                                                        const ChoiceEvalOptions &options) {
-    if (documents.empty()) {
-        return {};
-    }
-    return ChoiceRun(engine, plan, documents, options).run();
+std::vector<LogLikelihoods> choice_log_likelihoods(Engine &engine, std::span<const Plan> plans,
+                                                   std::span<const DocumentInputs> documents,
+                                                   const ChoiceEvalOptions &options) {
+    const ChoiceBatch batch(documents, options.shares_context);
+    return PlansRun(engine, plans, batch, options.watch).run();
 }
 
 size_t longest_input(std::span<const DocumentInputs> documents) {

@@ -19,9 +19,10 @@ class Evaluation {
 
  private:
     void run_task(const EvalTask &task);
-    void run_batch(const EvalTask &task, size_t first, size_t end, const Plan &plan);
-    std::vector<Sample> choose(const EvalTask &task, size_t first, size_t end, const Plan &plan);
-    std::vector<Sample> answer(const EvalTask &task, size_t first, size_t end, const Plan &plan);
+    void run_batch(const EvalTask &task, size_t first, size_t end);
+    bool is_complete(const EvalTask &task, size_t first, size_t end, const Plan &plan) const;
+    void choose(const EvalTask &task, size_t first, size_t end, std::span<const Plan> plans);
+    void answer(const EvalTask &task, size_t first, size_t end, const Plan &plan);
 
     Engine &engine_;
     std::span<const EvalTask> tasks_;
@@ -59,53 +60,63 @@ void Evaluation::run_task(const EvalTask &task) {
         batches = choice_batches(task.inputs, n_sequences, options_.choices);
     }
     for (size_t b = 0; b + 1 < batches.size(); ++b) {
-        for (const Plan &plan : plans_) {
-            run_batch(task, batches[b], batches[b + 1], plan);
-            n_done_ += batches[b + 1] - batches[b];
-            if (options_.on_progress) {
-                options_.on_progress(n_done_, n_all_, task.name);
-            }
+        run_batch(task, batches[b], batches[b + 1]);
+        n_done_ += (batches[b + 1] - batches[b]) * plans_.size();
+        if (options_.on_progress) {
+            options_.on_progress(n_done_, n_all_, task.name);
         }
     }
 }
 
 // A batch of which anything is missing is run whole: the same shapes give the same bits.
-void Evaluation::run_batch(const EvalTask &task, size_t first, size_t end, const Plan &plan) {
-    bool is_complete = true;
-    for (size_t i = first; i < end; ++i) {
-        is_complete = is_complete && log_.find(task.name, task.doc(i), plan.name) != nullptr;
+void Evaluation::run_batch(const EvalTask &task, size_t first, size_t end) {
+    std::vector<Plan> missing;
+    for (const Plan &plan : plans_) {
+        if (!is_complete(task, first, end, plan)) {
+            missing.push_back(plan);
+        }
     }
-    if (is_complete) {
+    if (missing.empty()) {
         return;
     }
-    const std::vector<Sample> samples = task.is_generation() ? answer(task, first, end, plan)
-                                                             : choose(task, first, end, plan);
-    for (const Sample &sample : samples) {
-        log_.add(sample);
+    if (!task.is_generation()) {
+        choose(task, first, end, missing);
+        return;
+    }
+    for (const Plan &plan : missing) {
+        answer(task, first, end, plan);
     }
 }
 
-std::vector<Sample> Evaluation::choose(const EvalTask &task, size_t first, size_t end,
-                                       const Plan &plan) {
-    const std::vector<std::vector<double>> log_likelihoods = choice_log_likelihoods(
-        engine_, plan, std::span(task.inputs).subspan(first, end - first), options_.choices);
-    std::vector<Sample> samples;
+bool Evaluation::is_complete(const EvalTask &task, size_t first, size_t end,
+                             const Plan &plan) const {
     for (size_t i = first; i < end; ++i) {
-        samples.push_back(make_choice_sample(task.name, plan.name, task.documents[i],
-                                             log_likelihoods[i - first]));
+        if (log_.find(task.name, task.doc(i), plan.name) == nullptr) {
+            return false;
+        }
     }
-    return samples;
+    return true;
 }
 
-std::vector<Sample> Evaluation::answer(const EvalTask &task, size_t first, size_t end,
-                                       const Plan &plan) {
+void Evaluation::choose(const EvalTask &task, size_t first, size_t end,
+                        std::span<const Plan> plans) {
+    const std::vector<LogLikelihoods> found = choice_log_likelihoods(
+        engine_, plans, std::span(task.inputs).subspan(first, end - first), options_.choices);
+    for (size_t p = 0; p < plans.size(); ++p) {
+        for (size_t i = first; i < end; ++i) {
+            log_.add(make_choice_sample(task.name, plans[p].name, task.documents[i],
+                                        found[p][i - first]));
+        }
+    }
+}
+
+void Evaluation::answer(const EvalTask &task, size_t first, size_t end, const Plan &plan) {
     AnswerOptions options;
     options.plan = plan;
     options.max_new_tokens = task.max_new_tokens;
     options.stop = task.stop;
     const std::vector<Answer> answers =
         greedy_answers(engine_, std::span(task.prompts).subspan(first, end - first), options);
-    std::vector<Sample> samples;
     for (size_t i = first; i < end; ++i) {
         Sample sample;
         sample.task = task.name;
@@ -114,9 +125,8 @@ std::vector<Sample> Evaluation::answer(const EvalTask &task, size_t first, size_
         sample.completion = cut_completion(answers[i - first].text);
         sample.bleu = bleu_scores(sample.completion,
                                   {task.questions[i].correct, task.questions[i].incorrect});
-        samples.push_back(std::move(sample));
+        log_.add(sample);
     }
-    return samples;
 }
 
 [[noreturn]] void other_document(const EvalTask &task, size_t doc) {

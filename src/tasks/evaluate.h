@@ -1,7 +1,7 @@
 // Evaluation tasks under several plans on the same documents: reads and encodes the documents,
-// runs them batch by batch (the plans take turns on each batch), keeps a sample for each document
-// and plan, and makes means, errors and paired differences of them (docs/evaluation.md). Batches
-// depend on the documents only, so that a resumed run gives the same bits. One thread.
+// runs them batch by batch (a batch under all plans before the next one), keeps a sample for each
+// document and plan, and makes means, errors and paired differences of them (docs/evaluation.md).
+// Batches depend on the documents only, so that a resumed run gives the same bits. One thread.
 #pragma once
 
 #include <cstddef>
@@ -56,7 +56,7 @@ int eval_sequences(std::span<const EvalTask> tasks, int n_parallel);
 struct EvalOptions {
     ChoiceEvalOptions choices;
     size_t n_parallel = 16;  // sequences at once
-    // After each batch of each plan: samples there, samples wanted, the task at work.
+    // After each batch: samples there, samples wanted, the task at work.
     std::function<void(size_t n_done, size_t n_all, const std::string &task)> on_progress;
 };
 

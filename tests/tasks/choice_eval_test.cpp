@@ -8,6 +8,7 @@
 #include <cmath>
 #include <memory>
 
+#include "graph/segment.h"
 #include "support/compare.h"
 #include "support/engine_runs.h"
 #include "support/errors.h"
@@ -36,8 +37,8 @@ std::vector<DocumentInputs> documents() {
     std::vector<DocumentInputs> documents(4);
     const auto context = random_tokens(21, 1);
     for (const int n : {5, 1, 9, 3}) {
-        documents[0].push_back(input_of(joined(context, random_tokens(n, 10 + n)),
-                                        static_cast<size_t>(n)));
+        documents[0].push_back(
+            input_of(joined(context, random_tokens(n, 10 + n)), static_cast<size_t>(n)));
     }
     const auto continuation = random_tokens(7, 2);
     for (const int n : {2, 3}) {
@@ -49,6 +50,11 @@ std::vector<DocumentInputs> documents() {
     }
     documents[3].push_back(input_of(random_tokens(30, 5), 12));
     return documents;
+}
+
+LogLikelihoods run_plan(Engine &engine, const Plan &plan, std::span<const DocumentInputs> documents,
+                        const ChoiceEvalOptions &options = {}) {
+    return choice_log_likelihoods(engine, std::span(&plan, 1), documents, options).front();
 }
 
 class ChoiceEvalTest : public testing::TestWithParam<std::string> {
@@ -73,7 +79,9 @@ class ChoiceEvalTest : public testing::TestWithParam<std::string> {
                 select_plan(n_layers_, {0}, 0.4),
                 select_plan(n_layers_, {1, last}, 0.333),
                 mixed,
-                select_plan(n_layers_, {1}, 0.5, "attention-up")};
+                select_plan(n_layers_, {1}, 0.5, "attention-up"),
+                completed(skip_plan(n_layers_, {1}), model_.hparams().n_embd, 2),
+                completed(select_plan(n_layers_, {1}, 0.4, "probe"), model_.hparams().n_embd, 2)};
     }
 
     // Straight from the definition: each choice alone, every row's logits.
@@ -89,14 +97,13 @@ class ChoiceEvalTest : public testing::TestWithParam<std::string> {
             for (const float logit : row) {
                 total += std::exp(static_cast<double>(logit));
             }
-            sum += static_cast<double>(row[static_cast<size_t>(input.targets[k])]) -
-                   std::log(total);
+            sum +=
+                static_cast<double>(row[static_cast<size_t>(input.targets[k])]) - std::log(total);
         }
         return sum;
     }
 
-    void expect_near(const std::vector<std::vector<double>> &found,
-                     const std::vector<std::vector<double>> &expected) const {
+    void expect_near(const LogLikelihoods &found, const LogLikelihoods &expected) const {
         ASSERT_EQ(found.size(), expected.size());
         for (size_t d = 0; d < found.size(); ++d) {
             ASSERT_EQ(found[d].size(), expected[d].size());
@@ -113,7 +120,7 @@ TEST_P(ChoiceEvalTest, TogetherIsOneByOne) {
         const auto engine = this->engine(10, chunk_rows);
         for (const Plan &plan : plans()) {
             SCOPED_TRACE(plan_to_json(plan).dump());
-            std::vector<std::vector<double>> expected;
+            LogLikelihoods expected;
             for (const DocumentInputs &document : documents) {
                 expected.emplace_back();
                 for (const ScoringInput &input : document) {
@@ -124,11 +131,11 @@ TEST_P(ChoiceEvalTest, TogetherIsOneByOne) {
                 SCOPED_TRACE(shares);
                 ChoiceEvalOptions options;
                 options.shares_context = shares;
-                expect_near(choice_log_likelihoods(*engine, plan, documents, options), expected);
+                expect_near(run_plan(*engine, plan, documents, options), expected);
                 for (size_t d = 0; d < documents.size(); ++d) {
-                    expect_near(choice_log_likelihoods(*engine, plan,
-                                                       std::span(documents).subspan(d, 1), options),
-                                {expected[d]});
+                    expect_near(
+                        run_plan(*engine, plan, std::span(documents).subspan(d, 1), options),
+                        {expected[d]});
                 }
             }
         }
@@ -138,9 +145,60 @@ TEST_P(ChoiceEvalTest, TogetherIsOneByOne) {
 TEST_P(ChoiceEvalTest, TheSameCallGivesTheSameBits) {
     const auto engine = this->engine(10);
     for (const Plan &plan : plans()) {
-        EXPECT_EQ(choice_log_likelihoods(*engine, plan, documents()),
-                  choice_log_likelihoods(*engine, plan, documents()));
+        EXPECT_EQ(run_plan(*engine, plan, documents()), run_plan(*engine, plan, documents()));
     }
+}
+
+TEST_P(ChoiceEvalTest, PlansOfOneCallGetTheBitsOfOneAlone) {
+    const std::vector<DocumentInputs> documents = test::documents();
+    const auto engine = this->engine(10);
+    std::vector<Plan> plans = this->plans();
+    for (const bool has_dense : {true, false}) {
+        const auto together = choice_log_likelihoods(*engine, plans, documents);
+        ASSERT_EQ(together.size(), plans.size());
+        for (size_t p = 0; p < plans.size(); ++p) {
+            EXPECT_EQ(together[p], run_plan(*engine, plans[p], documents)) << has_dense << p;
+        }
+        plans.erase(plans.begin());
+    }
+}
+
+// Rows times layers, the rows of selecting layers counted as far as they are computed.
+class RowCount : public GraphWatch {
+ public:
+    void on_graph(const SegmentGraph &graph) override {
+        const SegmentShape &shape = graph.shape;
+        n += shape.dense_layers.size() * static_cast<size_t>(shape.rows.n_rows) +
+             static_cast<size_t>(shape.body.n_rows);
+    }
+    size_t n = 0;
+};
+
+// documents(): 21 common ids and 4 + 0 + 8 + 2; 12 and 8 + 9; one kind of 15; 29.
+constexpr size_t k_shared_rows = 21 + 14 + 12 + 17 + 15 + 29;
+constexpr size_t k_whole_rows = 4 * 21 + 14 + 2 * 12 + 17 + 15 + 29;
+constexpr size_t k_half_of_wholes = 12 + 10 + 14 + 11 + 10 + 10 + 7 + 14;
+
+TEST_P(ChoiceEvalTest, NothingIsComputedTwice) {
+    const auto engine = this->engine(10);
+    const auto n_layers = static_cast<size_t>(n_layers_);
+    const auto count = [&](const std::vector<Plan> &plans) {
+        RowCount watch;
+        ChoiceEvalOptions options;
+        options.watch = &watch;
+        choice_log_likelihoods(*engine, plans, documents(), options);
+        return watch.n;
+    };
+    const Plan dense = dense_plan(n_layers_);
+    const Plan skips = skip_plan(n_layers_, {2});
+    const Plan selects = select_plan(n_layers_, {1}, 0.5);
+    const size_t of_dense = n_layers * k_shared_rows;
+    const size_t of_wholes = k_half_of_wholes + (n_layers - 2) * k_whole_rows;
+    EXPECT_EQ(count({dense}), of_dense);
+    EXPECT_EQ(count({selects}), k_shared_rows + of_wholes);
+    EXPECT_EQ(count({dense, selects}), of_dense + of_wholes);
+    EXPECT_EQ(count({dense, skips}), of_dense + (n_layers - 3) * k_shared_rows);
+    EXPECT_EQ(count({skips, selects}), (n_layers - 1) * k_shared_rows + of_wholes);
 }
 
 INSTANTIATE_TEST_SUITE_P(Tiny, ChoiceEvalTest, testing::ValuesIn(main_fixture_models()),

@@ -4,25 +4,18 @@
 
 #include "base/error.h"
 #include "tasks/log_probs.h"
+#include "tasks/stretch.h"
 
 namespace orthorank {
 
 namespace {
 
-// Hidden states of every chunk at one boundary, kept on the host.
-class KeepHidden : public Tap {
- public:
-    KeepHidden(int boundary, size_t n_chunks) : hidden(n_chunks), boundary_(boundary) {}
-    bool wants_hidden(int boundary) const override { return boundary == boundary_; }
-    void on_hidden(int, size_t chunk, std::span<const float> rows) override {
-        hidden[chunk].assign(rows.begin(), rows.end());
-    }
-
-    std::vector<std::vector<float>> hidden;  // by chunk
-
- private:
-    int boundary_;
-};
+// Keeps the hidden states of every chunk at one boundary. `kept` must outlive it.
+BoundaryTap keeping_tap(int boundary, std::vector<std::vector<float>> &kept) {
+    return {{boundary}, [&kept](int, size_t chunk, std::span<const float> hidden) {
+                kept[chunk].assign(hidden.begin(), hidden.end());
+            }};
+}
 
 // Some consecutive rows of some choices of a document: a chunk, and where its logits count.
 struct Part {
@@ -137,13 +130,14 @@ void ChoiceRun::run_common() {
         forward(batch, parts);
         return;
     }
-    KeepHidden tap(shared_layers_, batch.size());
+    std::vector<std::vector<float>> hidden(batch.size());
+    BoundaryTap tap = keeping_tap(shared_layers_, hidden);
     ForwardOptions options;
     options.tap = &tap;
     options.end_layer = shared_layers_;
     forward(batch, parts, options);
     for (size_t i = 0; i < parts.size(); ++i) {
-        common_hidden_[parts[i].document] = std::move(tap.hidden[i]);
+        common_hidden_[parts[i].document] = std::move(hidden[i]);
     }
 }
 
@@ -180,7 +174,8 @@ void ChoiceRun::run_rests_and_resume() {
     ForwardOptions options;
     std::vector<std::vector<float>> hidden(batch.size());
     if (std::any_of(n_common_.begin(), n_common_.end(), [](size_t n) { return n > 0; })) {
-        KeepHidden tap(shared_layers_, batch.size());
+        std::vector<std::vector<float>> rest(batch.size());
+        BoundaryTap tap = keeping_tap(shared_layers_, rest);
         options.tap = &tap;
         options.end_layer = shared_layers_;
         forward(batch, parts, options);
@@ -189,7 +184,7 @@ void ChoiceRun::run_rests_and_resume() {
         for (size_t i = 0; i < batch.size(); ++i) {
             parts[i].first_row = 0;
             hidden[i] = common_hidden_[parts[i].document];
-            hidden[i].insert(hidden[i].end(), tap.hidden[i].begin(), tap.hidden[i].end());
+            hidden[i].insert(hidden[i].end(), rest[i].begin(), rest[i].end());
             batch[i].sequence->truncate(0);
             batch[i].tokens = {};
             batch[i].hidden = hidden[i];

@@ -9,13 +9,26 @@
 
 namespace orthorank {
 
-double mean(std::span<const double> values) {
+namespace {
+
+template <typename T>
+double mean_of(std::span<const T> values) {
     CHECK(!values.empty());
     double sum = 0.0;
-    for (double value : values) {
-        sum += value;
+    for (T value : values) {
+        sum += static_cast<double>(value);
     }
     return sum / static_cast<double>(values.size());
+}
+
+}  // namespace
+
+double mean(std::span<const double> values) {
+    return mean_of(values);
+}
+
+double mean(std::span<const float> values) {
+    return mean_of(values);
 }
 
 double sample_standard_deviation(std::span<const double> values) {

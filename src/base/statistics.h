@@ -7,6 +7,8 @@
 namespace orthorank {
 
 double mean(std::span<const double> values);
+// The same, summed in double.
+double mean(std::span<const float> values);
 
 // With n - 1 in the denominator. NaN for a single value: one measurement has no known spread
 // (JSON writes null).

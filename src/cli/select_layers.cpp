@@ -302,7 +302,8 @@ void add_select_layers(CLI::App &app, const Argv &argv) {
     command.add_option("--from", a.from, "take the order from this plan: nothing is computed")
         ->type_name("PLAN");
     command.add_flag("--exact", a.exact, "drop a candidate only where provable (the default)");
-    command.add_flag("--race", a.race, "drop candidates by a statistical test: faster, not exact");
+    command.add_flag("--race", a.race,
+                     "old bounds and a statistical test drop candidates: faster, not exact");
     command.add_flag("--brute-force", a.brute_force,
                      "search again without any saving, and compare orders and times");
     command.add_flag("--sweep", a.sweep,

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "tasks/log_probs.h"
+#include "tasks/stretch.h"
 
 namespace orthorank {
 
@@ -14,22 +15,21 @@ namespace {
 using HiddenAt = std::map<int, HiddenRows>;  // by boundary
 constexpr std::span<const float> k_tokens;   // no hidden states: a chunk of tokens
 
-// Keeps what passes the boundaries that `kept` has.
-class KeepHidden : public Tap {
- public:
-    KeepHidden(HiddenAt &kept, std::span<const ChoicePart> parts) : kept_(kept), parts_(parts) {}
-    bool wants_hidden(int boundary) const override { return kept_.contains(boundary); }
-    void on_hidden(int boundary, size_t chunk, std::span<const float> rows) override {
-        const ChoicePart &part = parts_[chunk];
-        HiddenRows &kept = kept_.at(boundary);
-        (part.is_common ? kept.common[part.document] : kept.rests[part.document][part.choice])
-            .assign(rows.begin(), rows.end());
+// Keeps what passes the boundaries that `kept` has. Both must outlive it.
+BoundaryTap keeping_tap(HiddenAt &kept, std::span<const ChoicePart> parts) {
+    std::vector<int> boundaries;
+    for (const auto &[boundary, rows] : kept) {
+        boundaries.push_back(boundary);
     }
-
- private:
-    HiddenAt &kept_;
-    std::span<const ChoicePart> parts_;
-};
+    return {std::move(boundaries),
+            [&kept, parts](int at, size_t chunk, std::span<const float> rows) {
+                const ChoicePart &part = parts[chunk];
+                HiddenRows &hidden = kept.at(at);
+                (part.is_common ? hidden.common[part.document]
+                                : hidden.rests[part.document][part.choice])
+                    .assign(rows.begin(), rows.end());
+            }};
+}
 
 int first_layer_with(const Plan &plan, Action action) {
     const std::vector<int> layers = plan.layers_with(action);
@@ -190,7 +190,7 @@ void ChoiceRun::run_wholes() {
 
 // Runs the chunks that were added.
 void ChoiceRun::forward(int first_layer, int end_layer) {
-    KeepHidden tap(kept_, parts_);
+    BoundaryTap tap = keeping_tap(kept_, parts_);
     ForwardOptions options;
     options.first_layer = first_layer;
     options.end_layer = end_layer;

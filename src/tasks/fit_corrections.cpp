@@ -5,26 +5,11 @@
 
 #include "base/error.h"
 #include "tasks/hidden_store.h"
+#include "tasks/stretch.h"
 
 namespace orthorank {
 
 namespace {
-
-// Puts what passes at some boundaries into slots of the store.
-class StoringTap : public Tap {
- public:
-    StoringTap(HiddenStore &store, std::map<int, size_t> slots)
-        : store_(store), slots_(std::move(slots)) {}
-
-    bool wants_hidden(int boundary) const override { return slots_.count(boundary) != 0; }
-    void on_hidden(int boundary, size_t, std::span<const float> hidden) override {
-        store_.write(slots_.at(boundary), hidden);
-    }
-
- private:
-    HiddenStore &store_;
-    std::map<int, size_t> slots_;
-};
 
 class Walk {
  public:
@@ -99,22 +84,23 @@ class Walk {
 
     // One window from a boundary (0: from its tokens, else from what its slot holds) to the last of
     // those that are to be kept.
-    void pass(size_t window, const Plan &plan, int first, size_t from, std::map<int, size_t> keep) {
-        ForwardOptions options;
-        options.first_layer = first;
-        options.end_layer = keep.rbegin()->first;
-        StoringTap tap(store_, std::move(keep));
-        options.tap = &tap;
-        Sequence sequence = engine_.new_sequence(plan, Apply::prefill);
-        Chunk chunk;
-        chunk.sequence = &sequence;
-        chunk.outputs = Outputs::none;
+    void pass(size_t window, const Plan &plan, int first, size_t from,
+              const std::map<int, size_t> &keep) {
+        Stretch stretch;
+        stretch.first = first;
+        stretch.end = keep.rbegin()->first;
         if (first == 0) {
-            chunk.tokens = windows_.window(window);
+            stretch.tokens = windows_.window(window);
         } else {
-            chunk.hidden = store_.read(from, scratch_);
+            stretch.hidden = store_.read(from, scratch_);
         }
-        engine_.forward(std::span(&chunk, 1), options);
+        for (const auto &[boundary, slot] : keep) {
+            stretch.boundaries.push_back(boundary);
+        }
+        stretch.on_hidden = [&](int boundary, size_t, std::span<const float> hidden) {
+            store_.write(keep.at(boundary), hidden);
+        };
+        run_stretch(engine_, plan, stretch);
     }
 
     LayerRows rows_of(size_t window) {

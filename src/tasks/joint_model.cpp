@@ -7,37 +7,6 @@
 
 namespace orthorank {
 
-namespace {
-
-// Keeps what passes at the boundaries after `first`.
-class KeepingTap : public Tap {
- public:
-    KeepingTap(int first, int last, std::map<int, std::vector<float>> &kept)
-        : first_(first), last_(last), kept_(kept) {}
-
-    bool wants_hidden(int boundary) const override {
-        return first_ < boundary && boundary <= last_;
-    }
-    void on_hidden(int boundary, size_t, std::span<const float> hidden) override {
-        kept_[boundary].assign(hidden.begin(), hidden.end());
-    }
-
- private:
-    int first_;
-    int last_;
-    std::map<int, std::vector<float>> &kept_;
-};
-
-int n_computed(const Plan &plan, int first, int end) {
-    int n = 0;
-    for (int il = first; il < end; ++il) {
-        n += plan.layers[static_cast<size_t>(il)].action != Action::skip ? 1 : 0;
-    }
-    return n;
-}
-
-}  // namespace
-
 JointModel::JointModel(Engine &engine, const Windows &windows, const JointModelOptions &options)
     : engine_(engine),
       windows_(windows),
@@ -106,22 +75,20 @@ void JointModel::check_memory() const {
 void JointModel::run_dense(size_t window) {
     const auto kl = std::lower_bound(kl_windows_.begin(), kl_windows_.end(), window);
     const bool is_measuring = kl != kl_windows_.end() && *kl == window;
-    KeepingTap tap(0, n_layers_ - 1, kept_[window]);
-    Sequence sequence = engine_.new_sequence(base_, Apply::prefill);
-    Chunk chunk;
-    chunk.sequence = &sequence;
-    chunk.tokens = windows_.window(window);
-    chunk.outputs = is_measuring ? Outputs::all : Outputs::none;
-    ForwardOptions options;
-    options.tap = &tap;
-    options.end_layer = is_measuring ? -1 : n_layers_ - 1;
+    Stretch stretch;
+    stretch.end = is_measuring ? -1 : n_layers_ - 1;
+    stretch.tokens = windows_.window(window);
+    stretch.boundaries = boundaries_behind(0, n_layers_ - 1);
+    stretch.on_hidden = keep_in(kept_[window]);
     const auto n_vocab = static_cast<size_t>(engine_.model().hparams().n_vocab);
     std::vector<float> logits;
     logits.reserve(is_measuring ? n_vocab * static_cast<size_t>(windows_.n_ctx) : 0);
-    options.on_logits = [&](const LogitsBlock &block) {
-        logits.insert(logits.end(), block.logits, block.logits + block.n_rows * block.n_vocab);
-    };
-    engine_.forward(std::span(&chunk, 1), options);
+    if (is_measuring) {
+        stretch.on_logits = [&](const LogitsBlock &block) {
+            logits.insert(logits.end(), block.logits, block.logits + block.n_rows * block.n_vocab);
+        };
+    }
+    run_stretch(engine_, base_, stretch);
     if (is_measuring) {
         logits.resize(logits.size() - n_vocab);  // the last row predicts nothing
         dense_logits_.push_back(std::move(logits));
@@ -130,18 +97,14 @@ void JointModel::run_dense(size_t window) {
 }
 
 void JointModel::run_base(size_t window, int first, int end) {
-    KeepingTap tap(first, end, kept_[window]);
-    Sequence sequence = engine_.new_sequence(base_, Apply::prefill);
-    Chunk chunk;
-    chunk.sequence = &sequence;
-    chunk.hidden = kept_[window].at(first);
-    chunk.outputs = Outputs::none;
-    ForwardOptions options;
-    options.tap = &tap;
-    options.first_layer = first;
-    options.end_layer = end;
-    engine_.forward(std::span(&chunk, 1), options);
-    n_layer_evaluations_ += n_computed(base_, first, end);
+    Stretch stretch;
+    stretch.first = first;
+    stretch.end = end;
+    stretch.hidden = kept_[window].at(first);
+    stretch.boundaries = boundaries_behind(first, end);
+    stretch.on_hidden = keep_in(kept_[window]);
+    run_stretch(engine_, base_, stretch);
+    n_layer_evaluations_ += n_layers_computed(base_, first, end);
 }
 
 std::vector<int> JointModel::layers() const {
@@ -203,14 +166,10 @@ const std::vector<LayerPlan> &JointModel::fitted(int layer) {
 std::vector<float> JointModel::divergences_of(const Plan &plan, size_t window, int first) {
     const std::vector<float> &dense = dense_logits_[window];
     std::vector<float> divergences(static_cast<size_t>(windows_.n_ctx - 1));
-    Sequence sequence = engine_.new_sequence(plan, Apply::prefill);
-    Chunk chunk;
-    chunk.sequence = &sequence;
-    chunk.hidden = kept_[kl_windows_[window]].at(first);
-    chunk.outputs = Outputs::all;
-    ForwardOptions options;
-    options.first_layer = first;
-    options.on_logits = [&](const LogitsBlock &block) {
+    Stretch stretch;
+    stretch.first = first;
+    stretch.hidden = kept_[kl_windows_[window]].at(first);
+    stretch.on_logits = [&](const LogitsBlock &block) {
         const auto n_vocab = static_cast<size_t>(block.n_vocab);
         const auto end = std::min<std::ptrdiff_t>(
             block.n_rows, static_cast<std::ptrdiff_t>(divergences.size()) - block.first_row);
@@ -222,8 +181,8 @@ std::vector<float> JointModel::divergences_of(const Plan &plan, size_t window, i
                               {block.logits + static_cast<size_t>(i) * n_vocab, n_vocab}));
         }
     };
-    engine_.forward(std::span(&chunk, 1), options);
-    n_layer_evaluations_ += n_computed(plan, first, n_layers_);
+    run_stretch(engine_, plan, stretch);
+    n_layer_evaluations_ += n_layers_computed(plan, first, n_layers_);
     return divergences;
 }
 

@@ -12,13 +12,13 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <span>
 #include <vector>
 
 #include "engine/engine.h"
 #include "tasks/joint_search.h"
 #include "tasks/layer_fits.h"
+#include "tasks/stretch.h"
 #include "tasks/windows.h"
 
 namespace orthorank {
@@ -53,9 +53,6 @@ class JointModel : public JointPrices {
     int64_t expected_layer_evaluations(int n_rounds, int n_again) const;
 
  private:
-    // The hidden states of one window by boundary, 1 to n_layers - 1.
-    using Kept = std::map<int, std::vector<float>>;
-
     void choose_windows();
     void check_memory() const;
     void run_dense(size_t window);
@@ -76,8 +73,8 @@ class JointModel : public JointPrices {
     std::vector<int> choices_;                      // by layer; -1: dense
     std::vector<size_t> kl_windows_;                // indices into windows_, ascending
     std::vector<size_t> fit_windows_;               // the others
-    std::vector<Kept> dense_;                       // by window of windows_; fit_windows_ only
-    std::vector<Kept> kept_;                        // of the base, by window of windows_
+    std::vector<HiddenStates> dense_;               // by window of windows_; fit_windows_ only
+    std::vector<HiddenStates> kept_;                // of the base, by window of windows_
     std::vector<std::vector<float>> dense_logits_;  // by kl_windows_: [n_vocab, n_ctx - 1]
     // By layer: the choices with their corrections for the base as it is; empty: not known.
     std::vector<std::vector<LayerPlan>> fitted_;

@@ -92,7 +92,7 @@ class Search {
             check_stop();
             const std::vector<float> values = prices_.base_divergences(w);
             const std::vector<double> blocks = block_means(values);
-            base_means_.push_back(mean_of(values));
+            base_means_.push_back(mean(values));
             base_blocks_.insert(base_blocks_.end(), blocks.begin(), blocks.end());
         }
     }
@@ -142,7 +142,7 @@ class Search {
         for (size_t w = 0; w < n; ++w) {
             check_stop();
             const std::vector<float> values = prices_.divergences(w, move);
-            growth += mean_of(values) - base_means_[w];
+            growth += mean(values) - base_means_[w];
             for (double block : block_means(values)) {
                 const double base = base_blocks_[measured.blocks.size()];
                 measured.blocks.push_back((block - base) / denominator);
@@ -220,14 +220,6 @@ class Search {
         const auto found = std::lower_bound(options_.layers.begin(), options_.layers.end(), layer);
         CHECK(found != options_.layers.end() && *found == layer);
         return static_cast<size_t>(found - options_.layers.begin());
-    }
-
-    static double mean_of(std::span<const float> values) {
-        double sum = 0;
-        for (float value : values) {
-            sum += static_cast<double>(value);
-        }
-        return sum / static_cast<double>(values.size());
     }
 
     void check_stop() const {

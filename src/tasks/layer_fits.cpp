@@ -8,6 +8,7 @@
 #include "model/attn_norm.h"
 #include "select/selection.h"
 #include "tasks/eigen_threads.h"
+#include "tasks/stretch.h"
 
 namespace orthorank {
 
@@ -18,21 +19,6 @@ using Rows = Eigen::Map<const Eigen::MatrixXf>;  // [n_embd, n]: a column per ro
 Rows rows_of(std::span<const float> values, int n_embd) {
     return {values.data(), n_embd, static_cast<Eigen::Index>(values.size()) / n_embd};
 }
-
-// Hidden states that leave the layer, and what its sequence recorded.
-class LastTap : public Tap {
- public:
-    explicit LastTap(int boundary) : boundary_(boundary) {}
-    bool wants_hidden(int boundary) const override { return boundary == boundary_; }
-    void on_hidden(int, size_t, std::span<const float> hidden) override {
-        hidden_.assign(hidden.begin(), hidden.end());
-    }
-    std::vector<float> take() { return std::move(hidden_); }
-
- private:
-    int boundary_;
-    std::vector<float> hidden_;
-};
 
 // One window, ready for the fits. The sink, row 0, is in no moments.
 struct Window {
@@ -50,17 +36,15 @@ LayerRun run_layer(Engine &engine, int layer, const LayerPlan &change,
     Plan plan = dense_plan(engine.model().hparams().n_layers);
     plan.layers[static_cast<size_t>(layer)] = change;
     Sequence sequence = engine.new_sequence(plan, Apply::prefill);
-    LastTap tap(layer + 1);
-    Chunk chunk;
-    chunk.sequence = &sequence;
-    chunk.hidden = hidden;
-    chunk.outputs = Outputs::none;
-    ForwardOptions options;
-    options.tap = &tap;
-    options.first_layer = layer;
-    options.end_layer = layer + 1;
-    engine.forward(std::span(&chunk, 1), options);
-    return {tap.take(), sequence.record(layer).scores};
+    HiddenStates left;
+    Stretch stretch;
+    stretch.first = layer;
+    stretch.end = layer + 1;
+    stretch.hidden = hidden;
+    stretch.boundaries = {layer + 1};
+    stretch.on_hidden = keep_in(left);
+    run_stretch(engine, sequence, stretch);
+    return {std::move(left.at(layer + 1)), sequence.record(layer).scores};
 }
 
 void add_all(Moments &moments, const Window &window, int n_embd) {

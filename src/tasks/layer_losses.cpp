@@ -3,38 +3,9 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/statistics.h"
 
 namespace orthorank {
-
-namespace {
-
-// Keeps what passes at some boundaries.
-class KeepingTap : public Tap {
- public:
-    KeepingTap(std::vector<int> boundaries, std::map<int, std::vector<float>> &kept)
-        : boundaries_(std::move(boundaries)), kept_(kept) {}
-
-    bool wants_hidden(int boundary) const override {
-        return std::binary_search(boundaries_.begin(), boundaries_.end(), boundary);
-    }
-    void on_hidden(int boundary, size_t, std::span<const float> hidden) override {
-        kept_[boundary].assign(hidden.begin(), hidden.end());
-    }
-
- private:
-    std::vector<int> boundaries_;
-    std::map<int, std::vector<float>> &kept_;
-};
-
-double mean_nll(std::span<const float> log_probs) {
-    double sum = 0;
-    for (float log_prob : log_probs) {
-        sum -= static_cast<double>(log_prob);
-    }
-    return sum / static_cast<double>(log_probs.size());
-}
-
-}  // namespace
 
 LayerLosses::LayerLosses(Engine &engine, const Windows &windows, int64_t budget_bytes)
     : engine_(engine),
@@ -60,49 +31,35 @@ int LayerLosses::last_kept_boundary(int layer) const {
     return after == boundaries_.begin() ? 0 : *(after - 1);
 }
 
-int LayerLosses::n_layers_of(const Plan &plan, int first_layer, int end_layer) const {
-    int n = 0;
-    for (int il = first_layer; il < end_layer; ++il) {
-        n += plan.layers[static_cast<size_t>(il)].action != Action::skip ? 1 : 0;
-    }
-    return n;
-}
-
 int64_t LayerLosses::cost(int layer, const LayerPlan &change) const {
     Plan plan = base_;
     plan.layers[static_cast<size_t>(layer)] = change;
-    return n_layers_of(plan, last_kept_boundary(layer), plan.n_layers());
+    return n_layers_computed(plan, last_kept_boundary(layer), plan.n_layers());
 }
 
 // Runs the base up to the last boundary that is wanted, from the last one that is there, and keeps
 // everything on the way: the next candidates need it too.
 void LayerLosses::keep_base(size_t window, int layer) {
-    Kept &kept = kept_[window];
+    HiddenStates &kept = kept_[window];
     const int wanted = last_kept_boundary(layer);
     if (wanted == 0 || kept.count(wanted) != 0) {
         return;
     }
     const int first = kept.empty() ? 0 : kept.rbegin()->first;
     CHECK(first < wanted);  // what is kept has no gaps
-    const int end = boundaries_.back();
-    std::vector<int> boundaries(std::upper_bound(boundaries_.begin(), boundaries_.end(), first),
-                                boundaries_.end());
-    KeepingTap tap(std::move(boundaries), kept);
-    Sequence sequence = engine_.new_sequence(base_, Apply::prefill);
-    Chunk chunk;
-    chunk.sequence = &sequence;
-    chunk.outputs = Outputs::none;
+    Stretch stretch;
+    stretch.first = first;
+    stretch.end = boundaries_.back();
     if (first == 0) {
-        chunk.tokens = windows_.window(window);
+        stretch.tokens = windows_.window(window);
     } else {
-        chunk.hidden = kept.at(first);
+        stretch.hidden = kept.at(first);
     }
-    ForwardOptions options;
-    options.tap = &tap;
-    options.first_layer = first;
-    options.end_layer = end;
-    engine_.forward(std::span(&chunk, 1), options);
-    n_layer_evaluations_ += n_layers_of(base_, first, end);
+    stretch.boundaries.assign(std::upper_bound(boundaries_.begin(), boundaries_.end(), first),
+                              boundaries_.end());
+    stretch.on_hidden = keep_in(kept);
+    run_stretch(engine_, base_, stretch);
+    n_layer_evaluations_ += n_layers_computed(base_, first, stretch.end);
 }
 
 WindowStart LayerLosses::start_for(size_t window, int layer) {
@@ -118,7 +75,7 @@ WindowStart LayerLosses::start_for(size_t window, int layer) {
 double LayerLosses::base_nll(size_t window) {
     const WindowStart start = start_for(window, base_.n_layers() - 1);
     Sequence sequence = engine_.new_sequence(base_, Apply::prefill);
-    n_layer_evaluations_ += n_layers_of(base_, start.layer, base_.n_layers());
+    n_layer_evaluations_ += n_layers_computed(base_, start.layer, base_.n_layers());
     return window_nll(engine_, sequence, windows_.window(window), start);
 }
 
@@ -127,17 +84,17 @@ std::vector<float> LayerLosses::log_probs(size_t window, int layer, const LayerP
     Plan plan = base_;
     plan.layers[static_cast<size_t>(layer)] = change;
     Sequence sequence = engine_.new_sequence(plan, Apply::prefill);
-    n_layer_evaluations_ += n_layers_of(plan, start.layer, plan.n_layers());
+    n_layer_evaluations_ += n_layers_computed(plan, start.layer, plan.n_layers());
     return window_log_probs(engine_, sequence, windows_.window(window), start);
 }
 
 double LayerLosses::nll(size_t window, int layer, const LayerPlan &change) {
-    return mean_nll(log_probs(window, layer, change));
+    return -mean(log_probs(window, layer, change));
 }
 
 void LayerLosses::accept(int layer, const LayerPlan &change) {
     base_.layers[static_cast<size_t>(layer)] = change;
-    for (Kept &kept : kept_) {
+    for (HiddenStates &kept : kept_) {
         kept.erase(kept.upper_bound(layer), kept.end());
     }
 }

@@ -6,10 +6,10 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <vector>
 
 #include "engine/engine.h"
+#include "tasks/stretch.h"
 #include "tasks/windows.h"
 
 namespace orthorank {
@@ -39,19 +39,15 @@ class LayerLosses {
     int64_t cost(int layer, const LayerPlan &change) const;
 
  private:
-    // The hidden states of one window, by boundary.
-    using Kept = std::map<int, std::vector<float>>;
-
     WindowStart start_for(size_t window, int layer);
     void keep_base(size_t window, int layer);
     int last_kept_boundary(int layer) const;
-    int n_layers_of(const Plan &plan, int first_layer, int end_layer) const;
 
     Engine &engine_;
     const Windows &windows_;
     Plan base_;
-    std::vector<int> boundaries_;  // kept ones, ascending
-    std::vector<Kept> kept_;       // per window; valid entries only
+    std::vector<int> boundaries_;     // kept ones, ascending
+    std::vector<HiddenStates> kept_;  // per window; valid entries only
     int64_t n_layer_evaluations_ = 0;
 };
 

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/statistics.h"
 #include "base/stopwatch.h"
+#include "tasks/stretch.h"
 
 namespace orthorank {
 
@@ -12,20 +13,6 @@ namespace {
 
 constexpr int k_n_layers = 4;
 constexpr int k_repetitions = 5;
-
-class BoundaryTap : public Tap {
- public:
-    explicit BoundaryTap(int boundary) : boundary_(boundary) {}
-    bool wants_hidden(int boundary) const override { return boundary == boundary_; }
-    void on_hidden(int, size_t, std::span<const float> hidden) override {
-        hidden_.assign(hidden.begin(), hidden.end());
-    }
-    std::span<const float> hidden() const { return hidden_; }
-
- private:
-    int boundary_;
-    std::vector<float> hidden_;
-};
 
 // Numbers that are none of a model, but small and different from each other: equal scores would
 // pick the first rows, whose attention costs least.
@@ -68,17 +55,14 @@ class MiddleLayers {
         const int n = std::min(k_n_layers, std::max(1, n_layers_ - 2));
         first_ = std::max(1, (n_layers_ - n) / 2);
         end_ = std::min(n_layers_, first_ + n);
-        BoundaryTap tap(first_);
-        Sequence sequence = engine.new_sequence(dense_plan(n_layers_), Apply::prefill);
-        Chunk chunk;
-        chunk.sequence = &sequence;
-        chunk.tokens = tokens;
-        chunk.outputs = Outputs::none;
-        ForwardOptions options;
-        options.tap = &tap;
-        options.end_layer = first_;
-        engine.forward(std::span(&chunk, 1), options);
-        hidden_.assign(tap.hidden().begin(), tap.hidden().end());
+        HiddenStates entering;
+        Stretch stretch;
+        stretch.end = first_;
+        stretch.tokens = tokens;
+        stretch.boundaries = {first_};
+        stretch.on_hidden = keep_in(entering);
+        run_stretch(engine, dense_plan(n_layers_), stretch);
+        hidden_ = std::move(entering.at(first_));
     }
 
     // Milliseconds for one of them, all being like this.
@@ -86,15 +70,12 @@ class MiddleLayers {
         Plan plan = dense_plan(n_layers_);
         std::fill(plan.layers.begin() + first_, plan.layers.begin() + end_, like);
         Sequence sequence = engine_.new_sequence(plan, Apply::prefill);
-        Chunk chunk;
-        chunk.sequence = &sequence;
-        chunk.hidden = hidden_;
-        chunk.outputs = Outputs::none;
-        ForwardOptions options;
-        options.first_layer = first_;
-        options.end_layer = end_;
+        Stretch stretch;
+        stretch.first = first_;
+        stretch.end = end_;
+        stretch.hidden = hidden_;
         const Stopwatch watch;
-        engine_.forward(std::span(&chunk, 1), options);
+        run_stretch(engine_, sequence, stretch);
         return watch.elapsed_ms() / (end_ - first_);
     }
 

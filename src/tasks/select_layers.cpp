@@ -8,7 +8,6 @@
 #include "base/stopwatch.h"
 #include "graph/taylor.h"
 #include "tasks/layer_losses.h"
-#include "tasks/selection_race.h"
 
 namespace orthorank {
 
@@ -47,7 +46,11 @@ class Search {
         double loss = 0;
         for (size_t w = 0; w < losses_.n_windows(); ++w) {
             check_stop();
-            loss += losses_.base_nll(w);
+            const double nll = losses_.base_nll(w);
+            loss += nll;
+            if (options_.race) {
+                order_.race.base_losses.push_back(nll);
+            }
         }
         if (!std::isfinite(loss)) {
             fail(ErrorKind::format,
@@ -117,44 +120,37 @@ class Search {
                 round.layer = left[i];
             }
         }
-        return finished(std::move(round), best);
+        return finished(std::move(round));
     }
 
+    // The same by a lazy race.
     SelectionRound race(const std::vector<int> &left) {
-        SelectionRace race(left, losses_.n_windows());
-        for (size_t w = 0; w < losses_.n_windows(); ++w) {
-            for (size_t i : race.alive()) {
-                check_stop();
-                race.add(i, losses_.log_probs(w, left[i], options_.change));
-                worked(losses_.cost(left[i], options_.change));
-            }
-            const std::vector<size_t> before = race.alive();
-            race.drop();
-            for (size_t i : before) {
-                if (!race.is_alive(i)) {
-                    worked(losses_.cost(left[i], options_.change) *
-                           static_cast<int64_t>(losses_.n_windows() - w - 1));
-                }
-            }
+        int64_t n_saved = 0;
+        for (int layer : left) {
+            n_saved += work_of(layer);
         }
+        RaceResult result = run_race(left, order_.race, [&](size_t window, int layer) {
+            check_stop();
+            std::vector<float> log_probs = losses_.log_probs(window, layer, options_.change);
+            const int64_t cost = losses_.cost(layer, options_.change);
+            n_saved -= cost;
+            worked(cost);
+            return log_probs;
+        });
+        worked(n_saved);
         SelectionRound round;
+        round.layer = result.layer;
         round.candidates = left;
-        round.losses = race.losses();
-        double best = k_infinity;
-        for (size_t i = 0; i < left.size(); ++i) {
-            if (round.losses[i] < best) {
-                best = round.losses[i];
-                round.layer = left[i];
-            }
-        }
-        return finished(std::move(round), best);
+        round.losses = std::move(result.losses);
+        return finished(std::move(round));
     }
 
-    static SelectionRound finished(SelectionRound round, double best) {
+    static SelectionRound finished(SelectionRound round) {
         if (round.layer < 0) {
             fail(ErrorKind::format, "no candidate's loss on the calibration text is a number");
         }
-        round.loss = best;
+        const auto found = std::find(round.candidates.begin(), round.candidates.end(), round.layer);
+        round.loss = round.losses[static_cast<size_t>(found - round.candidates.begin())];
         return round;
     }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "tasks/selection_race.h"
 #include "tasks/windows.h"
 
 namespace orthorank {
@@ -28,7 +29,7 @@ const char *selection_method_name(SelectionMethod method);
 struct SelectionRound {
     int layer = -1;
     double loss = 0;
-    // sleb: what was compared, ascending; NaN: dropped before its last window.
+    // sleb: what was compared, ascending; NaN: given up before its last window, or not measured.
     std::vector<int> candidates;
     std::vector<double> losses;
 };
@@ -36,6 +37,7 @@ struct SelectionRound {
 struct LayerOrder {
     double dense_loss = std::numeric_limits<double>::quiet_NaN();
     std::vector<SelectionRound> rounds;  // the first to be changed first
+    RaceMemory race;                     // race: what the rounds so far left for the next one
     int64_t n_layer_evaluations = 0;     // layers computed, each for one window
     double seconds = 0;
 };
@@ -45,7 +47,7 @@ struct LayerSelectionOptions {
     LayerPlan change;          // what becomes of a chosen layer: skip or select
     int n_layers = 0;          // sleb: rounds to run
     bool plus = true;          // shortened-*: never the first four and the last two layers
-    bool race = false;         // sleb: drop candidates by a statistical test; not exact
+    bool race = false;         // sleb: old bounds and a statistical test save work; not exact
     bool brute_force = false;  // full passes, nothing kept, nothing dropped
     int64_t budget_bytes = int64_t{4} << 30;  // for kept hidden states
     LayerOrder done;  // from an earlier run with the same settings: continues there

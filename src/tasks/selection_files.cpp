@@ -98,6 +98,41 @@ std::vector<int> recorded_order(const Plan &plan) {
     return layers;
 }
 
+Json race_json(const RaceMemory &race) {
+    const auto numbers = [](const std::vector<double> &values) {
+        Json list = Json::array();
+        for (double value : values) {
+            list.push_back(json_number(value));
+        }
+        return list;
+    };
+    Json growths = Json::array();
+    for (const auto &[layer, values] : race.growths) {
+        growths.push_back({{"layer", layer}, {"growths", numbers(values)}});
+    }
+    return {{"base_losses", numbers(race.base_losses)}, {"measured", growths}};
+}
+
+RaceMemory race_from_json(const Json &json, const SelectionSettings &settings) {
+    RaceMemory race;
+    race.base_losses = json.at("base_losses").get<std::vector<double>>();
+    const auto n_windows = settings.calibration.at("windows").get<size_t>();
+    if (race.base_losses.size() != n_windows) {
+        throw std::out_of_range("not as many losses as windows");
+    }
+    for (const Json &entry : json.at("measured")) {
+        std::vector<double> &growths = race.growths[entry.at("layer").get<int>()];
+        for (const Json &growth : entry.at("growths")) {
+            growths.push_back(growth.is_null() ? std::numeric_limits<double>::infinity()
+                                               : growth.get<double>());
+        }
+        if (growths.empty() || growths.size() > n_windows) {
+            throw std::out_of_range("a layer was measured on no window or on too many");
+        }
+    }
+    return race;
+}
+
 LayerOrder order_from_json(const Json &json) {
     LayerOrder order;
     order.dense_loss = number_or_nan(json.at("dense_loss"));
@@ -252,6 +287,9 @@ void write_partial(const SelectionSettings &settings, const LayerOrder &order,
                                   {"candidates", round.candidates},
                                   {"losses", losses}});
     }
+    if (settings.race) {
+        json["race"] = race_json(order.race);
+    }
     write_partial_json(path, key_of(settings), json);
 }
 
@@ -262,6 +300,9 @@ std::optional<LayerOrder> read_partial(const SelectionSettings &settings, const 
     }
     try {
         LayerOrder order = order_from_json(*json);
+        if (settings.race) {
+            order.race = race_from_json(json->at("race"), settings);
+        }
         check_rounds(settings, order, path);
         return order;
     } catch (const nlohmann::json::exception &error) {

@@ -4,28 +4,143 @@
 #include <cmath>
 #include <limits>
 
+#include "base/error.h"
 #include "base/statistics.h"
 
 namespace orthorank {
 
 namespace {
 
+constexpr double k_infinity = std::numeric_limits<double>::infinity();
 constexpr size_t k_block = 32;
 constexpr size_t k_min_blocks = 8;
 constexpr double k_max_errors = 4.0;
+
+// A candidate in this round.
+struct Runner {
+    int layer = -1;
+    std::vector<double> losses;  // of the windows that it ran
+    std::vector<double> blocks;  // mean negative log-likelihood of each block of theirs
+
+    double loss() const {
+        double sum = 0;
+        for (double loss : losses) {
+            sum += loss;
+        }
+        return sum;
+    }
+};
+
+class Race {
+ public:
+    Race(std::span<const int> candidates, RaceMemory &memory, const CandidateLogProbs &log_probs)
+        : memory_(memory), log_probs_(log_probs) {
+        CHECK(std::is_sorted(candidates.begin(), candidates.end()));
+        for (int layer : candidates) {
+            runners_.push_back({layer, {}, {}});
+        }
+    }
+
+    RaceResult run() {
+        for (Runner &runner : runners_) {
+            if (memory_.growths.count(runner.layer) == 0) {
+                run_window(runner);
+            }
+        }
+        for (Runner *runner : most_promising_first()) {
+            if (!has_too_high_bound(*runner)) {
+                measure(*runner);
+            }
+        }
+        RaceResult result;
+        for (const Runner &runner : runners_) {
+            result.losses.push_back(is_complete(runner) ? runner.loss()
+                                                        : std::numeric_limits<double>::quiet_NaN());
+        }
+        if (leader_ != nullptr) {
+            result.layer = leader_->layer;
+            memory_.base_losses = leader_->losses;
+            memory_.growths.erase(leader_->layer);
+        }
+        return result;
+    }
+
+ private:
+    // By the growth last known: whoever is likely to lead runs first, and the others against it.
+    std::vector<Runner *> most_promising_first() {
+        std::vector<Runner *> order;
+        for (Runner &runner : runners_) {
+            order.push_back(&runner);
+        }
+        std::stable_sort(order.begin(), order.end(), [&](const Runner *a, const Runner *b) {
+            return mean(growths(*a)) < mean(growths(*b));
+        });
+        return order;
+    }
+
+    // Of a candidate that was not measured in this round: did it even then, on the same windows,
+    // add no less than the leader adds now?
+    bool has_too_high_bound(const Runner &runner) const {
+        if (leader_ == nullptr || !runner.losses.empty()) {
+            return false;
+        }
+        const std::span<const double> bound = growths(runner);
+        return mean(bound) >= mean(growths(*leader_).first(bound.size()));
+    }
+
+    // To the last window, if it is not clearly behind before.
+    void measure(Runner &runner) {
+        while (!is_complete(runner)) {
+            const bool is_hopeless =
+                !std::isfinite(runner.loss()) ||
+                (leader_ != nullptr && is_clearly_behind(runner.blocks, leader_->blocks));
+            if (is_hopeless) {
+                return;
+            }
+            run_window(runner);
+        }
+        if (std::isfinite(runner.loss()) && (leader_ == nullptr || is_better(runner, *leader_))) {
+            leader_ = &runner;
+        }
+    }
+
+    static bool is_better(const Runner &a, const Runner &b) {
+        return a.loss() != b.loss() ? a.loss() < b.loss() : a.layer < b.layer;
+    }
+
+    void run_window(Runner &runner) {
+        const size_t window = runner.losses.size();
+        const std::vector<float> log_probs = log_probs_(window, runner.layer);
+        runner.losses.push_back(-mean(log_probs));
+        for (double block : block_means(log_probs)) {
+            runner.blocks.push_back(-block);
+        }
+        std::vector<double> &growths = memory_.growths[runner.layer];
+        const double growth = runner.losses.back() - memory_.base_losses[window];
+        growths.resize(window);  // what an earlier round left is out of date
+        growths.push_back(std::isfinite(growth) ? growth : k_infinity);
+    }
+
+    bool is_complete(const Runner &runner) const {
+        return runner.losses.size() == memory_.base_losses.size();
+    }
+
+    std::span<const double> growths(const Runner &runner) const {
+        return memory_.growths.at(runner.layer);
+    }
+
+    RaceMemory &memory_;
+    const CandidateLogProbs &log_probs_;
+    std::vector<Runner> runners_;
+    const Runner *leader_ = nullptr;  // the best of those that ran all windows
+};
 
 }  // namespace
 
 std::vector<double> block_means(std::span<const float> values) {
     std::vector<double> means;
     for (size_t first = 0; first < values.size(); first += k_block) {
-        const std::span<const float> block =
-            values.subspan(first, std::min(k_block, values.size() - first));
-        double sum = 0;
-        for (float value : block) {
-            sum += static_cast<double>(value);
-        }
-        means.push_back(sum / static_cast<double>(block.size()));
+        means.push_back(mean(values.subspan(first, std::min(k_block, values.size() - first))));
     }
     return means;
 }
@@ -39,58 +154,10 @@ bool is_clearly_behind(std::span<const double> blocks, std::span<const double> l
            mean(differences) > k_max_errors * standard_error(differences);
 }
 
-SelectionRace::SelectionRace(std::span<const int> candidates, size_t n_windows)
-    : candidates_(candidates.size()), n_windows_(n_windows) {}
-
-std::vector<size_t> SelectionRace::alive() const {
-    std::vector<size_t> indices;
-    for (size_t i = 0; i < candidates_.size(); ++i) {
-        if (candidates_[i].is_alive) {
-            indices.push_back(i);
-        }
-    }
-    return indices;
-}
-
-void SelectionRace::add(size_t i, std::span<const float> log_probs) {
-    Candidate &candidate = candidates_[i];
-    double sum = 0;
-    for (float log_prob : log_probs) {
-        sum -= static_cast<double>(log_prob);
-    }
-    for (double block : block_means(log_probs)) {
-        candidate.blocks.push_back(-block);
-    }
-    candidate.loss += sum / static_cast<double>(log_probs.size());
-    candidate.n_windows += 1;
-}
-
-bool SelectionRace::is_behind(const Candidate &candidate, const Candidate &leader) const {
-    return !std::isfinite(candidate.loss) || is_clearly_behind(candidate.blocks, leader.blocks);
-}
-
-void SelectionRace::drop() {
-    const Candidate *leader = nullptr;
-    for (const Candidate &candidate : candidates_) {
-        if (candidate.is_alive && std::isfinite(candidate.loss) &&
-            (leader == nullptr || candidate.loss < leader->loss)) {
-            leader = &candidate;
-        }
-    }
-    for (Candidate &candidate : candidates_) {
-        if (leader != nullptr && candidate.is_alive && &candidate != leader) {
-            candidate.is_alive = !is_behind(candidate, *leader);
-        }
-    }
-}
-
-std::vector<double> SelectionRace::losses() const {
-    std::vector<double> losses;
-    for (const Candidate &candidate : candidates_) {
-        const bool is_complete = candidate.is_alive || candidate.n_windows == n_windows_;
-        losses.push_back(is_complete ? candidate.loss : std::numeric_limits<double>::quiet_NaN());
-    }
-    return losses;
+RaceResult run_race(std::span<const int> candidates, RaceMemory &memory,
+                    const CandidateLogProbs &log_probs) {
+    CHECK(!memory.base_losses.empty());
+    return Race(candidates, memory, log_probs).run();
 }
 
 }  // namespace orthorank

@@ -1,11 +1,17 @@
-// The statistical race of one round of layer selection (--race): after each window, candidates that
-// are clearly behind the leader are given up. The test is Student's on paired differences: the mean
-// over blocks of 32 tokens of the candidate's minus the leader's negative log-likelihood, given up
-// when it is more than 4 standard errors above zero and there are 8 blocks at least. Tokens of one
-// block are not independent, blocks nearly are. Plain data, one thread.
+// One round of layer selection as a lazy race (--race; docs/layer-selection.md, Speed). Lazy: what
+// a change adds to the loss grows, as a rule, as more layers are changed, so what it added when it
+// was last measured is a bound; a candidate whose bound is not below the best complete one of this
+// round is not measured again. A race: a candidate that is measured is given up after the first
+// window on which it is clearly behind the best complete one. The test is Student's on paired
+// differences: the mean over blocks of 32 tokens of the candidate's minus the leader's negative
+// log-likelihood, clearly behind when it is more than 4 standard errors above zero and there are
+// 8 blocks at least. Tokens of one block are not independent, blocks nearly are. Plain data, one
+// thread.
 #pragma once
 
 #include <cstddef>
+#include <functional>
+#include <map>
 #include <span>
 #include <vector>
 
@@ -18,31 +24,28 @@ std::vector<double> block_means(std::span<const float> values);
 // clearly above zero?
 bool is_clearly_behind(std::span<const double> blocks, std::span<const double> leader);
 
-class SelectionRace {
- public:
-    SelectionRace(std::span<const int> candidates, size_t n_windows);
-
-    // Indices of the candidates still in it, ascending.
-    std::vector<size_t> alive() const;
-    bool is_alive(size_t i) const { return candidates_[i].is_alive; }
-    // One window's log-probabilities of a candidate, windows in the same order for all.
-    void add(size_t i, std::span<const float> log_probs);
-    // After a window: gives up those that are clearly behind.
-    void drop();
-    // Per candidate: the sum over windows of mean negative log-likelihoods; NaN: given up.
-    std::vector<double> losses() const;
-
- private:
-    struct Candidate {
-        bool is_alive = true;
-        double loss = 0;
-        size_t n_windows = 0;
-        std::vector<double> blocks;  // mean negative log-likelihood of each block
-    };
-    bool is_behind(const Candidate &candidate, const Candidate &leader) const;
-
-    std::vector<Candidate> candidates_;
-    size_t n_windows_;
+// What the rounds so far left for the next one. The base is the model as they changed it; a loss is
+// the mean negative log-likelihood of a window.
+struct RaceMemory {
+    std::vector<double> base_losses;  // by window
+    // By layer: what changing it added to the base's loss when it was last measured, in the windows
+    // that it then ran, from the first on. No entry: never measured. Infinite: no number.
+    std::map<int, std::vector<double>> growths;
 };
+
+struct RaceResult {
+    int layer = -1;  // of the lowest loss, the lowest layer among equals; -1: no loss is a number
+    // Per candidate: the sum of its losses; NaN: not measured on all windows.
+    std::vector<double> losses;
+};
+
+// The log-probabilities of a window's tokens, of the base with this layer changed too. Asked for
+// once at most for each window and candidate.
+using CandidateLogProbs = std::function<std::vector<float>(size_t window, int layer)>;
+
+// candidates: layers, ascending. On as many windows as the memory has losses of the base. Then the
+// memory is that for the next round, in which the winner is changed.
+RaceResult run_race(std::span<const int> candidates, RaceMemory &memory,
+                    const CandidateLogProbs &log_probs);
 
 }  // namespace orthorank

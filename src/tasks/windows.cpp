@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/statistics.h"
 #include "eval/streams.h"
 #include "tasks/log_probs.h"
 
@@ -34,23 +35,20 @@ size_t add_windows(Windows &windows, std::span<const int32_t> tokens, size_t max
 
 std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
                                     std::span<const int32_t> tokens, const WindowStart &start,
-                                    const OnWindowLogits &on_logits) {
-    CHECK(sequence.n_past() == 0 && tokens.size() >= 2);
+                                    const OnLogits &on_logits) {
+    CHECK(tokens.size() >= 2);
     // Row i predicts token i + 1; the last row predicts nothing.
     std::vector<int32_t> targets(tokens.begin() + 1, tokens.end());
     targets.push_back(-1);
     std::vector<float> log_probs(targets.size());
-    Chunk chunk;
-    chunk.sequence = &sequence;
+    Stretch stretch;
+    stretch.first = start.layer;
     if (start.layer == 0) {
-        chunk.tokens = tokens;
+        stretch.tokens = tokens;
     } else {
-        chunk.hidden = start.hidden;
+        stretch.hidden = start.hidden;
     }
-    chunk.outputs = Outputs::all;
-    ForwardOptions options;
-    options.first_layer = start.layer;
-    options.on_logits = [&](const LogitsBlock &block) {
+    stretch.on_logits = [&](const LogitsBlock &block) {
         const auto first = static_cast<size_t>(block.first_row);
         const auto n = static_cast<size_t>(block.n_rows);
         target_log_probs(block.logits, block.n_vocab, std::span(targets).subspan(first, n),
@@ -59,19 +57,15 @@ std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
             on_logits(block);
         }
     };
-    engine.forward(std::span(&chunk, 1), options);
+    run_stretch(engine, sequence, stretch);
     log_probs.pop_back();
     return log_probs;
 }
 
 double window_nll(Engine &engine, Sequence &sequence, std::span<const int32_t> tokens,
-                  const WindowStart &start, const OnWindowLogits &on_logits) {
+                  const WindowStart &start, const OnLogits &on_logits) {
     sequence.clear();
-    double sum = 0;
-    for (float log_prob : window_log_probs(engine, sequence, tokens, start, on_logits)) {
-        sum -= static_cast<double>(log_prob);
-    }
-    return sum / static_cast<double>(tokens.size() - 1);
+    return -mean(window_log_probs(engine, sequence, tokens, start, on_logits));
 }
 
 }  // namespace orthorank

@@ -4,12 +4,12 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "engine/engine.h"
+#include "tasks/stretch.h"
 
 namespace orthorank {
 
@@ -41,18 +41,15 @@ struct WindowStart {
     std::span<const float> hidden;  // [n_embd, n_tokens], layer > 0 only
 };
 
-// Sees the logits of a window's rows as they are computed.
-using OnWindowLogits = std::function<void(const LogitsBlock &)>;
-
 // The log-probability of each token of the window but the first, given all before it: one prefill
 // of the empty sequence, logits of all rows. log_probs[i] is that of tokens[i + 1].
 std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
                                     std::span<const int32_t> tokens, const WindowStart &start = {},
-                                    const OnWindowLogits &on_logits = {});
+                                    const OnLogits &on_logits = {});
 
 // The mean negative log-likelihood of a window's tokens but the first. The sequence is cleared
 // first. NaN if the model's logits are not numbers. At least 2 tokens.
 double window_nll(Engine &engine, Sequence &sequence, std::span<const int32_t> tokens,
-                  const WindowStart &start = {}, const OnWindowLogits &on_logits = {});
+                  const WindowStart &start = {}, const OnLogits &on_logits = {});
 
 }  // namespace orthorank

@@ -15,6 +15,8 @@ const std::vector<double> k_values = {4.0, 1.0, 3.0, 2.0, 10.0};
 
 TEST(Statistics, MeanAndSpread) {
     EXPECT_DOUBLE_EQ(mean(k_values), 4.0);
+    const std::vector<float> floats = {1.0F, 2.0F, 6.0F};
+    EXPECT_EQ(mean(floats), 3.0);
     // Squares of the deviations: 0 + 9 + 1 + 4 + 36 = 50, over 4.
     EXPECT_DOUBLE_EQ(sample_standard_deviation(k_values), std::sqrt(12.5));
     EXPECT_DOUBLE_EQ(standard_error(k_values), std::sqrt(2.5));

@@ -109,6 +109,9 @@ TEST_F(SelectLayersCommand, EveryMethodWritesAPlan) {
 TEST_F(SelectLayersCommand, RaceIsLabelled) {
     ASSERT_EQ(run(select({"--layers", "2", "--race", "-o", out_})).exit_code, 0);
     EXPECT_EQ(read("found.json").at("provenance").at("search"), "race");
+    const ProgramResult compared =
+        run(select({"--layers", "2", "--race", "--brute-force", "-o", out_}));
+    EXPECT_THAT(compared.out, AllOf(HasSubstr(" order; layer evaluations "), HasSubstr("x), ")));
     ASSERT_EQ(run(select({"--layers", "2", "-o", out_})).exit_code, 0);
     EXPECT_EQ(read("found.json").at("provenance").at("search"), "exact");
 }

@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <fstream>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -267,6 +268,7 @@ SelectionSettings settings_for(const LayerSelectionOptions &options) {
     settings.method = options.method;
     settings.change = options.change;
     settings.plus = options.plus;
+    settings.race = options.race;
     settings.fingerprint = "0123456789abcdef";
     settings.n_model_layers = 8;
     settings.calibration = {{"seqlen", 48}, {"windows", 4}, {"hash", "x"}};
@@ -295,6 +297,49 @@ TEST_F(SelectLayers, InterruptedAndContinuedIsTheSame) {
         remove_partial(path);
         EXPECT_FALSE(read_partial(settings, path).has_value());
     }
+}
+
+// What later rounds of a race need is in the partial file: wherever it stopped, the rest is the
+// same, and takes the same work.
+TEST_F(SelectLayers, InterruptedRaceContinuesWithWhatItKnew) {
+    LayerSelectionOptions options = options_for(selecting(), 5);
+    options.race = true;
+    std::vector<LayerOrder> rounds;
+    options.on_round = [&](const LayerOrder &order) { rounds.push_back(order); };
+    const LayerOrder straight = run(options);
+    const SelectionSettings settings = settings_for(options);
+    const std::string path = dir_.file("plan.json.partial");
+    options.on_round = {};
+    for (size_t i = 0; i + 1 < rounds.size(); ++i) {
+        write_partial(settings, rounds[i], path);
+        options.done = *read_partial(settings, path);
+        EXPECT_EQ(options.done.race.growths, rounds[i].race.growths);
+        const LayerOrder continued = run(options);
+        expect_same_losses(continued, straight);
+        EXPECT_EQ(continued.race.base_losses, straight.race.base_losses);
+        EXPECT_EQ(continued.race.growths, straight.race.growths);
+    }
+}
+
+TEST_F(SelectLayers, PartialFilesOfRacesHaveTheirMemory) {
+    LayerSelectionOptions options = options_for(selecting(), 2);
+    options.race = true;
+    const SelectionSettings settings = settings_for(options);
+    const std::string path = dir_.file("p.partial");
+    LayerOrder order;
+    order.dense_loss = 20;
+    order.race.base_losses = {5, 5, 5, 5};
+    order.race.growths[2] = {0.25, std::numeric_limits<double>::infinity()};
+    write_partial(settings, order, path);
+    EXPECT_EQ(read_partial(settings, path)->race.growths, order.race.growths);
+    order.race.growths[2] = {0.25, 0.25, 0.25, 0.25, 0.25};
+    write_partial(settings, order, path);
+    expect_error(ErrorKind::format, "on no window or on too many",
+                 [&] { read_partial(settings, path); });
+    order.race = {};
+    write_partial(settings, order, path);
+    expect_error(ErrorKind::format, "not as many losses as windows",
+                 [&] { read_partial(settings, path); });
 }
 
 TEST_F(SelectLayers, PartialFilesOfOthersAreRefused) {

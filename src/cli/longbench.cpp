@@ -76,7 +76,7 @@ void score_files(const LongBenchArguments &arguments, const Argv &argv) {
     table.header = {"file", "records", "score"};
     for (const std::string &path : arguments.score) {
         const LongBenchSet &set = longbench_set(std::filesystem::path(path).stem().string());
-        const std::vector<Prediction> predictions = read_predictions(path);
+        const std::vector<Prediction> predictions = read_predictions_of(set, path);
         const double score = longbench_set_score(set, predictions, similarity_of(arguments));
         result["results"].push_back({{"set", set.name},
                                      {"file", path},

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "eval/records.h"
 #include "eval/rouge.h"
 #include "eval/text.h"
 
@@ -180,6 +181,22 @@ double longbench_score(const LongBenchSet &set, const Prediction &prediction, Si
         best = std::max(best, score(answer));
     }
     return best;
+}
+
+std::vector<Prediction> read_predictions_of(const LongBenchSet &set, const std::string &path) {
+    size_t n = 0;
+    for_each_record(path, [&](const Record &record) {
+        if (set.metric == LongBenchMetric::classification &&
+            record.field("all_classes").is_null()) {
+            record.complain("all_classes is null, but this set is scored by class names");
+        }
+        n++;
+        return true;
+    });
+    if (n == 0) {
+        fail(ErrorKind::format, "{}: no predictions in it", path);
+    }
+    return read_predictions(path);
 }
 
 double longbench_set_score(const LongBenchSet &set, const std::vector<Prediction> &predictions,

@@ -33,6 +33,9 @@ std::string scored_text(const LongBenchSet &set, std::string_view prediction);
 // prediction has none.
 double longbench_score(const LongBenchSet &set, const Prediction &prediction,
                        Similarity kind = Similarity::difflib);
+// read_predictions() of a file that is to be scored as this set. Throws Error{format} also where
+// there are none, and naming the line where the set needs class names and a prediction has none.
+std::vector<Prediction> read_predictions_of(const LongBenchSet &set, const std::string &path);
 // 100 * mean over the predictions, rounded to 2 decimals as Python's round does; 0 for none.
 double longbench_set_score(const LongBenchSet &set, const std::vector<Prediction> &predictions,
                            Similarity kind = Similarity::difflib);

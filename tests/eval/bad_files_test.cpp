@@ -4,6 +4,7 @@
 #include "data_dir.h"
 #include "eval/documents.h"
 #include "eval/longbench.h"
+#include "eval/longbench_scores.h"
 #include "eval/records.h"
 #include "eval/scoring_input.h"
 #include "eval/streams.h"
@@ -172,6 +173,19 @@ TEST(BadFiles, LongBench) {
     const std::string predictions = dir.write("pred.jsonl", "{\"pred\": \"a\", \"answers\": 1}");
     EXPECT_EQ(error_of([&] { read_predictions(predictions); }),
               "format|" + predictions + ":1: field 'answers' is number, expected a list of texts");
+}
+
+TEST(BadFiles, PredictionsToScore) {
+    const DataDir dir;
+    const std::string line =
+        "{\"pred\": \"a\", \"answers\": [\"a\"], \"all_classes\": null, \"length\": 1}\n";
+    const std::string path = dir.write("trec.jsonl", "\n" + line);
+    EXPECT_EQ(read_predictions_of(longbench_set("qasper"), path).size(), 1u);
+    EXPECT_EQ(error_of([&] { read_predictions_of(longbench_set("trec"), path); }),
+              "format|" + path + ":2: all_classes is null, but this set is scored by class names");
+    const std::string empty = dir.write("qasper.jsonl", "");
+    EXPECT_EQ(error_of([&] { read_predictions_of(longbench_set("qasper"), empty); }),
+              "format|" + empty + ": no predictions in it");
 }
 
 TEST(BadFiles, Streams) {

@@ -63,7 +63,8 @@ void print_timings(const WeightChoice &choice) {
     std::string text;
     for (const WeightTiming &timing : choice.timings) {
         if (!timing.can_hold) {
-            text += fmt::format(", {} (not taken: it cannot hold the largest weights)", timing.type);
+            text +=
+                fmt::format(", {} (not taken: it cannot hold the largest weights)", timing.type);
             continue;
         }
         text += fmt::format("{} {} {:.2f} + {:.3f} ms{}", text.empty() ? "" : ",", timing.type,
@@ -136,8 +137,8 @@ std::unique_ptr<Model> load_model(const ModelArguments &arguments) {
     options.device = arguments.device;
     const bool is_auto = options.weights.is_auto();
     if (is_auto) {
-        const WeightChoice choice = choose_weights_for(path, arguments.device, arguments.n_threads,
-                                                       weight_cache_path());
+        const WeightChoice choice =
+            choose_weights_for(path, arguments.device, arguments.n_threads, weight_cache_path());
         print_timings(choice);
         options.weights = choice.types;
     }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <memory>
 
 #include "base/error.h"
@@ -15,22 +16,23 @@ namespace {
 
 constexpr int k_max_tokens = 1 << 20;
 
+std::array<const std::string *, 6> outputs_of(const BenchArguments &a) {
+    return {&a.json, &a.markdown, &a.csv, &a.svg, &a.scale_svg, &a.memory_svg};
+}
+
 void check_outputs(const BenchArguments &a) {
     int n_stdout = 0;
-    for (const std::string *path : {&a.json, &a.markdown, &a.csv, &a.svg, &a.scale_svg}) {
+    for (const std::string *path : outputs_of(a)) {
         check_output_path(*path);
         n_stdout += *path == "-" ? 1 : 0;
     }
     if (n_stdout > 1) {
         fail(ErrorKind::usage, "only one output can have standard output ('-')");
     }
-    if (!a.scale_svg.empty() && a.prefills.size() < 2) {
-        fail(ErrorKind::usage, "--svg-scale draws time against n: give --prefill several lengths");
-    }
 }
 
 bool prints_table(const BenchArguments &a) {
-    for (const std::string *path : {&a.json, &a.markdown, &a.csv, &a.svg, &a.scale_svg}) {
+    for (const std::string *path : outputs_of(a)) {
         if (*path == "-") {
             return false;
         }
@@ -75,7 +77,8 @@ void write_results(const BenchArguments &arguments, const BenchReport &report,
         {&arguments.markdown, bench_markdown},
         {&arguments.csv, bench_csv},
         {&arguments.svg, bench_bars_svg},
-        {&arguments.scale_svg, bench_scale_svg}};
+        {&arguments.scale_svg, bench_scale_svg},
+        {&arguments.memory_svg, bench_memory_svg}};
     for (const auto &[path, text_of] : outputs) {
         if (!path->empty()) {
             write_text(*path, text_of(report));
@@ -88,6 +91,13 @@ void run_bench(const BenchArguments &arguments, const Argv &argv) {
     const std::vector<BenchShape> shapes = bench_shapes(arguments);
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const std::vector<NamedArm> arms = bench_arms(arguments, *model);
+    const std::optional<ScaleAxis> axis = scale_axis(shapes, arms);
+    if (!axis && !(arguments.scale_svg.empty() && arguments.memory_svg.empty())) {
+        fail(ErrorKind::usage,
+             "--svg-scale and --svg-memory draw against what varies: give --prefill several "
+             "lengths, --batch several numbers, or --arms plans with different numbers of "
+             "selecting layers");
+    }
     const BenchText text = bench_text(arguments, *model);
     const Measured measured =
         arguments.n_processes > 1
@@ -97,6 +107,12 @@ void run_bench(const BenchArguments &arguments, const Argv &argv) {
     BenchReport report;
     report.model = model->hparams().name;
     report.file_type = model->file_type();
+    report.type_in_use = model->type_in_use();
+    report.weights = model->weight_types().text();
+    for (const auto &[buffer, bytes] : model->buffer_bytes()) {
+        report.weight_bytes += bytes;
+    }
+    report.axis = axis;
     report.device = device_name(*model);
     report.text = text_description(text, shapes);
     report.n_threads = n_threads_of(arguments);
@@ -134,7 +150,12 @@ void add_outputs(CLI::App &command, BenchArguments &a) {
         ->type_name("FILE");
     command
         .add_option("--svg-scale", a.scale_svg,
-                    "plot of prefill time against length with the cost model's prediction")
+                    "plot of time against length, sequences or selecting layers, whatever varies, "
+                    "with the cost model's prediction")
+        ->type_name("FILE");
+    command
+        .add_option("--svg-memory", a.memory_svg,
+                    "plot of memory against the same, without weights")
         ->type_name("FILE");
 }
 

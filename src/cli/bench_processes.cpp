@@ -22,9 +22,9 @@ namespace orthorank {
 namespace {
 
 // Options that only the first process has to do with; each has a value.
-constexpr std::array<const char *, 9> k_own_options = {
-    "--processes", "--json",    "--markdown",        "--csv",        "--svg",
-    "--svg-scale", "--quality", "--quality-windows", "--quality-ctx"};
+constexpr std::array<const char *, 10> k_own_options = {
+    "--processes",  "--json",    "--markdown",        "--csv",        "--svg", "--svg-scale",
+    "--svg-memory", "--quality", "--quality-windows", "--quality-ctx"};
 
 Argv child_arguments(const Argv &argv, const std::string &json_path) {
     Argv arguments;
@@ -78,6 +78,8 @@ void append(const BenchResult &of_process, BenchResult &result) {
     result.seconds.insert(result.seconds.end(), of_process.seconds.begin(),
                           of_process.seconds.end());
     result.facts = of_process.facts;
+    result.peak_resident_bytes =
+        std::max(result.peak_resident_bytes, of_process.peak_resident_bytes);
     if (!of_process.operations) {
         return;
     }

@@ -14,24 +14,28 @@ double kv_bytes_per_element(const std::string &kv_type) {
     return kv_type == "f32" ? 4.0 : kv_type == "q8_0" ? 34.0 / 32.0 : 2.0;
 }
 
-// The dense arm's shortest prefill of as many sequences.
-const BenchResult *shortest_dense_prefill(std::span<const BenchResult> results, size_t dense_arm,
-                                          int n_sequences) {
-    const BenchResult *shortest = nullptr;
+// The dense arm's prefill of the fewest tokens in all sequences.
+const BenchResult *smallest_dense_prefill(std::span<const BenchResult> results, size_t dense_arm) {
+    const auto n_tokens = [](const BenchResult &result) {
+        return static_cast<int64_t>(result.shape.n_tokens) * result.shape.n_sequences;
+    };
+    const BenchResult *smallest = nullptr;
     for (const BenchResult &result : results) {
         if (result.arm == dense_arm && result.shape.phase == Phase::prefill &&
-            result.shape.n_sequences == n_sequences &&
-            (shortest == nullptr || result.shape.n_tokens < shortest->shape.n_tokens)) {
-            shortest = &result;
+            (smallest == nullptr || n_tokens(result) < n_tokens(*smallest))) {
+            smallest = &result;
         }
     }
-    return shortest;
+    return smallest;
 }
 
-double prefill_growth(const Model &model, const Plan &plan, int n, int n_base) {
+// Arithmetic of a prefill under a plan over that of a dense one.
+double prefill_growth(const Model &model, const Plan &plan, const BenchShape &of,
+                      const BenchShape &base) {
     const ModelShape shape = model_shape(model.hparams());
-    return prefill_flops(shape, plan, n, HeadRows::last_read) /
-           prefill_flops(shape, dense_plan(shape.n_layers), n_base, HeadRows::last_read);
+    return of.n_sequences * prefill_flops(shape, plan, of.n_tokens, HeadRows::last_read) /
+           (base.n_sequences *
+            prefill_flops(shape, dense_plan(shape.n_layers), base.n_tokens, HeadRows::last_read));
 }
 
 void add_bounds(const BenchArguments &arguments, const Model &model,
@@ -46,15 +50,13 @@ void add_bounds(const BenchArguments &arguments, const Model &model,
         return;
     }
     if (row.dense->operations) {
-        row.time_bound = time_bound(model, row.arm->plan, result.shape, facts,
-                                    *row.dense->operations);
+        row.time_bound =
+            time_bound(model, row.arm->plan, result.shape, facts, *row.dense->operations);
     }
     if (result.shape.phase == Phase::prefill) {
-        const BenchResult *base =
-            shortest_dense_prefill(results, row.dense->arm, result.shape.n_sequences);
+        const BenchResult *base = smallest_dense_prefill(results, row.dense->arm);
         row.predicted_seconds =
-            median(base->seconds) *
-            prefill_growth(model, row.arm->plan, result.shape.n_tokens, base->shape.n_tokens);
+            median(base->seconds) * prefill_growth(model, row.arm->plan, result.shape, base->shape);
     }
 }
 
@@ -68,6 +70,29 @@ nlohmann::ordered_json ratio_json(const BenchResult *base, const BenchResult &of
     }
     const SpeedRatio ratio = speed_ratio(*base, of);
     return {{"median", ratio.median}, {"q1", ratio.low}, {"q3", ratio.high}};
+}
+
+nlohmann::ordered_json memory_json(const BenchRow &row, const BenchReport &report) {
+    nlohmann::ordered_json json;
+    for (const auto &[name, bytes] : bench_memory(row, report)) {
+        json[name] = bytes ? nlohmann::ordered_json(*bytes) : nlohmann::ordered_json(nullptr);
+    }
+    return json;
+}
+
+void read_memory(const nlohmann::ordered_json &json, BenchResult &result) {
+    if (!json.at("peak_resident").is_null()) {
+        result.peak_resident_bytes = json.at("peak_resident").get<int64_t>();
+    }
+    if (json.at("memory").is_null()) {
+        return;
+    }
+    result.facts.memory.emplace();
+    Engine::MemoryUse &use = *result.facts.memory;
+    use.kv_bytes = json.at("kv_cache");
+    use.hidden_bytes = json.at("hidden_states");
+    use.compute_bytes = json.at("compute_buffers");
+    use.correction_bytes = json.at("corrections");
 }
 
 nlohmann::ordered_json quality_json(const PerplexityResult *quality) {
@@ -125,6 +150,23 @@ std::vector<BenchRow> bench_rows(const BenchArguments &arguments, const Model &m
     return rows;
 }
 
+int64_t bytes_beside_weights(const Engine::MemoryUse &use) {
+    return use.kv_bytes + use.hidden_bytes + use.compute_bytes + use.correction_bytes;
+}
+
+BenchMemory bench_memory(const BenchRow &row, const BenchReport &report) {
+    const std::optional<Engine::MemoryUse> &use = row.result->facts.memory;
+    const auto part = [&](int64_t bytes) { return use ? std::optional(bytes) : std::nullopt; };
+    const Engine::MemoryUse bytes = use.value_or(Engine::MemoryUse{});
+    return {{"weights", part(report.weight_bytes)},
+            {"kv_cache", part(bytes.kv_bytes)},
+            {"hidden_states", part(bytes.hidden_bytes)},
+            {"compute_buffers", part(bytes.compute_bytes)},
+            {"corrections", part(bytes.correction_bytes)},
+            {"memory", part(report.weight_bytes + bytes_beside_weights(bytes))},
+            {"peak_resident", row.result->peak_resident_bytes}};
+}
+
 std::string shape_text(const BenchShape &shape) {
     std::string text = shape.phase == Phase::prefill
                            ? fmt::format("prefill {}", shape.n_tokens)
@@ -154,8 +196,11 @@ nlohmann::ordered_json bench_row_json(const BenchRow &row, const BenchReport &re
     const BenchResult &result = *row.result;
     nlohmann::ordered_json json;
     json["arm"] = row.arm->name;
+    json["plan"] =
+        row.arm->is_libllama ? nlohmann::ordered_json(nullptr) : plan_name_json(row.arm->plan);
     json["model"] = report.model;
     json["file_type"] = report.file_type;
+    json["weights"] = row.arm->is_libllama ? k_file_weights : report.weights;
     json["device"] = report.device;
     json["threads"] = report.n_threads;
     json["phase"] = result.shape.phase == Phase::prefill ? "prefill" : "decode";
@@ -163,6 +208,7 @@ nlohmann::ordered_json bench_row_json(const BenchRow &row, const BenchReport &re
     json["depth"] = result.shape.depth;
     json["n_sequences"] = result.shape.n_sequences;
     json["effective_sparsity"] = row.arm->plan.effective_sparsity();
+    json["n_selecting_layers"] = n_selecting_layers(row.arm->plan);
     json["fraction_of_rows_computed"] = result.facts.fraction_of_rows;
     json["fractions_by_layer"] = row.arm->is_libllama
                                      ? nlohmann::ordered_json(nullptr)
@@ -182,6 +228,7 @@ nlohmann::ordered_json bench_row_json(const BenchRow &row, const BenchReport &re
         row.dense == nullptr
             ? nlohmann::ordered_json(nullptr)
             : nlohmann::ordered_json(process_ratios(*row.dense, result, report.n_processes));
+    json["memory_bytes"] = memory_json(row, report);
     json["perplexity"] = quality_json(row.quality);
     json["operations"] = operations_json(result.operations);
     json["seconds"] = result.seconds;
@@ -195,6 +242,7 @@ void read_bench_row(const nlohmann::ordered_json &json, BenchResult &result) {
     if (!fractions.is_null()) {
         result.facts.layer_fractions = fractions.get<std::vector<double>>();
     }
+    read_memory(json.at("memory_bytes"), result);
     const auto &operations = json.at("operations");
     if (operations.is_null()) {
         return;

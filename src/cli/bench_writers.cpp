@@ -1,4 +1,4 @@
-// Of `orthorank bench`: rows as tables, CSV and plots.
+// Of `orthorank bench`: rows as tables and CSV.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -8,7 +8,6 @@
 #include "base/statistics.h"
 #include "cli/bench.h"
 #include "cli/comparison_table.h"
-#include "tasks/plot.h"
 
 namespace orthorank {
 
@@ -17,7 +16,7 @@ namespace {
 constexpr const char *k_legend =
     "ratios: median (quartiles) of the repetitions' own ratios, above 1 is faster; spread: "
     "interquartile range; bound: what the cost model allows over dense; time bound: the dense "
-    "run's operations at the fractions that remain";
+    "run's operations at the fractions that remain; memory: weights and an engine of this shape";
 
 std::string number(const std::optional<double> &value, int n_digits = 3) {
     return value ? fmt::format("{:.{}f}", *value, n_digits) : "";
@@ -43,10 +42,20 @@ std::string processes_text(const BenchRow &row, int n_processes) {
 
 using Cells = std::vector<std::pair<std::string, std::string>>;  // column, text
 
+// Of a row that has memory.
+int64_t all_bytes(const BenchRow &row, const BenchReport &report) {
+    return report.weight_bytes + bytes_beside_weights(*row.result->facts.memory);
+}
+
 Cells cells_of(const BenchRow &row, const BenchReport &report) {
     const BenchResult &result = *row.result;
+    const bool is_libllama = row.arm->is_libllama;
     Cells cells = {
         {"arm", row.arm->name},
+        {"model", report.model},
+        {"type", is_libllama ? report.file_type : report.type_in_use},
+        {"device", report.device},
+        {"threads", std::to_string(report.n_threads)},
         {"shape", shape_text(result.shape)},
         {"sparsity", fmt::format("{:.1f}%", 100 * row.arm->plan.effective_sparsity())},
         {"rows", fmt::format("{:.1f}%", 100 * result.facts.fraction_of_rows)},
@@ -56,7 +65,8 @@ Cells cells_of(const BenchRow &row, const BenchReport &report) {
         {"over dense", ratio_text(row.dense, result)},
         {"over libllama", ratio_text(row.libllama, result)},
         {"bound", number(row.bound)},
-        {"time bound", number(row.time_bound)}};
+        {"time bound", number(row.time_bound)},
+        {"memory", is_libllama ? "" : bytes_text(all_bytes(row, report))}};
     if (report.n_processes > 1) {
         cells.emplace_back("processes", processes_text(row, report.n_processes));
     }
@@ -82,6 +92,29 @@ void add_cells(const Cells &cells, ComparisonTable &table) {
         texts.push_back(text);
     }
     table.rows.push_back(std::move(texts));
+}
+
+// What the column "memory" is made of.
+ComparisonTable memory_table(const BenchReport &report) {
+    ComparisonTable table;
+    for (const BenchRow &row : report.rows) {
+        if (!row.result->facts.memory) {
+            continue;
+        }
+        const Engine::MemoryUse &use = *row.result->facts.memory;
+        const std::optional<int64_t> peak = row.result->peak_resident_bytes;
+        add_cells({{"arm", row.arm->name},
+                   {"shape", shape_text(row.result->shape)},
+                   {"weights", bytes_text(report.weight_bytes)},
+                   {"KV cache", bytes_text(use.kv_bytes)},
+                   {"hidden states", bytes_text(use.hidden_bytes)},
+                   {"compute buffers", bytes_text(use.compute_bytes)},
+                   {"corrections", bytes_text(use.correction_bytes)},
+                   {"all", bytes_text(all_bytes(row, report))},
+                   {"process peak", peak ? bytes_text(*peak) : ""}},
+                  table);
+    }
+    return table;
 }
 
 bool is_same_shape(const BenchShape &a, const BenchShape &b) {
@@ -136,6 +169,10 @@ std::string report_text(const BenchReport &report, std::string (*text_of)(const 
         add_cells(cells_of(row, report), table);
     }
     std::string text = conditions(report) + line_end + text_of(table) + line_end + k_legend + "\n";
+    const ComparisonTable memory = memory_table(report);
+    if (!memory.rows.empty()) {
+        text += "\n" + text_of(memory);
+    }
     if (report.has_breakdown) {
         for (const ComparisonTable &breakdown : breakdown_tables(report)) {
             text += "\n" + text_of(breakdown);
@@ -181,6 +218,13 @@ void add_processes(const BenchRow &row, int n_processes, Cells &cells) {
                        csv_number(*std::max_element(ratios.begin(), ratios.end())));
 }
 
+void add_memory(const BenchRow &row, const BenchReport &report, Cells &cells) {
+    const BenchMemory memory = bench_memory(row, report);
+    for (const auto &[name, bytes] : memory) {
+        cells.emplace_back(name + "_bytes", bytes ? std::to_string(*bytes) : "");
+    }
+}
+
 void add_quality(const PerplexityResult *quality, Cells &cells) {
     const std::pair<const char *, double PerplexityResult::*> columns[] = {
         {"ppl", &PerplexityResult::ppl},
@@ -199,6 +243,7 @@ Cells csv_cells(const BenchRow &row, const BenchReport &report) {
         {"arm", row.arm->name},
         {"model", report.model},
         {"file_type", report.file_type},
+        {"weights", row.arm->is_libllama ? k_file_weights : report.weights},
         {"device", report.device},
         {"threads", std::to_string(report.n_threads)},
         {"processes", std::to_string(report.n_processes)},
@@ -207,11 +252,13 @@ Cells csv_cells(const BenchRow &row, const BenchReport &report) {
         {"depth", std::to_string(shape.depth)},
         {"n_sequences", std::to_string(shape.n_sequences)},
         {"effective_sparsity", csv_number(row.arm->plan.effective_sparsity())},
+        {"n_selecting_layers", std::to_string(row.arm->plan.layers_with(Action::select).size())},
         {"fraction_of_rows_computed", csv_number(result.facts.fraction_of_rows)},
         {"tokens_per_second", csv_number(result.tokens_per_second(median(result.seconds)))},
         {"seconds_median", csv_number(median(result.seconds))},
         {"seconds_mean", csv_number(mean(result.seconds))},
         {"spread", csv_number(relative_spread(result.seconds))}};
+    add_memory(row, report, cells);
     add_ratio("speed_up_over_dense", row.dense, result, cells);
     add_ratio("speed_up_over_libllama", row.libllama, result, cells);
     cells.emplace_back("speed_up_bound", csv_number(row.bound));
@@ -254,62 +301,6 @@ std::string bench_csv(const BenchReport &report) {
         text += csv_line(texts);
     }
     return text;
-}
-
-std::string bench_bars_svg(const BenchReport &report) {
-    constexpr double k_none = std::numeric_limits<double>::quiet_NaN();
-    BarPlot plot;
-    plot.title = fmt::format("speed over dense: {} {}", report.model, report.file_type);
-    plot.mark_names = {"cost model", "time bound"};
-    for (const BenchRow &row : report.rows) {
-        if (row.dense == nullptr || row.dense == row.result) {
-            continue;
-        }
-        const SpeedRatio ratio = speed_ratio(*row.dense, *row.result);
-        Bar bar;
-        bar.name = shape_text(row.result->shape) + ", " + row.arm->name;
-        bar.value = ratio.median;
-        bar.low = ratio.low;
-        bar.high = ratio.high;
-        bar.marks = {row.bound.value_or(k_none), row.time_bound.value_or(k_none)};
-        bar.colour = row.arm->is_libllama ? 2 : row.result->arm % 2;
-        plot.bars.push_back(std::move(bar));
-    }
-    return bar_plot_svg(plot);
-}
-
-std::string bench_scale_svg(const BenchReport &report) {
-    LinePlot plot;
-    plot.title = fmt::format("seconds of a prefill: {} {}; dashed: predicted from the shortest",
-                             report.model, report.file_type);
-    plot.x_label = "tokens";
-    plot.is_log_x = true;
-    const int n_sequences = report.rows.front().result->shape.n_sequences;
-    std::vector<const NamedArm *> arms;
-    for (const BenchRow &row : report.rows) {
-        const BenchResult &result = *row.result;
-        if (result.shape.phase != Phase::prefill || result.shape.n_sequences != n_sequences) {
-            continue;
-        }
-        size_t arm =
-            static_cast<size_t>(std::find(arms.begin(), arms.end(), row.arm) - arms.begin());
-        if (arm == arms.size()) {
-            arms.push_back(row.arm);
-            plot.lines.push_back({row.arm->name, {}, {}, false, arm});
-            plot.lines.push_back({"", {}, {}, true, arm});
-        }
-        const double n = result.shape.n_tokens;
-        plot.x_ticks.push_back(n);
-        plot.lines[2 * arm].x.push_back(n);
-        plot.lines[2 * arm].y.push_back(median(result.seconds));
-        if (row.predicted_seconds) {
-            plot.lines[2 * arm + 1].x.push_back(n);
-            plot.lines[2 * arm + 1].y.push_back(*row.predicted_seconds);
-        }
-    }
-    std::sort(plot.x_ticks.begin(), plot.x_ticks.end());
-    plot.x_ticks.erase(std::unique(plot.x_ticks.begin(), plot.x_ticks.end()), plot.x_ticks.end());
-    return line_plot_svg(plot);
 }
 
 }  // namespace orthorank

@@ -55,7 +55,8 @@ void print_timings(const WeightChoice &choice) {
     std::string text;
     for (const WeightTiming &timing : choice.timings) {
         if (!timing.can_hold) {
-            text += fmt::format(", {} (not taken: it cannot hold the largest weights)", timing.type);
+            text +=
+                fmt::format(", {} (not taken: it cannot hold the largest weights)", timing.type);
             continue;
         }
         text += fmt::format("{} {} {:.2f} + {:.3f} ms{}", text.empty() ? "" : ",", timing.type,

@@ -277,11 +277,10 @@ SegmentGraph build_segment(const Model &model, const KvCache &cache, const Segme
     const size_t n_pieces =
         std::max({shape.rows.pieces.size(), shape.body.pieces.size(), shape.outputs.pieces.size()});
     // Decode of several sequences attends in one operation; its pieces are for the scores alone.
-    const size_t n_nodes = max_nodes(static_cast<int>(shape.dense_layers.size()) + 2,
-                                     shape.rows.is_batched ? 1 : n_pieces,
-                                     model.hparams().n_expert_used) +
-                           k_max_score_nodes * shape.scores.size() +
-                           k_max_update_nodes * shape.updates.size();
+    const size_t n_nodes =
+        max_nodes(static_cast<int>(shape.dense_layers.size()) + 2,
+                  shape.rows.is_batched ? 1 : n_pieces, model.hparams().n_expert_used) +
+        k_max_score_nodes * shape.scores.size() + k_max_update_nodes * shape.updates.size();
     const size_t bytes =
         ggml_tensor_overhead() * 2 * n_nodes + ggml_graph_overhead_custom(n_nodes, false);
     graph.ctx.reset(ggml_init({bytes, nullptr, true}));

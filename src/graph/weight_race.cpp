@@ -132,15 +132,14 @@ namespace {
 
 // The kernels that a backend was built for, such as "AVX2, AVX512_VNNI, REPACK".
 std::string features_of(ggml_backend_dev_t device) {
-    const auto features_at = reinterpret_cast<ggml_backend_get_features_t>(
-        ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(device),
-                                          "ggml_backend_get_features"));
+    const auto features_at =
+        reinterpret_cast<ggml_backend_get_features_t>(ggml_backend_reg_get_proc_address(
+            ggml_backend_dev_backend_reg(device), "ggml_backend_get_features"));
     std::string text;
     if (features_at == nullptr) {
         return text;
     }
-    for (const ggml_backend_feature *feature =
-             features_at(ggml_backend_dev_backend_reg(device));
+    for (const ggml_backend_feature *feature = features_at(ggml_backend_dev_backend_reg(device));
          feature != nullptr && feature->name != nullptr; ++feature) {
         text += fmt::format("{}{}", text.empty() ? "" : ", ", feature->name);
     }
@@ -154,12 +153,12 @@ RaceKey race_key(const std::string &gguf_path, const std::string &device, int n_
     RaceKey key;
     key.device = ggml_backend_dev_name(sample.devices().front());
     for (ggml_backend_dev_t used : sample.devices()) {
-        key.description += fmt::format("{} ({}), ", ggml_backend_dev_description(used),
-                                       features_of(used));
+        key.description +=
+            fmt::format("{} ({}), ", ggml_backend_dev_description(used), features_of(used));
     }
-    key.description += fmt::format("{} threads, ggml {}: {}",
-                                   n_threads > 0 ? n_threads : default_n_threads(),
-                                   ggml_version(), sample.description());
+    key.description +=
+        fmt::format("{} threads, ggml {}: {}", n_threads > 0 ? n_threads : default_n_threads(),
+                    ggml_version(), sample.description());
     return key;
 }
 

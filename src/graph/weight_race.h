@@ -28,7 +28,7 @@ std::vector<WeightTiming> race_weights(const std::string &gguf_path, const std::
 
 // What race_weights would time, where: its answers hold as long as the description is the same.
 struct RaceKey {
-    std::string device;       // its name
+    std::string device;  // its name
     // Devices and what their kernels are made for, threads, ggml's version, the weights.
     std::string description;
 };

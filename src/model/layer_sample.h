@@ -32,8 +32,8 @@ class LayerSample {
     bool is_held_as(const std::string &type) const;
     Matrices load(const std::string &type) const;
     const std::vector<ggml_backend_dev_t> &devices() const { return devices_; }
-    // max |weight| of all matrices of the model, infinity when there is one that is no number. Reads
-    // all of them.
+    // max |weight| of all matrices of the model, infinity when there is one that is no number.
+    // Reads all of them.
     double largest_weight() const;
     // Types and shapes of the matrices and a digest of all the model's, such as
     // "q4_1 576x576, q4_1 576x192, weights 0123456789abcdef".

@@ -114,9 +114,8 @@ double largest_value(const FileBytes &file, const TensorInfo &info) {
         }
         return largest;
     };
-    return in_parallel<double>(n_rows_of(info), largest_of, [](double &all, double part) {
-        all = std::max(all, part);
-    });
+    return in_parallel<double>(n_rows_of(info), largest_of,
+                               [](double &all, double part) { all = std::max(all, part); });
 }
 
 std::vector<std::byte> convert_weight(const FileBytes &file, const TensorInfo &info, int type,

@@ -20,8 +20,8 @@ struct DecodeFacts {
     double correction_element = 2;  // of a correction's matrices
 };
 
-// Speed-up over the dense plan that the cost model allows; the head computes the last row. The facts
-// count for a decode alone.
+// Speed-up over the dense plan that the cost model allows; the head computes the last row. The
+// facts count for a decode alone.
 double speed_up_bound(const Model &model, const Plan &plan, const BenchShape &shape,
                       const DecodeFacts &facts);
 

@@ -20,12 +20,9 @@ constexpr uint64_t k_max_cache_bytes = 1 << 20;
 constexpr double k_worthwhile = 0.95;  // of the file's own time
 
 ordered_json timing_json(const WeightTiming &timing) {
-    return {{"type", timing.type},
-            {"prefill_ms", timing.prefill_ms},
-            {"decode_ms", timing.decode_ms},
-            {"nmse", timing.nmse},
-            {"bytes", timing.bytes},
-            {"can_hold", timing.can_hold}};
+    return {{"type", timing.type},           {"prefill_ms", timing.prefill_ms},
+            {"decode_ms", timing.decode_ms}, {"nmse", timing.nmse},
+            {"bytes", timing.bytes},         {"can_hold", timing.can_hold}};
 }
 
 WeightTiming timing_from(const ordered_json &json) {

@@ -74,7 +74,25 @@ TEST_F(BenchCommand, RowsOfAllArmsAndShapes) {
         EXPECT_EQ(row["operations"].is_null(), i % 3 != 1);  // without --breakdown, dense only
         EXPECT_EQ(row["predicted_seconds"].is_null(), i % 3 == 0 || row["phase"] == "decode");
         EXPECT_THAT(row["speed_up_over_dense"]["median"].get<double>(), Gt(0.0));
+        EXPECT_EQ(row["plan"], i % 3 == 2 ? json("plan.json") : json(nullptr));
+        EXPECT_EQ(row["weights"], "file");
+        const json &memory = row["memory_bytes"];
+        EXPECT_EQ(memory["kv_cache"].is_null(), i % 3 == 0);
+        if (i % 3 != 0) {
+            int64_t sum = 0;
+            for (const char *part :
+                 {"weights", "kv_cache", "hidden_states", "compute_buffers", "corrections"}) {
+                EXPECT_GE(memory[part], 0) << part;
+                sum += memory[part].get<int64_t>();
+            }
+            EXPECT_EQ(memory["memory"], sum);
+        }
+        EXPECT_EQ(row["fractions_by_layer"].is_null(), i % 3 == 0);
     }
+    // Two sequences have two caches.
+    EXPECT_EQ(rows[4 * 3 + 1]["n_sequences"], 2);
+    EXPECT_EQ(rows[4 * 3 + 1]["memory_bytes"]["kv_cache"],
+              2 * rows[1]["memory_bytes"]["kv_cache"].get<int64_t>());
     EXPECT_EQ(rows[1]["speed_up_bound"], 1.0);
     EXPECT_EQ(rows[1]["time_bound"], 1.0);
     EXPECT_EQ(rows[1]["predicted_seconds"], rows[1]["seconds_median"]);
@@ -113,6 +131,9 @@ TEST_F(BenchCommand, FilesInEveryFormat) {
         const bool is_libllama = row["arm"] == "libllama";
         EXPECT_EQ(cell(rows, i, "time_bound").empty(), is_libllama);
         EXPECT_EQ(cell(rows, i, "ppl").empty(), is_libllama);
+        EXPECT_EQ(cell(rows, i, "memory_bytes"),
+                  is_libllama ? "" : row["memory_bytes"]["memory"].dump());
+        EXPECT_EQ(cell(rows, i, "weights"), "file");
         EXPECT_EQ(cell(rows, i, "ffn_seconds").empty(), is_libllama);
         EXPECT_EQ(row["perplexity"].is_null(), is_libllama);
     }
@@ -123,10 +144,37 @@ TEST_F(BenchCommand, FilesInEveryFormat) {
     for (const char *arm : {"| libllama |", "| dense |", "| plan.json |"}) {
         EXPECT_GE(count(table, std::string("\n") + arm), 2u) << arm;
     }
-    EXPECT_THAT(table, AllOf(HasSubstr("\n| attention |"), HasSubstr("F32, CPU, 1 threads")));
+    EXPECT_THAT(table, AllOf(HasSubstr("\n| attention |"), HasSubstr("F32, CPU, 1 threads"),
+                             HasSubstr("| arm | model | type | device | threads | shape |"),
+                             HasSubstr("| weights | KV cache | hidden states |")));
     // A background, and bars of the two arms that are not dense on two shapes.
     EXPECT_EQ(count(read_bytes(bars), "<rect"), 1u + 4u);
     EXPECT_EQ(count(read_bytes(scale), "<polyline"), 3u * 2u);
+}
+
+// x is whatever varies: lengths above, here sequences, then selecting layers.
+TEST_F(BenchCommand, ScalePlotsAgainstSequencesAndSelectingLayers) {
+    const std::string time = dir_.file("time.svg");
+    const std::string memory = dir_.file("memory.svg");
+    const auto plot = [&](const std::vector<std::string> &arguments) {
+        std::vector<std::string> all = {"bench",           "--repetitions", "1",
+                                        "--random-tokens", "--svg-scale",   time,
+                                        "--svg-memory",    memory};
+        all.insert(all.end(), arguments.begin(), arguments.end());
+        const ProgramResult result = run(all);
+        EXPECT_EQ(result.exit_code, 0) << result.err;
+    };
+    plot({"--arms", "libllama,dense," + plan_, "--prefill", "20", "--batch", "1,2,4"});
+    EXPECT_THAT(read_bytes(time), AllOf(HasSubstr(">sequences</text>"), HasSubstr(">4</text>")));
+    EXPECT_EQ(count(read_bytes(time), "<polyline"), 3u * 2u);
+    EXPECT_EQ(count(read_bytes(memory), "<polyline"), 2u * 2u);  // not libllama's
+
+    plot({"--arms", "dense," + plan_, "--prefill", "20"});
+    EXPECT_THAT(read_bytes(time), HasSubstr(">selecting layers</text>"));
+    EXPECT_EQ(count(read_bytes(time), "<polyline"), 2u);
+
+    plot({"--arms", "dense", "--decode", "2", "--depth", "8,16"});
+    EXPECT_THAT(read_bytes(memory), HasSubstr(">tokens before</text>"));
 }
 
 TEST_F(BenchCommand, ProcessesLieOneAfterTheOther) {
@@ -141,6 +189,8 @@ TEST_F(BenchCommand, ProcessesLieOneAfterTheOther) {
     }
     EXPECT_FALSE(result["results"][1]["operations"].is_null());
     EXPECT_NEAR(result["results"][2]["fraction_of_rows_computed"].get<double>(), 0.4, 1e-9);
+    EXPECT_THAT(result["results"][2]["fractions_by_layer"], testing::Contains(0.4));
+    EXPECT_GT(result["results"][2]["memory_bytes"]["kv_cache"], 0);
 }
 
 TEST_F(BenchCommand, SequencesOfAShortTextOverlapAndThatIsSaid) {

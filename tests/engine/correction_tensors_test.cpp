@@ -66,7 +66,7 @@ TEST_F(CorrectionTensorsTest, ThoseBeforeOneThatCouldNotBeUploadedStayed) {
     correction->up[3] = 1e6f;
     bad.layers[2].correction = correction;
     for (int i = 0; i < 3; ++i) {
-        expect_error(ErrorKind::format, "layer 2: its correction up has the value 1e+06",
+        expect_error(ErrorKind::format, "layer 2: its correction up has the value 1000000",
                      [&] { engine.new_sequence(bad); });
         EXPECT_EQ(engine.memory().correction_bytes, 0);
     }

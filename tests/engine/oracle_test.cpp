@@ -129,10 +129,15 @@ TEST(SyntheticOracleTest, DenseLogitsAreLibllamas) {
 
 TEST(SyntheticOracleTest, WhatDoesNotFitIsOneLine) {
     const TempDir dir;
-    const std::vector<std::vector<std::string>> cases = {
-        {"--shape", "64,2,4,2,128"},   {"--shape", "66,2,4,2,128,300"}, {"--shape", "64,2,4,2,0,300"},
-        {"--shape", "64,2,4,2,128,9"}, {"--shape", "64,2,4,3,128,300"}, {"--type", "q9"},
-        {"--type", "file"},            {"--ctx", "x"},                  {"--what", "1"}};
+    const std::vector<std::vector<std::string>> cases = {{"--shape", "64,2,4,2,128"},
+                                                         {"--shape", "66,2,4,2,128,300"},
+                                                         {"--shape", "64,2,4,2,0,300"},
+                                                         {"--shape", "64,2,4,2,128,9"},
+                                                         {"--shape", "64,2,4,3,128,300"},
+                                                         {"--type", "q9"},
+                                                         {"--type", "file"},
+                                                         {"--ctx", "x"},
+                                                         {"--what", "1"}};
     for (std::vector<std::string> arguments : cases) {
         SCOPED_TRACE(testing::PrintToString(arguments));
         arguments.insert(arguments.begin(), dir.file("out.gguf"));

@@ -65,7 +65,7 @@ TEST_F(ShortMemory, AGraphWithoutItsBufferWasKeptAndUsedAgain) {
         const std::span<const int32_t> prompt = std::span(tokens).first(n);
         sequence.clear();
         {
-            const MemoryLimit limit(8 << 20);  // 64 rows of 65536 numbers take 16 MiB
+            const MemoryLimit limit(24 << 20);  // twice 64 rows of 65536 numbers take 32 MiB
             expect_error(ErrorKind::limit, "no memory for a compute buffer",
                          [&] { run(engine, sequence, prompt); });
         }

@@ -66,9 +66,7 @@ TEST(TimeBound, WeighsEachOperationsRestByItsTime) {
         prefill_operations(shape, dense_plan(shape.n_layers), 100, HeadRows::last_read);
     const OperationFlops left = prefill_operations(shape, plan, 100, HeadRows::last_read);
     OperationTimes times;
-    const auto bound = [&](const Plan &of) {
-        return time_bound(model, of, prefill, {}, times);
-    };
+    const auto bound = [&](const Plan &of) { return time_bound(model, of, prefill, {}, times); };
     times[Operation::ffn] = 3;
     EXPECT_DOUBLE_EQ(bound(plan), dense.ffn / left.ffn);
     times[Operation::other] = 1;
@@ -170,8 +168,7 @@ TEST(EngineArm, FactsAreThoseOfTheLastRunByLayer) {
 // One engine for all shapes would show every shape the memory of the largest.
 TEST(EngineArm, MemoryIsThatOfTheShape) {
     const Model &model = fixture_model("tiny-llama-gqa");
-    const auto arm =
-        make_engine_arm(model, test_options(), dense_plan(model.hparams().n_layers));
+    const auto arm = make_engine_arm(model, test_options(), dense_plan(model.hparams().n_layers));
     const auto text = random_tokens(1200, 4, model.hparams().n_vocab);
     const auto kv_bytes = [&](int n, int n_sequences) {
         const BenchShape shape{Phase::prefill, n, 0, n_sequences};

@@ -13,7 +13,6 @@
 #include "base/fnv1a.h"
 #include "base/text_file.h"
 #include "model/float_tensors.h"
-#include "model/gguf_file.h"
 #include "select/plan_text.h"
 
 namespace orthorank {
@@ -134,7 +133,7 @@ std::optional<std::string> gguf_type_of(const std::string &path) {
         return {};
     }
     try {
-        return GgufFile(path).find_text("general.type").value_or("");
+        return FloatReader(path, FloatReader::Kind::arrays).text("general.type");
     } catch (const Error &) {
         return "";
     }

@@ -20,7 +20,7 @@ using nlohmann::json;
 
 constexpr int k_max_length = 8192;
 // Documents of each task that are run: F32 takes its time, and TruthfulQA's prompts are long.
-constexpr size_t k_n_computed = 20;
+constexpr size_t k_n_computed = 10;
 constexpr size_t k_n_truthfulqa = 2;
 constexpr double k_tolerance = 1e-2;  // of a log-likelihood
 

@@ -189,8 +189,6 @@ void add_generate(CLI::App &app, const Argv &argv) {
     add_json_option(command, a.json);
     command.callback([arguments, &command, &argv] {
         refuse_idle(command, arguments->plan.empty(), {"--apply"}, "there is no --plan");
-        refuse_idle(command, arguments->sampler.temperature == 0.0F,
-                    {"--top-k", "--top-p", "--seed"}, "--temp 0 takes the likeliest token");
         run_generate(*arguments, argv);
     });
 }

@@ -131,8 +131,6 @@ TEST_F(DataCommands, OptionsThatWouldDoNothingAreRefused) {
     expect_failure(2, "--no-sharing does nothing",
                    {"eval", "--tasks", "truthfulqa-gen", "--data", data(), "--no-sharing"});
     expect_failure(2, "--apply does nothing", {"generate", "-p", "x", "--apply", "prefill"});
-    expect_failure(2, "--top-k does nothing",
-                   {"generate", "-p", "x", "--temp", "0", "--top-k", "3"});
     expect_failure(2, "--depth does nothing", {"bench", "--prefill", "8", "--depth", "8"});
     expect_failure(2, "--quality-ctx does nothing",
                    {"bench", "--prefill", "8", "--quality-ctx", "8"});

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "engine/engine_impl.h"
 #include "engine/forward.h"
+#include "model/huge_pages.h"
 
 namespace orthorank {
 
@@ -22,6 +23,7 @@ ggml_tensor *allocate_rows(ggml_context_ptr &ctx, ggml_backend_buffer_ptr &buffe
         ctx.reset();
         fail(ErrorKind::limit, "no memory for the hidden states of {} rows", n_rows);
     }
+    advise_huge_pages(buffer.get());
     ggml_backend_buffer_clear(buffer.get(), 0);
     return tensor;
 }

@@ -42,8 +42,10 @@ void ForwardPass::run() {
         plans.push_back(&chunk.sequence->plan());
     }
     schedule_ = make_schedule(plans, options_.first_layer, end_layer_, cuts());
-    engine_.reserve_hidden(sets_.n_rows());
-    load_hidden();
+    if (keeps_hidden()) {
+        engine_.reserve_hidden(sets_.n_rows());
+        load_hidden();
+    }
     for (size_t i = 0; i < schedule_.segments.size(); ++i) {
         run_segment(i);
     }
@@ -99,6 +101,12 @@ bool ForwardPass::taps_hidden_after(int il) const {
         }
     }
     return false;
+}
+
+// A dense plan's graphs begin with tokens and end with logits: no hidden states between them.
+bool ForwardPass::keeps_hidden() const {
+    return schedule_.segments.size() > 1 || !batch_.front().hidden.empty() ||
+           options_.tap != nullptr;
 }
 
 void ForwardPass::load_hidden() {

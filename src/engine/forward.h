@@ -37,6 +37,7 @@ class ForwardPass {
     void validate() const;
     std::vector<int> cuts() const;
     bool taps_hidden_after(int il) const;
+    bool keeps_hidden() const;
     void load_hidden();
     void run_segment(size_t index);
     // Runs rows first..end of the packed batch through a segment's layers, in one graph after the

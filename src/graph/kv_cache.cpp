@@ -1,6 +1,7 @@
 #include "graph/kv_cache.h"
 
 #include "base/error.h"
+#include "model/huge_pages.h"
 
 namespace orthorank {
 
@@ -65,6 +66,7 @@ KvCache::KvCache(const Hparams &hparams, ggml_backend_buffer_type_t buffer_type,
         fail(ErrorKind::limit, "no memory for the KV cache of {} sequences of {} tokens", n_slots_,
              n_ctx_);
     }
+    advise_huge_pages(buffer_.get());
     // Cells past a sequence's end are masked, but a masked NaN would still be one.
     ggml_backend_buffer_clear(buffer_.get(), 0);
 }

@@ -1,6 +1,7 @@
 #include "graph/runner.h"
 
 #include "base/error.h"
+#include "model/huge_pages.h"
 
 namespace orthorank {
 
@@ -12,6 +13,19 @@ constexpr size_t k_max_kept = 160;
 
 size_t node_capacity(const SegmentGraph &graph) {
     return static_cast<size_t>(ggml_graph_size(graph.gf));
+}
+
+// A scheduler does not name its buffers, but its nodes do.
+void advise_compute_buffers(ggml_cgraph *gf) {
+    ggml_backend_buffer_t last = nullptr;
+    for (int i = 0; i < ggml_graph_n_nodes(gf); ++i) {
+        ggml_backend_buffer_t buffer = ggml_graph_node(gf, i)->buffer;
+        if (buffer != nullptr && buffer != last &&
+            ggml_backend_buffer_get_usage(buffer) == GGML_BACKEND_BUFFER_USAGE_COMPUTE) {
+            advise_huge_pages(buffer);
+            last = buffer;
+        }
+    }
 }
 
 // ggml's two questions about a node: is it wanted (is_asking), and, once it is there, go on?
@@ -96,6 +110,7 @@ SegmentGraph &Runner::run(const SegmentShape &shape, const SegmentState &state,
             fail(ErrorKind::limit, "no memory for a compute buffer ({} rows)",
                  std::max(shape.rows.n_rows, shape.body.n_rows));
         }
+        advise_compute_buffers(graph.gf);
         entry.is_allocated = &entry != &large_;
     }
     fill(graph);

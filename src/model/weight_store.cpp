@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "model/ggml_log.h"
+#include "model/huge_pages.h"
 
 namespace orthorank {
 
@@ -152,6 +153,7 @@ void WeightStore::upload_group(Group &group) {
              n_bytes / (1024 * 1024), ggml_backend_buft_name(group.type),
              ggml_error_or("not enough memory"));
     }
+    advise_huge_pages(group.buffer.get());
     std::vector<std::byte> scratch;
     for (const Group::Item &item : group.items) {
         const TensorInfo &info = *item.request->info;

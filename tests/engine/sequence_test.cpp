@@ -242,5 +242,17 @@ TEST_F(SequenceTest, MemoryIsReported) {
     EXPECT_GT(engine.memory().compute_bytes, 0);
 }
 
+// Nothing lies between the graphs of a dense plan.
+TEST_F(SequenceTest, HiddenStatesWereKeptForDensePlansToo) {
+    Engine engine = make_engine(2);
+    const int64_t of_sinks = engine.memory().hidden_bytes;
+    Sequence dense = engine.new_sequence(dense_plan(n_layers_));
+    run(engine, dense, tokens_);
+    EXPECT_EQ(engine.memory().hidden_bytes, of_sinks);
+    Sequence selecting = engine.new_sequence(plan_);
+    run(engine, selecting, tokens_);
+    EXPECT_GE(engine.memory().hidden_bytes, of_sinks + 100 * model_.hparams().n_embd * 4);
+}
+
 }  // namespace
 }  // namespace orthorank::test

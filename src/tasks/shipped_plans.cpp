@@ -40,8 +40,11 @@ bool is_of(const Plan &plan, double sparsity) {
 
 // Lower is better: corrections first, then selection before removal, then the method.
 int rank_of(const Plan &plan) {
-    return (plan.has_numbers() ? 0 : 4) + (plan.layers_with(Action::select).empty() ? 2 : 0) +
-           (provenance_text(plan, "method") == "sleb" ? 0 : 1);
+    const std::string method = provenance_text(plan, "method");
+    return (plan.has_numbers() ? 0 : 6) + (plan.layers_with(Action::select).empty() ? 3 : 0) +
+           (method == "joint"  ? 0
+            : method == "sleb" ? 1
+                               : 2);
 }
 
 std::vector<fs::path> plan_files() {

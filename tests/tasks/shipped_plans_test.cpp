@@ -127,7 +127,14 @@ TEST_F(ShippedPlans, BestFitIsTaken) {
     const Plan corrected = test::completed(select, model_->hparams().n_embd, 2);
     write_plan_files(corrected, dir_.file("c.json"), CorrectionType::f32);
     EXPECT_EQ(plan_for_sparsity(*model_, 0.2).plan.layers, corrected.layers);
+    Plan joint = select;
+    joint.layers[5].ratio = 0.5;
+    joint.provenance["method"] = "joint";
+    joint = test::completed(joint, model_->hparams().n_embd, 2);
+    write_plan_files(joint, dir_.file("d.json"), CorrectionType::f32);
+    EXPECT_EQ(plan_for_sparsity(*model_, 0.2).plan.layers, joint.layers);
     std::filesystem::remove(dir_.file("c.json"));
+    std::filesystem::remove(dir_.file("d.json"));
     select.fingerprint = "of another";
     write_plan(select, dir_.file("b.json"));
     EXPECT_EQ(plan_for_sparsity(*model_, 0.2).plan.layers, skip.layers);

@@ -3,10 +3,11 @@
 
     bench/quality.py -m MODEL.gguf --data DATA --windows 8 --limit 100 --out bench/quality-BF16 PLAN...
 
-Runs `orthorank perplexity --protocol paper --kl` and `orthorank eval --tasks five` on the dense
-model, the plans, and two controls of the plan named with --controls: its layers with the reversed
-order and with random rows. Writes OUT.json (perplexity), OUT-zero-shot.json, and prints the table
-as Markdown. A part whose file is there is not run again; --limit 0 leaves the tasks out.
+Runs `orthorank perplexity --protocol paper --kl` on the dense model and all plans, and two controls
+of the plan named with --controls: its layers with the reversed order and with random rows; and
+`orthorank eval --tasks five` on the dense model and the plans, but not those of --perplexity-only.
+Writes OUT.json (perplexity), OUT-zero-shot.json, and prints the table as Markdown. A part whose file
+is there is not run again.
 """
 import argparse
 import json
@@ -16,7 +17,7 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-CONTROLS = {"orthogonal-reverse": "reversed order", "random": "random tokens"}
+CONTROLS = ["orthogonal-reverse", "random"]  # policies
 
 
 def control_plans(path, folder):
@@ -24,7 +25,10 @@ def control_plans(path, folder):
     plans = []
     for policy in CONTROLS:
         plan = json.loads(pathlib.Path(path).read_text())
+        if "tensors" in plan:
+            plan["tensors"] = str(pathlib.Path(path).resolve().parent / plan["tensors"])
         for layer in plan["layers"]:
+            layer.pop("seed", None)
             if layer["action"] == "select":
                 layer["policy"] = policy
         plans.append(pathlib.Path(folder) / f"{pathlib.Path(path).stem}-{policy}.json")
@@ -32,12 +36,21 @@ def control_plans(path, folder):
     return plans
 
 
-def run(out, command):
+def options(plans):
+    return [word for plan in plans for word in ("--plan", plan)]
+
+
+def run(out, command, plans):
+    """The results in `out`, made by the command where they are not there."""
     if out.exists():
         print(f"{out} is there: not run again", file=sys.stderr)
     else:
-        subprocess.run([*command, "--json", out], check=True)
-    return json.loads(out.read_text())["results"]
+        subprocess.run([*command, *options(plans), "--json", out], check=True)
+    results = json.loads(out.read_text())["results"]
+    missing = {pathlib.Path(plan).name for plan in plans} - {r["plan"] for r in results}
+    if missing:
+        sys.exit(f"{out} has no results of {', '.join(sorted(missing))}: remove it")
+    return results
 
 
 def with_error(result, scale=1.0, digits=2):
@@ -77,19 +90,20 @@ def main():
     parser.add_argument("--out", required=True, type=pathlib.Path, help="path without .json")
     parser.add_argument("--program", default=ROOT / "build/orthorank")
     parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--perplexity-only", action="append", default=[], metavar="PLAN")
     parser.add_argument("plans", nargs="+")
     a = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        plans = [*a.plans, *(control_plans(a.controls, folder) if a.controls else [])]
+        plans = a.plans + a.perplexity_only
+        plans += control_plans(a.controls, folder) if a.controls else []
         common = ["-m", a.model, "--data", a.data]
         common += ["--threads", str(a.threads)] if a.threads else []
-        common += [word for plan in plans for word in ("--plan", plan)]
-        perplexities = run(a.out.with_suffix(".json"),
-                           [a.program, "perplexity", "--protocol", "paper", "--kl",
-                            "--windows", str(a.windows), *common])
-        tasks = [] if a.limit == 0 else run(
-            a.out.with_name(a.out.name + "-zero-shot.json"),
-            [a.program, "eval", "--tasks", "five", "--limit", str(a.limit), *common])
+        perplexities = run(a.out.with_name(a.out.name + ".json"),
+                           [a.program, "perplexity", "--protocol", "paper", "--kl", "--windows",
+                            str(a.windows), *common], plans)
+        tasks = run(a.out.with_name(a.out.name + "-zero-shot.json"),
+                    [a.program, "eval", "--tasks", "five", "--limit", str(a.limit), *common],
+                    a.plans)
     print(table(perplexities, tasks))
 
 

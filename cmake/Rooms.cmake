@@ -1,5 +1,5 @@
 # add_room(name [links...]): the static library of one room, src/<name>/*.cpp. A room may include
-# itself and the rooms it links; tests/structure_test.cpp reads the includes.
+# itself and the rooms it links; tests/structure/structure_test.cpp reads the includes.
 add_library(orthorank_options INTERFACE)
 target_include_directories(orthorank_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
 target_compile_options(orthorank_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion

@@ -205,7 +205,8 @@ void add_bench(CLI::App &app, const Argv &argv) {
     add_outputs(command, a);
     command.callback([arguments, &command, &argv] {
         refuse_idle(command, arguments->decodes.empty(), {"--depth"}, "there is no --decode");
-        refuse_idle(command, arguments->file.empty(), {"--field"}, "there is no --file");
+        refuse_idle(command, arguments->file.empty() && arguments->quality_file.empty(),
+                    {"--field"}, "there is no --file and no --quality");
         refuse_idle(command, arguments->quality_file.empty(),
                     {"--quality-windows", "--quality-ctx"}, "there is no --quality");
         run_bench(*arguments, argv);

@@ -21,17 +21,18 @@ namespace orthorank {
 
 namespace {
 
-// Options that only the first process has to do with; each has a value.
+// Options that only the first process has to do with; each has a value. --field is the text's too.
 constexpr std::array<const char *, 10> k_own_options = {
     "--processes",  "--json",    "--markdown",        "--csv",        "--svg", "--svg-scale",
     "--svg-memory", "--quality", "--quality-windows", "--quality-ctx"};
 
-Argv child_arguments(const Argv &argv, const std::string &json_path) {
+Argv child_arguments(const Argv &argv, const std::string &json_path, bool has_file) {
     Argv arguments;
     for (size_t i = 0; i < argv.size(); ++i) {
         const std::string name = argv[i].substr(0, argv[i].find('='));
         const bool is_own =
-            std::find(k_own_options.begin(), k_own_options.end(), name) != k_own_options.end();
+            std::find(k_own_options.begin(), k_own_options.end(), name) != k_own_options.end() ||
+            (name == "--field" && !has_file);
         if (!is_own) {
             arguments.push_back(argv[i]);
         } else if (name == argv[i]) {
@@ -106,7 +107,7 @@ Measured measure_in_processes(const BenchArguments &arguments, const Argv &argv,
         const TemporaryFile file{(std::filesystem::temp_directory_path() /
                                   fmt::format("orthorank-bench-{}-{}.json", ::getpid(), process))
                                      .string()};
-        const int exit_code = run_child(child_arguments(argv, file.path));
+        const int exit_code = run_child(child_arguments(argv, file.path, !arguments.file.empty()));
         if (exit_code != 0) {
             fail(ErrorKind::device, "process {} of {} ended with exit code {}", process + 1,
                  arguments.n_processes, exit_code);

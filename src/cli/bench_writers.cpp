@@ -117,11 +117,6 @@ ComparisonTable memory_table(const BenchReport &report) {
     return table;
 }
 
-bool is_same_shape(const BenchShape &a, const BenchShape &b) {
-    return a.phase == b.phase && a.n_tokens == b.n_tokens && a.depth == b.depth &&
-           a.n_sequences == b.n_sequences;
-}
-
 // One table for each shape: operations down, arms across, milliseconds of a run and their share.
 std::vector<ComparisonTable> breakdown_tables(const BenchReport &report) {
     std::vector<ComparisonTable> tables;
@@ -130,7 +125,7 @@ std::vector<ComparisonTable> breakdown_tables(const BenchReport &report) {
         if (!row.result->operations) {
             continue;
         }
-        if (shape == nullptr || !is_same_shape(*shape, row.result->shape)) {
+        if (shape == nullptr || *shape != row.result->shape) {
             shape = &row.result->shape;
             ComparisonTable table;
             table.header = {shape_text(*shape) + ", ms"};

@@ -71,7 +71,7 @@ nlohmann::ordered_json run_of(const EvalArguments &arguments, const Model &model
     run["file_type"] = model.type_in_use();
     run["kv_type"] = arguments.model.kv_type;
     run["correction_type"] = arguments.model.correction_type;
-    run["device"] = device_name(model);
+    run["device"] = device_identity(model);
     for (const Plan &plan : plans) {
         run["plan " + plan.name] = plan_identity(plan);
     }
@@ -271,8 +271,7 @@ void add_eval(CLI::App &app, const Argv &argv) {
         ->capture_default_str()
         ->check(CLI::Range(1, 1024))
         ->type_name("N");
-    command.add_flag("--no-sharing", a.no_sharing,
-                     "run every choice under every plan alone");
+    command.add_flag("--no-sharing", a.no_sharing, "run every choice under every plan alone");
     add_model_options(command, a.model);
     add_json_option(command, a.json);
     command.callback([arguments, &command, &argv] {

@@ -29,7 +29,12 @@ void check_output(const ExportArguments &arguments) {
     };
     refuse_if_same(model_path(arguments.model), "the model itself");
     refuse_if_same(arguments.plan, "the plan itself");
-    refuse_if_same(plan_tensors_path(arguments.plan), "the file of the plan's numbers");
+    if (is_plan_numbers(arguments.out)) {
+        fail(ErrorKind::usage, "{} has a plan's numbers: name another output", arguments.out);
+    }
+    if (std::filesystem::path(arguments.out).extension() == ".json") {
+        fail(ErrorKind::usage, "{}: what is written is a GGUF file: name it so", arguments.out);
+    }
     check_output_path(arguments.out);
 }
 

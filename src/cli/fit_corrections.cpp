@@ -86,6 +86,7 @@ Plan correct_plan(const SelectLayersArguments &arguments, const SelectionInputs 
 
 void run_refit(const SelectLayersArguments &arguments, const Argv &argv,
                const std::function<bool()> &should_stop) {
+    read_plan_head(arguments.refit);  // what is wrong with it is said before the model is read
     const SelectionInputs inputs = load_inputs(arguments, /*fits_corrections=*/true);
     const Plan plan = read_plan_for(*inputs.model, arguments.refit);
     Plan fitted;

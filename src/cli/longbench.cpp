@@ -133,7 +133,7 @@ json run_of(const Model &model, const LongBenchArguments &arguments,
             {"file_type", model.type_in_use()},
             {"kv_type", arguments.model.kv_type},
             {"correction_type", arguments.model.correction_type},
-            {"device", device_name(model)},
+            {"device", device_identity(model)},
             {"max_length", options.max_length},
             {"cleans_spaces", options.cleans_spaces}};
 }

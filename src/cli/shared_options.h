@@ -32,8 +32,8 @@ void add_json_option(CLI::App &command, std::string &path);
 // -m, or $ORTHORANK_MODEL, or the installed model.
 std::string model_path(const ModelArguments &arguments);
 
-// Loads that model. With --weights auto it first times or
-// remembers, and says what was chosen on standard error. Throws as Model::load does.
+// Loads that model. With --weights auto it first times or remembers, and says what was chosen on
+// standard error. Throws as Model::load does.
 std::unique_ptr<Model> load_model(const ModelArguments &arguments);
 
 // What the options say of an engine for sequences of n_ctx tokens (0: the model's context).

@@ -1,5 +1,6 @@
 #include "model/backend_info.h"
 
+#include <fmt/format.h>
 #include <ggml-backend.h>
 #include <ggml.h>
 
@@ -43,6 +44,12 @@ std::vector<DeviceInfo> list_devices() {
 
 std::string device_name(const Model &model) {
     return ggml_backend_dev_name(model.devices().front());
+}
+
+std::string device_identity(const Model &model) {
+    ggml_backend_dev_t device = model.devices().front();
+    return fmt::format("{} ({})", ggml_backend_dev_name(device),
+                       ggml_backend_dev_description(device));
 }
 
 std::string ggml_version_text() {

@@ -22,6 +22,8 @@ std::vector<DeviceInfo> list_devices();
 
 // The name of the device that a model computes on.
 std::string device_name(const Model &model);
+// With its description, such as the processor's model: another one rounds differently.
+std::string device_identity(const Model &model);
 
 // ggml's version, such as "0.25.0".
 std::string ggml_version_text();

@@ -93,14 +93,14 @@ class EngineArm : public BenchArm {
     }
 
     void make_engine_for(const BenchShape &shape) {
-        const int n_ctx = tokens_needed(shape);
-        if (engine_ && options_.n_ctx == n_ctx && options_.n_sequences == shape.n_sequences) {
+        if (engine_ && shape_ == shape) {
             return;
         }
         sequences_.clear();
         engine_.reset();
+        shape_ = shape;
         depth_ = -1;
-        options_.n_ctx = n_ctx;
+        options_.n_ctx = tokens_needed(shape);
         options_.n_sequences = shape.n_sequences;
         engine_ = std::make_unique<Engine>(model_, options_);
         for (int i = 0; i < shape.n_sequences; ++i) {
@@ -137,7 +137,8 @@ class EngineArm : public BenchArm {
     const Model &model_;
     EngineOptions options_;
     Plan plan_;
-    std::unique_ptr<Engine> engine_;  // for the present shape; outlives the sequences
+    BenchShape shape_;
+    std::unique_ptr<Engine> engine_;  // for shape_; outlives the sequences
     std::vector<Sequence> sequences_;
     int depth_ = -1;
     std::vector<const int32_t *> prompts_;

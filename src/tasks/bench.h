@@ -24,6 +24,8 @@ struct BenchShape {
     int n_tokens = 0;
     int depth = 0;  // decode only
     int n_sequences = 1;
+
+    bool operator==(const BenchShape &) const = default;
 };
 
 // What each sequence is given: the prompt, then what is decoded.

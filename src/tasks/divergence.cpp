@@ -10,7 +10,9 @@
 namespace orthorank {
 
 DivergenceMeter::DivergenceMeter(size_t n_ctx, int n_vocab, size_t n_plans, int n_threads)
-    : n_ctx_(n_ctx), n_vocab_(static_cast<size_t>(n_vocab)), n_threads_(n_threads),
+    : n_ctx_(n_ctx),
+      n_vocab_(static_cast<size_t>(n_vocab)),
+      n_threads_(n_threads),
       plans_(n_plans) {
     try {
         base_.resize(n_ctx_ * n_vocab_);
@@ -35,7 +37,8 @@ void DivergenceMeter::add(size_t plan, const LogitsBlock &block) {
 #pragma omp parallel for num_threads(n_threads_) schedule(static)
     for (std::ptrdiff_t i = 0; i < n; ++i) {
         const auto row = static_cast<size_t>(i);
-        const std::span<const float> p = std::span(base_).subspan((first + row) * n_vocab_, n_vocab_);
+        const std::span<const float> p =
+            std::span(base_).subspan((first + row) * n_vocab_, n_vocab_);
         const std::span<const float> q(block.logits + row * n_vocab_, n_vocab_);
         divergences[row] = kl_divergence(p, q);
         is_same_top[row] = argmax(p) == argmax(q) ? 1 : 0;

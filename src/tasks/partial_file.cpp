@@ -36,7 +36,8 @@ void write_partial_json(const std::string &path, const Json &key, const Json &bo
 }
 
 std::optional<Json> read_partial_json(const std::string &path, const Json &key) {
-    if (!std::filesystem::exists(path)) {
+    std::error_code ignored;
+    if (!std::filesystem::exists(path, ignored)) {
         return {};
     }
     Json json = parse_plan_text(read_text_file(path, k_max_bytes), path);

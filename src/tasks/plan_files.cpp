@@ -129,7 +129,8 @@ class GgufNumbers : public PlanNumbers {
 
 // What general.type says; empty: nothing, or the file is no GGUF. Nothing at all: there is no file.
 std::optional<std::string> gguf_type_of(const std::string &path) {
-    if (!std::filesystem::is_regular_file(path)) {
+    std::error_code ignored;
+    if (!std::filesystem::is_regular_file(path, ignored)) {
         return {};
     }
     try {
@@ -202,8 +203,13 @@ Plan read_plan_head(const std::string &path) {
         path, [](const Plan &, const PlanTensors &) { return std::make_unique<NoNumbers>(); });
 }
 
+bool is_plan_numbers(const std::string &path) {
+    return gguf_type_of(path) == k_type;
+}
+
 void check_plan_output(const std::string &path, bool has_numbers) {
-    if (std::filesystem::is_regular_file(path) && is_gguf(path)) {
+    std::error_code ignored;
+    if (std::filesystem::is_regular_file(path, ignored) && is_gguf(path)) {
         fail(ErrorKind::usage, "{} is a GGUF file, a plan is JSON: name another -o", path);
     }
     if (!has_numbers) {

@@ -27,6 +27,9 @@ Plan read_plan_head(const std::string &path);
 // theirs.
 void check_plan_output(const std::string &path, bool has_numbers);
 
+// Is there a file of a plan's numbers?
+bool is_plan_numbers(const std::string &path);
+
 // Writes the numbers, if the plan has any, then the JSON, each whole or not at all, after
 // check_plan_output. type: of the corrections' matrices.
 void write_plan_files(const Plan &plan, const std::string &path,

@@ -1,5 +1,5 @@
-// The samples of an evaluation (eval/samples.h), in memory and, if wanted, in a file that is written
-// as the run goes on and that an interrupted run resumes from. Owned by one thread.
+// The samples of an evaluation (eval/samples.h), in memory and, if wanted, in a file that is
+// written as the run goes on and that an interrupted run resumes from. Owned by one thread.
 #pragma once
 
 #include <map>

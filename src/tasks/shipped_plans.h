@@ -26,10 +26,11 @@ struct FoundPlan {
     std::vector<std::string> notes;
 };
 
-// The plan of that sparsity for this model: the embedded one, else of the shipped ones OrthoRank by
-// greedy search before others, before removal. A plan is of the sparsity that it was made for
-// (provenance), or of its effective one to 1.5 points. Only the numbers of that plan are read.
-// Throws Error{usage} that says how to make one, and as read_plan_files does for the one found.
+// The plan of that sparsity for this model: the embedded one, else of the shipped ones those with
+// corrections first, then selection before removal, then joint, sleb, others. A plan is of the
+// sparsity that it was made for (provenance), or of its effective one to 1.5 points. Only the
+// numbers of that plan are read. Throws Error{usage} that says how to make one, and as
+// read_plan_files does for the one found.
 FoundPlan plan_for_sparsity(const Model &model, double sparsity);
 
 }  // namespace orthorank

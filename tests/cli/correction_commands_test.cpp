@@ -72,7 +72,8 @@ TEST_F(CorrectionCommands, ExportKeepsWhatItReads) {
     const auto exporting = [&](const std::string &out) {
         return std::vector<std::string>{"export", "--plan", corrected_, "--embed", "-o", out};
     };
-    expect_failure(2, "is the file of the plan's numbers", exporting(numbers));
+    expect_failure(2, "has a plan's numbers", exporting(numbers));
+    expect_failure(2, "what is written is a GGUF file", exporting(dir_.file("other.json")));
     expect_failure(2, "is the plan itself", exporting(corrected_));
     expect_failure(2, "is the model itself", exporting(model_));
     EXPECT_EQ(read_bytes(corrected_), plan_text);

@@ -110,8 +110,9 @@ TEST_P(SelectionRuleTest, DecisionsAreTheReplayOfTheRule) {
     for (const std::string &policy : policies_with_decode()) {
         SCOPED_TRACE(policy);
         Engine engine(model_, test_options());
-        const Plan plan = completed(select_plan(n_layers_, {k_layer, n_layers_ - 1}, 0.4, policy, 9),
-                                    static_cast<int>(n_embd_));
+        const Plan plan =
+            completed(select_plan(n_layers_, {k_layer, n_layers_ - 1}, 0.4, policy, 9),
+                      static_cast<int>(n_embd_));
         Sequence sequence = engine.new_sequence(plan);
         run(engine, sequence, all.first(50), Outputs::last);
         run_steps(engine, sequence, all.subspan(50, 30));

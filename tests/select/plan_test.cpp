@@ -296,10 +296,10 @@ TEST(PlanJson, RatioNotANumber) {
 
 TEST_F(PlanFile, BadPolicyOrSeed) {
     const std::string head = R"({"index": 4, "action": "select", "ratio": 0.3, )";
-    EXPECT_EQ(
-        layer_refusal(head + R"("policy": "best"})"),
-        "layer 4: unknown policy \"best\" (known: orthogonal, orthogonal-reverse, "
-        "orthogonal-raw, orthogonal-no-kv, random, norm-up, norm-down, attention-up, cosine, probe)");
+    EXPECT_EQ(layer_refusal(head + R"("policy": "best"})"),
+              "layer 4: unknown policy \"best\" (known: orthogonal, orthogonal-reverse, "
+              "orthogonal-raw, orthogonal-no-kv, random, norm-up, norm-down, attention-up, cosine, "
+              "probe)");
     EXPECT_EQ(layer_refusal(head + R"("policy": 3})"),
               "layer 4: \"policy\" must be a string, found 3");
     EXPECT_EQ(layer_refusal(head + R"("seed": 3})"),
@@ -334,9 +334,8 @@ TEST_F(PlanFile, BadCorrectionOrProbe) {
               "layer 4 has a probe, whose numbers cannot be given here: it takes a plan file");
     EXPECT_EQ(layer_refusal(R"({"index": 4, "action": "skip", "correction": {"rank": 8}})"),
               "layer 4: a correction needs \"version\" 2, found 1");
-    EXPECT_EQ(
-        layer_refusal(R"({"index": 4, "action": "select", "ratio": 0.3, "policy": "probe"})"),
-        "layer 4: policy \"probe\" needs \"version\" 2, found 1");
+    EXPECT_EQ(layer_refusal(R"({"index": 4, "action": "select", "ratio": 0.3, "policy": "probe"})"),
+              "layer 4: policy \"probe\" needs \"version\" 2, found 1");
     EXPECT_EQ(refusal(R"({"format": "orthorank-plan", "version": 1, "tensors": "x.gguf",
                           "model": {"n_layers": 5}, "layers": []})"),
               "unknown key \"tensors\" (known: format, version, model, layers, provenance)");

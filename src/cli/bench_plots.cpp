@@ -118,16 +118,14 @@ std::string scale_plot_svg(const BenchReport &report, const std::string &title,
     }
     plot.title = fmt::format("{}: {} {}", title, report.model, report.type_in_use);
     plot.x_label = label_of(axis, phase);
-    // A logarithm has no place for a depth of 0.
-    plot.is_log_x = axis != ScaleAxis::selecting_layers &&
-                    std::none_of(lines.begin(), lines.end(), [](const auto &line) {
-                        return !line.second.empty() && line.second.front().first <= 0;
-                    });
     for (size_t i = 0; i < lines.size(); ++i) {
         add_lines(lines[i].first, i, std::move(lines[i].second), plot);
     }
     std::sort(plot.x_ticks.begin(), plot.x_ticks.end());
     plot.x_ticks.erase(std::unique(plot.x_ticks.begin(), plot.x_ticks.end()), plot.x_ticks.end());
+    // A logarithm has no place for a depth of 0.
+    plot.is_log_x = axis != ScaleAxis::selecting_layers && !plot.x_ticks.empty() &&
+                    plot.x_ticks.front() > 0;
     return line_plot_svg(plot);
 }
 

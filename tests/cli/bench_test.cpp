@@ -14,6 +14,7 @@ using nlohmann::json;
 using testing::AllOf;
 using testing::Gt;
 using testing::HasSubstr;
+using testing::Not;
 using testing::SizeIs;
 using testing::StartsWith;
 
@@ -169,6 +170,11 @@ TEST_F(BenchCommand, ScalePlotsAgainstSequencesAndSelectingLayers) {
     EXPECT_EQ(count(read_bytes(time), "<polyline"), 3u * 2u);
     EXPECT_EQ(count(read_bytes(memory), "<polyline"), 2u * 2u);  // not libllama's
 
+    // On a logarithmic axis a depth of 0 had no place, and no line was drawn.
+    plot({"--arms", "dense," + plan_, "--decode", "2", "--depth", "0,8,16"});
+    EXPECT_THAT(read_bytes(time), Not(HasSubstr("nan")));
+    EXPECT_GE(count(read_bytes(time), "<polyline"), 2u);
+
     plot({"--arms", "dense," + plan_, "--prefill", "20"});
     EXPECT_THAT(read_bytes(time), HasSubstr(">selecting layers</text>"));
     EXPECT_EQ(count(read_bytes(time), "<polyline"), 2u);
@@ -219,6 +225,12 @@ TEST_F(BenchCommand, BadValuesGetOneLine) {
     write_bytes(dir_.file("short.txt"), "the quick");
     expect_failure(1, "100 are needed",
                    {"bench", "--prefill", "100", "-f", dir_.file("short.txt")});
+    // --field is the text's of --quality too.
+    write_bytes(dir_.file("short.jsonl"), "{\"content\": \"the quick\"}\n");
+    expect_failure(1, "--quality-ctx",
+                   {"bench", "--arms", "dense", "--prefill", "4", "--quality",
+                    dir_.file("short.jsonl"), "--field", "content"});
+    expect_failure(2, "--field does nothing", {"bench", "--prefill", "8", "--field", "content"});
     expect_failure(
         1, "--quality-ctx",
         {"bench", "--arms", "dense", "--prefill", "4", "--quality", dir_.file("short.txt")});

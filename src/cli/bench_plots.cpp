@@ -124,8 +124,8 @@ std::string scale_plot_svg(const BenchReport &report, const std::string &title,
     std::sort(plot.x_ticks.begin(), plot.x_ticks.end());
     plot.x_ticks.erase(std::unique(plot.x_ticks.begin(), plot.x_ticks.end()), plot.x_ticks.end());
     // A logarithm has no place for a depth of 0.
-    plot.is_log_x = axis != ScaleAxis::selecting_layers && !plot.x_ticks.empty() &&
-                    plot.x_ticks.front() > 0;
+    plot.is_log_x =
+        axis != ScaleAxis::selecting_layers && !plot.x_ticks.empty() && plot.x_ticks.front() > 0;
     return line_plot_svg(plot);
 }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "graph/cpu_attention.h"
 
 namespace orthorank {
 
@@ -137,6 +138,10 @@ ggml_tensor *BlockBuilder::attend_piece(int il, ggml_tensor *q, const Piece &pie
     if (piece.first_row != 0 || q->ne[2] != piece.n_rows) {
         rows = ggml_view_3d(ctx_, q, q->ne[0], q->ne[1], piece.n_rows, q->nb[1], q->nb[2],
                             q->nb[2] * static_cast<size_t>(piece.first_row));
+    }
+    if (fits_cpu_attention(rows, k, v)) {
+        return ggml_reshape_2d(ctx_, cpu_attention(ctx_, rows, k, v, mask),
+                               hparams_.head_dim_v * shape.n_head, piece.n_rows);
     }
     rows = ggml_permute(ctx_, rows, 0, 2, 1, 3);  // [head_dim_k, n_rows, n_head]
     const float scale = 1.0f / std::sqrt(static_cast<float>(hparams_.head_dim_k));

@@ -1,0 +1,481 @@
+#include "graph/cpu_attention.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <new>
+#include <utility>
+
+#include "base/error.h"
+#include "ggml-backend.h"
+#include "graph/cpu_attention_lanes.h"
+
+namespace orthorank {
+
+int widest_lanes() {
+#if defined(ORTHORANK_LANES_16)
+    return 16;
+#elif defined(ORTHORANK_LANES_8)
+    return 8;
+#else
+    return 0;
+#endif
+}
+
+namespace {
+
+constexpr int k_min_rows = 64;      // from here on ggml takes its tiled kernel
+constexpr int k_keys_of_tile = 64;  // ggml's, and so the order of its sums
+constexpr float k_infinity = std::numeric_limits<float>::infinity();
+
+bool is_in_cpu_memory(const ggml_tensor *tensor) {
+    const ggml_tensor *base = tensor->view_src != nullptr ? tensor->view_src : tensor;
+    if (base->buffer == nullptr || !ggml_backend_buffer_is_host(base->buffer)) {
+        return false;
+    }
+    // ggml's own buffers of main memory name no device.
+    ggml_backend_dev_t device =
+        ggml_backend_buft_get_device(ggml_backend_buffer_get_type(base->buffer));
+    return device == nullptr || ggml_backend_dev_type(device) == GGML_BACKEND_DEVICE_TYPE_CPU;
+}
+
+#ifdef ORTHORANK_LANES_8
+
+// Memory of one thread, in cache lines; grows and is kept.
+class Scratch {
+ public:
+    float *of_size(size_t n) {
+        if (n > capacity_) {
+            release();
+            data_ = static_cast<float *>(::operator new(n * sizeof(float), k_line));
+            capacity_ = n;
+        }
+        return data_;
+    }
+    Scratch() = default;
+    Scratch(const Scratch &) = delete;
+    Scratch &operator=(const Scratch &) = delete;
+    ~Scratch() { release(); }
+
+ private:
+    static constexpr std::align_val_t k_line{64};
+    void release() { ::operator delete(data_, k_line); }
+
+    float *data_ = nullptr;
+    size_t capacity_ = 0;
+};
+
+const char *row_of(const ggml_tensor *tensor, int64_t i1, int64_t i2) {
+    return static_cast<const char *>(tensor->data) + i1 * static_cast<int64_t>(tensor->nb[1]) +
+           i2 * static_cast<int64_t>(tensor->nb[2]);
+}
+
+// What a tile's mask leaves to compute: the keys before n_keys, and whether it hides some of them.
+struct Visible {
+    int n_keys = 0;
+    bool is_partial = false;
+};
+
+// One group of queries, 2 L::n of consecutive rows, with all query heads of one KV head. Arrays of
+// numbers by query have n_queries of them, padding behind the last row.
+template <typename L>
+class Group {
+ public:
+    static constexpr int n_queries = 2 * L::n;
+
+    Group(ggml_tensor *node, int64_t first_row, int64_t kv_head)
+        : node_(node),
+          q_(node->src[0]),
+          k_(node->src[1]),
+          v_(node->src[2]),
+          mask_(node->src[3]),
+          dim_k_(static_cast<int>(q_->ne[0])),
+          dim_v_(static_cast<int>(v_->ne[0])),
+          n_heads_(static_cast<int>(q_->ne[1] / k_->ne[2])),
+          first_row_(first_row),
+          n_rows_(static_cast<int>(std::min<int64_t>(n_queries, q_->ne[2] - first_row))),
+          kv_head_(kv_head),
+          scale_(1.0f / std::sqrt(static_cast<float>(dim_k_))) {
+        thread_local Scratch scratch;
+        const size_t q = static_cast<size_t>(dim_k_) * n_queries;
+        const size_t o = static_cast<size_t>(dim_v_) * n_queries;
+        const size_t keys = static_cast<size_t>(dim_k_) * k_keys_of_tile;
+        const size_t values = static_cast<size_t>(dim_v_) * k_keys_of_tile;
+        const size_t scores = static_cast<size_t>(k_keys_of_tile) * n_queries;
+        const size_t heads = static_cast<size_t>(n_heads_);
+        float *memory =
+            scratch.of_size(heads * (q + o + 2 * n_queries) + keys + values + 2 * scores);
+        const auto take = [&memory](size_t n) { return std::exchange(memory, memory + n); };
+        queries_ = take(heads * q);
+        sums_ = take(heads * o);
+        max_ = take(heads * n_queries);
+        total_ = take(heads * n_queries);
+        keys_ = take(keys);
+        values_ = take(values);
+        scores_ = take(scores);
+        hidden_ = take(scores);
+        std::fill_n(sums_, heads * o, 0.0f);
+        std::fill_n(max_, heads * n_queries, -k_infinity);
+        std::fill_n(total_, heads * n_queries, 0.0f);
+    }
+
+    void compute() {
+        for (int head = 0; head < n_heads_; ++head) {
+            load_queries(head);
+        }
+        for (int64_t first_key = 0; first_key < k_->ne[1]; first_key += k_keys_of_tile) {
+            const Visible visible = look_at_mask(first_key);
+            if (visible.n_keys == 0) {
+                continue;
+            }
+            load_rows(k_, first_key, visible.n_keys, keys_);
+            load_rows(v_, first_key, visible.n_keys, values_);
+            for (int head = 0; head < n_heads_; ++head) {
+                score(head, visible);
+                soften(head, visible.n_keys);
+                add_values(head, visible.n_keys);
+            }
+        }
+        for (int head = 0; head < n_heads_; ++head) {
+            store(head);
+        }
+    }
+
+ private:
+    using Vec = typename L::Vec;
+
+    // [dim_k, n_rows] -> [n_queries, dim_k]
+    void load_queries(int head) {
+        float *to = queries_ + static_cast<ptrdiff_t>(head) * dim_k_ * n_queries;
+        for (int row = 0; row < n_queries; ++row) {
+            if (row >= n_rows_) {
+                for (int d = 0; d < dim_k_; ++d) {
+                    to[d * n_queries + row] = 0.0f;
+                }
+                continue;
+            }
+            const auto *from = reinterpret_cast<const float *>(
+                row_of(q_, kv_head_ * n_heads_ + head, first_row_ + row));
+            for (int d = 0; d < dim_k_; ++d) {
+                to[d * n_queries + row] = from[d];
+            }
+        }
+    }
+
+    // A tile of keys or values as floats, [dim, n_keys].
+    void load_rows(const ggml_tensor *from, int64_t first_key, int n_keys, float *to) const {
+        const int dim = static_cast<int>(from->ne[0]);
+        for (int key = 0; key < n_keys; ++key, to += dim) {
+            const char *row = row_of(from, first_key + key, kv_head_);
+            if (from->type == GGML_TYPE_F32) {
+                std::memcpy(to, row, static_cast<size_t>(dim) * sizeof(float));
+                continue;
+            }
+            for (int d = 0; d < dim; d += L::n) {
+                L::store(to + d, L::load_f16(reinterpret_cast<const uint16_t *>(row) + d));
+            }
+        }
+    }
+
+    const uint16_t *mask_row(int row, int64_t first_key) const {
+        return reinterpret_cast<const uint16_t *>(row_of(mask_, first_row_ + row, 0)) + first_key;
+    }
+
+    // Finds what a tile's mask leaves, in steps of L::n keys, and where that is not all or nothing
+    // writes it to hidden_ [n_queries, k_keys_of_tile].
+    Visible look_at_mask(int64_t first_key) {
+        Visible visible;
+        bool hides = false;
+        for (int row = 0; row < n_rows_; ++row) {
+            const uint16_t *mask = mask_row(row, first_key);
+            for (int key = k_keys_of_tile - L::n; key >= 0; key -= L::n) {
+                const auto [none, all] = zeros_of(mask + key);
+                hides |= !all;
+                if (!none) {
+                    visible.n_keys = std::max(visible.n_keys, key + L::n);
+                }
+            }
+        }
+        visible.is_partial = hides && visible.n_keys > 0;
+        if (visible.is_partial) {
+            expand_mask(first_key, visible.n_keys);
+        }
+        return visible;
+    }
+
+    struct Zeros {
+        bool none;
+        bool all;
+    };
+    // Of L::n entries of the mask: is none zero (visible), are all?
+    static Zeros zeros_of(const uint16_t *mask) {
+        int n_zeros = 0;
+        for (int i = 0; i < L::n; ++i) {
+            n_zeros += mask[i] == 0;
+        }
+        return {n_zeros == 0, n_zeros == L::n};
+    }
+
+    void expand_mask(int64_t first_key, int n_keys) {
+        for (int row = 0; row < n_queries; ++row) {
+            for (int key = 0; key < n_keys; ++key) {
+                const bool is_visible = row >= n_rows_ || mask_row(row, first_key)[key] == 0;
+                hidden_[key * n_queries + row] = is_visible ? 0.0f : -k_infinity;
+            }
+        }
+    }
+
+    // scores_ [n_queries, n_keys] = keys x queries * scale + mask
+    void score(int head, const Visible &visible) {
+        constexpr int n_at_once = L::n_keys_at_once;
+        const float *queries = queries_ + static_cast<ptrdiff_t>(head) * dim_k_ * n_queries;
+        const Vec scale = L::set(scale_);
+        for (int first = 0; first < visible.n_keys; first += n_at_once) {
+            Vec sums[n_at_once][2];
+            for (auto &of_key : sums) {
+                of_key[0] = of_key[1] = L::set(0.0f);
+            }
+            const float *keys = keys_ + static_cast<ptrdiff_t>(first) * dim_k_;
+            for (int d = 0; d < dim_k_; ++d) {
+                const Vec left = L::load(queries + d * n_queries);
+                const Vec right = L::load(queries + d * n_queries + L::n);
+                for (int key = 0; key < n_at_once; ++key) {
+                    const Vec x = L::set(keys[key * dim_k_ + d]);
+                    sums[key][0] = L::fma(left, x, sums[key][0]);
+                    sums[key][1] = L::fma(right, x, sums[key][1]);
+                }
+            }
+            for (int key = 0; key < n_at_once; ++key) {
+                for (int half = 0; half < 2; ++half) {
+                    const int at = (first + key) * n_queries + half * L::n;
+                    Vec x = L::mul(sums[key][half], scale);
+                    if (visible.is_partial) {
+                        x = L::add(x, L::load(hidden_ + at));
+                    }
+                    L::store(scores_ + at, x);
+                }
+            }
+        }
+    }
+
+    // scores_ -> exp(scores_ - the maximum so far), the running maximum, sum, and sum of values
+    // brought to it.
+    void soften(int head, int n_keys) {
+        for (int half = 0; half < 2; ++half) {
+            float *scores = scores_ + half * L::n;
+            Vec highest = L::load(scores);
+            for (int key = 1; key < n_keys; ++key) {
+                highest = L::max(highest, L::load(scores + key * n_queries));
+            }
+            std::array<float, L::n> tile_max;
+            L::store(tile_max.data(), highest);
+            const int first = half * L::n;
+            raise_max(head, first, tile_max);
+            exponentiate(scores, n_keys, tile_max,
+                         total_ + static_cast<ptrdiff_t>(head) * n_queries + first);
+        }
+    }
+
+    // Queries first..: the new maxima; what is summed so far is scaled down to them. tile_max
+    // becomes what to subtract: the maximum, or 0 where nothing was visible yet.
+    void raise_max(int head, int first, std::array<float, L::n> &tile_max) {
+        for (int i = 0; i < L::n; ++i) {
+            const ptrdiff_t query = static_cast<ptrdiff_t>(head) * n_queries + first + i;
+            if (tile_max[i] > max_[query]) {
+                const float down = std::exp(max_[query] - tile_max[i]);
+                total_[query] *= down;
+                float *sum = sums_ + query * dim_v_;
+                const Vec by = L::set(down);
+                for (int d = 0; d < dim_v_; d += L::n) {
+                    L::store(sum + d, L::mul(L::load(sum + d), by));
+                }
+                max_[query] = tile_max[i];
+            }
+            tile_max[i] = max_[query] == -k_infinity ? 0.0f : max_[query];
+        }
+    }
+
+    // Sums over keys in ggml's order: halves of L::n keys onto each other, then in double.
+    static void exponentiate(float *scores, int n_keys, const std::array<float, L::n> &subtract,
+                             float *total) {
+        const Vec highest = L::load(subtract.data());
+        std::array<double, L::n> of_tile{};
+        for (int first = 0; first < n_keys; first += L::n) {
+            Vec x[L::n];
+            for (int key = 0; key < L::n; ++key) {
+                float *at = scores + (first + key) * n_queries;
+                x[key] = exponential(L::sub(L::load(at), highest));
+                L::store(at, x[key]);
+            }
+            for (int n_left = L::n / 2; n_left > 0; n_left /= 2) {
+                for (int i = 0; i < n_left; ++i) {
+                    x[i] = L::add(x[i], x[i + n_left]);
+                }
+            }
+            std::array<float, L::n> sum;
+            L::store(sum.data(), x[0]);
+            for (int i = 0; i < L::n; ++i) {
+                of_tile[i] += static_cast<double>(sum[i]);
+            }
+        }
+        for (int i = 0; i < L::n; ++i) {
+            total[i] = static_cast<float>(static_cast<double>(total[i]) + of_tile[i]);
+        }
+    }
+
+    // e^x for x <= 0 as ggml's vectors have it: a polynomial of the part beside whole powers of two
+    // (coefficients of Arm's optimized routines, expf).
+    static Vec exponential(Vec x) {
+        const Vec shift = L::set(0x1.8p23f);
+        const Vec n = L::sub(L::fma(x, L::set(0x1.715476p+0f), shift), shift);
+        const Vec b =
+            L::fnma(n, L::set(0x1.7f7d1cp-20f), L::fnma(n, L::set(0x1.62e4p-1f), x));
+        const Vec u = L::mul(b, b);
+        const Vec high = L::fma(L::fma(L::set(0x1.0e4020p-7f), b, L::set(0x1.573e2ep-5f)), u,
+                                L::fma(L::set(0x1.555e66p-3f), b, L::set(0x1.fffdb6p-2f)));
+        return L::scaled(high, u, L::set(0x1.ffffecp-1f), b, n);
+    }
+
+    // sums_ [dim_v, n_queries] += values x scores_
+    void add_values(int head, int n_keys) {
+        constexpr int n_queries_at_once = 4;
+        constexpr int step = L::n_values_at_once * L::n;
+        for (int query = 0; query < n_queries; query += n_queries_at_once) {
+            float *sum = sums_ + (static_cast<ptrdiff_t>(head) * n_queries + query) * dim_v_;
+            int d = 0;
+            for (; d + step <= dim_v_; d += step) {
+                add_values<n_queries_at_once, L::n_values_at_once>(query, d, n_keys, sum);
+            }
+            for (; d < dim_v_; d += L::n) {
+                add_values<n_queries_at_once, 1>(query, d, n_keys, sum);
+            }
+        }
+    }
+
+    template <int n_of_queries, int n_of_values>
+    void add_values(int query, int d, int n_keys, float *sum) {
+        Vec sums[n_of_queries][n_of_values];
+        for (int i = 0; i < n_of_queries; ++i) {
+            for (int j = 0; j < n_of_values; ++j) {
+                sums[i][j] = L::load(sum + i * dim_v_ + d + j * L::n);
+            }
+        }
+        for (int key = 0; key < n_keys; ++key) {
+            Vec values[n_of_values];
+            for (int j = 0; j < n_of_values; ++j) {
+                values[j] = L::load(values_ + key * dim_v_ + d + j * L::n);
+            }
+            for (int i = 0; i < n_of_queries; ++i) {
+                const Vec x = L::set(scores_[key * n_queries + query + i]);
+                for (int j = 0; j < n_of_values; ++j) {
+                    sums[i][j] = L::fma(values[j], x, sums[i][j]);
+                }
+            }
+        }
+        for (int i = 0; i < n_of_queries; ++i) {
+            for (int j = 0; j < n_of_values; ++j) {
+                L::store(sum + i * dim_v_ + d + j * L::n, sums[i][j]);
+            }
+        }
+    }
+
+    void store(int head) const {
+        for (int row = 0; row < n_rows_; ++row) {
+            const ptrdiff_t query = static_cast<ptrdiff_t>(head) * n_queries + row;
+            const float *sum = sums_ + query * dim_v_;
+            const Vec by = L::set(total_[query] == 0.0f ? 0.0f : 1.0f / total_[query]);
+            auto *to = reinterpret_cast<float *>(const_cast<char *>(
+                row_of(node_, kv_head_ * n_heads_ + head, first_row_ + row)));
+            for (int d = 0; d < dim_v_; d += L::n) {
+                L::store(to + d, L::mul(L::load(sum + d), by));
+            }
+        }
+    }
+
+    ggml_tensor *node_;
+    const ggml_tensor *q_, *k_, *v_, *mask_;
+    int dim_k_, dim_v_;
+    int n_heads_;  // query heads of this KV head
+    int64_t first_row_;
+    int n_rows_;
+    int64_t kv_head_;
+    float scale_;
+    float *queries_;  // [n_queries, dim_k, n_heads]
+    float *sums_;     // [dim_v, n_queries, n_heads], of values so far
+    float *max_;      // [n_queries, n_heads], of scores so far
+    float *total_;    // [n_queries, n_heads], of exponentials so far
+    float *keys_;     // [dim_k, k_keys_of_tile]
+    float *values_;   // [dim_v, k_keys_of_tile]
+    float *scores_;   // [n_queries, k_keys_of_tile]
+    float *hidden_;   // the same: the mask
+};
+
+// Threads draw tickets for groups, the last rows (the most keys) first. The count lies behind ggml's
+// own parameters of a custom node, and whoever draws the last ticket of all sets it back for the
+// next run of the graph.
+template <typename L>
+void run(ggml_tensor *node, int, int n_threads, void *) {
+    const int64_t n_kv_heads = node->src[1]->ne[2];
+    const int64_t n_groups = (node->ne[2] + Group<L>::n_queries - 1) / Group<L>::n_queries;
+    const auto n_tickets = static_cast<int32_t>(n_kv_heads * n_groups);
+    std::atomic_ref<int32_t> count(node->op_params[GGML_MAX_OP_PARAMS / sizeof(int32_t) - 1]);
+    for (;;) {
+        const int32_t ticket = count.fetch_add(1);
+        if (ticket >= n_tickets) {
+            if (ticket == n_tickets + n_threads - 1) {
+                count.store(0);
+            }
+            return;
+        }
+        const int64_t group = n_groups - 1 - ticket / n_kv_heads;
+        Group<L>(node, group * Group<L>::n_queries, ticket % n_kv_heads).compute();
+    }
+}
+
+ggml_custom_op_t kernel_of(int n_lanes) {
+#ifdef ORTHORANK_LANES_16
+    if (n_lanes == 16) {
+        return run<Lanes16>;
+    }
+#endif
+    CHECK(n_lanes == 8);
+    return run<Lanes8>;
+}
+
+#else
+
+ggml_custom_op_t kernel_of(int) {
+    CHECK(false);
+    return nullptr;
+}
+
+#endif
+
+}  // namespace
+
+bool fits_cpu_attention(const ggml_tensor *q, const ggml_tensor *k, const ggml_tensor *v) {
+    const bool is_float = k->type == GGML_TYPE_F16 || k->type == GGML_TYPE_F32;
+    return widest_lanes() > 0 && is_float && k->type == v->type && q->ne[2] >= k_min_rows &&
+           k->ne[0] % 16 == 0 && v->ne[0] % 16 == 0 && k->ne[1] % k_keys_of_tile == 0 &&
+           is_in_cpu_memory(k) && is_in_cpu_memory(v);
+}
+
+ggml_tensor *cpu_attention(ggml_context *ctx, ggml_tensor *q, ggml_tensor *k, ggml_tensor *v,
+                           ggml_tensor *mask, int n_lanes) {
+    CHECK(n_lanes <= widest_lanes());
+    CHECK(mask->type == GGML_TYPE_F16 && mask->ne[0] == k->ne[1] && mask->ne[1] == q->ne[2]);
+    std::array<ggml_tensor *, 4> sources = {q, k, v, mask};
+    return ggml_custom_4d(ctx, GGML_TYPE_F32, v->ne[0], q->ne[1], q->ne[2], 1, sources.data(),
+                          static_cast<int>(sources.size()), kernel_of(n_lanes), GGML_N_TASKS_MAX,
+                          nullptr);
+}
+
+bool is_cpu_attention(const ggml_tensor *node) {
+    return node->op == GGML_OP_CUSTOM;
+}
+
+}  // namespace orthorank

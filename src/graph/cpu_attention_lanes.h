@@ -1,0 +1,75 @@
+// Registers of floats for cpu_attention.cpp, one struct a width: plain names for the processor's
+// instructions. The two round exponentials differently, as ggml does at these widths.
+#pragma once
+
+#include <cstdint>
+
+#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+#define ORTHORANK_LANES_8
+#include <immintrin.h>
+#endif
+#if defined(ORTHORANK_LANES_8) && defined(__AVX512F__) && defined(__AVX512DQ__)
+#define ORTHORANK_LANES_16
+#endif
+
+namespace orthorank {
+
+#ifdef ORTHORANK_LANES_8
+struct Lanes8 {
+    using Vec = __m256;
+    static constexpr int n = 8;
+    static constexpr int n_keys_at_once = 4;    // of the first product, by two registers of queries
+    static constexpr int n_values_at_once = 2;  // registers of the second, by four queries
+
+    static Vec load(const float *x) { return _mm256_loadu_ps(x); }
+    static Vec load_f16(const uint16_t *x) {
+        return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i *>(x)));
+    }
+    static void store(float *y, Vec x) { _mm256_storeu_ps(y, x); }
+    static Vec set(float x) { return _mm256_set1_ps(x); }
+    static Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
+    static Vec sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
+    static Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
+    static Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+    static Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }    // a b + c
+    static Vec fnma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }  // c - a b
+    // (1 + c b + high u) 2^n, 0 below 2^-126; n whole, at most 0
+    static Vec scaled(Vec high, Vec u, Vec c, Vec b, Vec n_) {
+        const Vec j = fma(high, u, mul(c, b));
+        const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n_), _mm256_set1_epi32(127));
+        const Vec power = _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
+        const Vec is_normal = _mm256_cmp_ps(n_, set(-127.0f), _CMP_GT_OQ);
+        return _mm256_and_ps(is_normal, fma(j, power, power));
+    }
+};
+#endif
+
+#ifdef ORTHORANK_LANES_16
+struct Lanes16 {
+    using Vec = __m512;
+    static constexpr int n = 16;
+    static constexpr int n_keys_at_once = 8;
+    static constexpr int n_values_at_once = 4;
+
+    static Vec load(const float *x) { return _mm512_loadu_ps(x); }
+    static Vec load_f16(const uint16_t *x) {
+        return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(x)));
+    }
+    static void store(float *y, Vec x) { _mm512_storeu_ps(y, x); }
+    static Vec set(float x) { return _mm512_set1_ps(x); }
+    static Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
+    static Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
+    static Vec mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
+    static Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+    static Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+    static Vec fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }
+    // The same with numbers below 2^-126.
+    static Vec scaled(Vec high, Vec u, Vec c, Vec b, Vec n_) {
+        const Vec j = fma(high, u, fma(c, b, set(1.0f)));
+        const __mmask16 is_nonzero = _mm512_cmp_ps_mask(n_, set(-192.0f), _CMP_GT_OQ);
+        return _mm512_maskz_scalef_ps(is_nonzero, j, n_);
+    }
+};
+#endif
+
+}  // namespace orthorank

@@ -28,8 +28,12 @@ int widest_lanes() {
 
 namespace {
 
+constexpr int k_max_dim_k = 256;
 constexpr int k_min_rows = 64;      // from here on ggml takes its tiled kernel
 constexpr int k_keys_of_tile = 64;  // ggml's, and so the order of its sums
+// Floats from key to key of a tile: known to the compiler, and no power of two, so that the tile's
+// cache lines do not collide.
+constexpr int k_key_stride = k_max_dim_k + 16;
 constexpr float k_infinity = std::numeric_limits<float>::infinity();
 
 bool is_in_cpu_memory(const ggml_tensor *tensor) {
@@ -103,7 +107,7 @@ class Group {
         thread_local Scratch scratch;
         const size_t q = static_cast<size_t>(dim_k_) * n_queries;
         const size_t o = static_cast<size_t>(dim_v_) * n_queries;
-        const size_t keys = static_cast<size_t>(dim_k_) * k_keys_of_tile;
+        const size_t keys = static_cast<size_t>(k_key_stride) * k_keys_of_tile;
         const size_t values = static_cast<size_t>(dim_v_) * k_keys_of_tile;
         const size_t scores = static_cast<size_t>(k_keys_of_tile) * n_queries;
         const size_t heads = static_cast<size_t>(n_heads_);
@@ -132,8 +136,8 @@ class Group {
             if (visible.n_keys == 0) {
                 continue;
             }
-            load_rows(k_, first_key, visible.n_keys, keys_);
-            load_rows(v_, first_key, visible.n_keys, values_);
+            load_rows(k_, first_key, visible.n_keys, keys_, k_key_stride);
+            load_rows(v_, first_key, visible.n_keys, values_, dim_v_);
             for (int head = 0; head < n_heads_; ++head) {
                 score(head, visible);
                 soften(head, visible.n_keys);
@@ -166,10 +170,11 @@ class Group {
         }
     }
 
-    // A tile of keys or values as floats, [dim, n_keys].
-    void load_rows(const ggml_tensor *from, int64_t first_key, int n_keys, float *to) const {
+    // A tile of keys or values as floats, [dim, n_keys] with this stride.
+    void load_rows(const ggml_tensor *from, int64_t first_key, int n_keys, float *to,
+                   int stride) const {
         const int dim = static_cast<int>(from->ne[0]);
-        for (int key = 0; key < n_keys; ++key, to += dim) {
+        for (int key = 0; key < n_keys; ++key, to += stride) {
             const char *row = row_of(from, first_key + key, kv_head_);
             if (from->type == GGML_TYPE_F32) {
                 std::memcpy(to, row, static_cast<size_t>(dim) * sizeof(float));
@@ -193,9 +198,9 @@ class Group {
         for (int row = 0; row < n_rows_; ++row) {
             const uint16_t *mask = mask_row(row, first_key);
             for (int key = k_keys_of_tile - L::n; key >= 0; key -= L::n) {
-                const auto [none, all] = zeros_of(mask + key);
-                hides |= !all;
-                if (!none) {
+                const unsigned zeros = L::zeros(mask + key);
+                hides |= zeros != L::all_zero;
+                if (zeros != 0) {
                     visible.n_keys = std::max(visible.n_keys, key + L::n);
                 }
             }
@@ -205,19 +210,6 @@ class Group {
             expand_mask(first_key, visible.n_keys);
         }
         return visible;
-    }
-
-    struct Zeros {
-        bool none;
-        bool all;
-    };
-    // Of L::n entries of the mask: is none zero (visible), are all?
-    static Zeros zeros_of(const uint16_t *mask) {
-        int n_zeros = 0;
-        for (int i = 0; i < L::n; ++i) {
-            n_zeros += mask[i] == 0;
-        }
-        return {n_zeros == 0, n_zeros == L::n};
     }
 
     void expand_mask(int64_t first_key, int n_keys) {
@@ -239,12 +231,12 @@ class Group {
             for (auto &of_key : sums) {
                 of_key[0] = of_key[1] = L::set(0.0f);
             }
-            const float *keys = keys_ + static_cast<ptrdiff_t>(first) * dim_k_;
+            const float *keys = keys_ + first * k_key_stride;
             for (int d = 0; d < dim_k_; ++d) {
                 const Vec left = L::load(queries + d * n_queries);
                 const Vec right = L::load(queries + d * n_queries + L::n);
                 for (int key = 0; key < n_at_once; ++key) {
-                    const Vec x = L::set(keys[key * dim_k_ + d]);
+                    const Vec x = L::set(keys[key * k_key_stride + d]);
                     sums[key][0] = L::fma(left, x, sums[key][0]);
                     sums[key][1] = L::fma(right, x, sums[key][1]);
                 }
@@ -332,8 +324,7 @@ class Group {
     static Vec exponential(Vec x) {
         const Vec shift = L::set(0x1.8p23f);
         const Vec n = L::sub(L::fma(x, L::set(0x1.715476p+0f), shift), shift);
-        const Vec b =
-            L::fnma(n, L::set(0x1.7f7d1cp-20f), L::fnma(n, L::set(0x1.62e4p-1f), x));
+        const Vec b = L::fnma(n, L::set(0x1.7f7d1cp-20f), L::fnma(n, L::set(0x1.62e4p-1f), x));
         const Vec u = L::mul(b, b);
         const Vec high = L::fma(L::fma(L::set(0x1.0e4020p-7f), b, L::set(0x1.573e2ep-5f)), u,
                                 L::fma(L::set(0x1.555e66p-3f), b, L::set(0x1.fffdb6p-2f)));
@@ -388,8 +379,8 @@ class Group {
             const ptrdiff_t query = static_cast<ptrdiff_t>(head) * n_queries + row;
             const float *sum = sums_ + query * dim_v_;
             const Vec by = L::set(total_[query] == 0.0f ? 0.0f : 1.0f / total_[query]);
-            auto *to = reinterpret_cast<float *>(const_cast<char *>(
-                row_of(node_, kv_head_ * n_heads_ + head, first_row_ + row)));
+            auto *to = reinterpret_cast<float *>(
+                const_cast<char *>(row_of(node_, kv_head_ * n_heads_ + head, first_row_ + row)));
             for (int d = 0; d < dim_v_; d += L::n) {
                 L::store(to + d, L::mul(L::load(sum + d), by));
             }
@@ -408,15 +399,15 @@ class Group {
     float *sums_;     // [dim_v, n_queries, n_heads], of values so far
     float *max_;      // [n_queries, n_heads], of scores so far
     float *total_;    // [n_queries, n_heads], of exponentials so far
-    float *keys_;     // [dim_k, k_keys_of_tile]
+    float *keys_;     // [k_key_stride, k_keys_of_tile]
     float *values_;   // [dim_v, k_keys_of_tile]
     float *scores_;   // [n_queries, k_keys_of_tile]
     float *hidden_;   // the same: the mask
 };
 
-// Threads draw tickets for groups, the last rows (the most keys) first. The count lies behind ggml's
-// own parameters of a custom node, and whoever draws the last ticket of all sets it back for the
-// next run of the graph.
+// Threads draw tickets for groups, the last rows (the most keys) first. The count lies behind
+// ggml's own parameters of a custom node, and whoever draws the last ticket of all sets it back for
+// the next run of the graph.
 template <typename L>
 void run(ggml_tensor *node, int, int n_threads, void *) {
     const int64_t n_kv_heads = node->src[1]->ne[2];
@@ -460,8 +451,8 @@ ggml_custom_op_t kernel_of(int) {
 bool fits_cpu_attention(const ggml_tensor *q, const ggml_tensor *k, const ggml_tensor *v) {
     const bool is_float = k->type == GGML_TYPE_F16 || k->type == GGML_TYPE_F32;
     return widest_lanes() > 0 && is_float && k->type == v->type && q->ne[2] >= k_min_rows &&
-           k->ne[0] % 16 == 0 && v->ne[0] % 16 == 0 && k->ne[1] % k_keys_of_tile == 0 &&
-           is_in_cpu_memory(k) && is_in_cpu_memory(v);
+           k->ne[0] % 16 == 0 && k->ne[0] <= k_max_dim_k && v->ne[0] % 16 == 0 &&
+           k->ne[1] % k_keys_of_tile == 0 && is_in_cpu_memory(k) && is_in_cpu_memory(v);
 }
 
 ggml_tensor *cpu_attention(ggml_context *ctx, ggml_tensor *q, ggml_tensor *k, ggml_tensor *v,
@@ -472,10 +463,6 @@ ggml_tensor *cpu_attention(ggml_context *ctx, ggml_tensor *q, ggml_tensor *k, gg
     return ggml_custom_4d(ctx, GGML_TYPE_F32, v->ne[0], q->ne[1], q->ne[2], 1, sources.data(),
                           static_cast<int>(sources.size()), kernel_of(n_lanes), GGML_N_TASKS_MAX,
                           nullptr);
-}
-
-bool is_cpu_attention(const ggml_tensor *node) {
-    return node->op == GGML_OP_CUSTOM;
 }
 
 }  // namespace orthorank

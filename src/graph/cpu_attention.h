@@ -1,9 +1,9 @@
 // Attention of many rows on a CPU, in place of ggml's flash attention: the same numbers to the bit
-// (ggml's tiled kernel and this one sum in the same order), in half the time. Lanes are queries
-// rather than keys, so that neither the keys need transposing nor maxima and sums reducing across a
-// register; keys and values are converted once for all the query heads that share them; what the
-// mask hides is left out sixteen keys at a time. FlashAttention's running softmax: Dao et al. 2022
-// (arXiv 2205.14135), algorithm 1.
+// (ggml's tiled kernel and this one sum in the same order) in about half the time. Lanes are
+// queries rather than keys, so that neither the keys need transposing nor maxima and sums reducing
+// across a register; keys and values are converted once for all the query heads that share them;
+// what the mask hides is left out, 8 or 16 keys at a time. FlashAttention's running softmax: Dao et
+// al. 2022 (arXiv 2205.14135), algorithm 1.
 #pragma once
 
 #include "ggml.h"
@@ -20,12 +20,10 @@ int widest_lanes();
 // 64 rows: below that ggml takes a kernel that rounds otherwise.
 bool fits_cpu_attention(const ggml_tensor *q, const ggml_tensor *k, const ggml_tensor *v);
 
-// softmax(q k / sqrt(head_dim_k) + mask) v as one node, F32 [head_dim_v, n_head, n_rows]: shapes as
-// above, q F32, mask F16, 0 or -infinity. n_lanes: 8 or 16, at most widest_lanes().
+// softmax(q k / sqrt(head_dim_k) + mask) v as one node (GGML_OP_CUSTOM), F32 [head_dim_v, n_head,
+// n_rows]: shapes as above, q F32, mask F16, 0 or -infinity; 0 for a row that sees no key. n_lanes:
+// 8 or 16, at most widest_lanes().
 ggml_tensor *cpu_attention(ggml_context *ctx, ggml_tensor *q, ggml_tensor *k, ggml_tensor *v,
                            ggml_tensor *mask, int n_lanes = widest_lanes());
-
-// Is this node one of cpu_attention()?
-bool is_cpu_attention(const ggml_tensor *node);
 
 }  // namespace orthorank

@@ -25,6 +25,13 @@ struct Lanes8 {
     static Vec load_f16(const uint16_t *x) {
         return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i *>(x)));
     }
+    // n numbers of 16 bits: which are zero, two bits each
+    static unsigned zeros(const uint16_t *x) {
+        const __m128i loaded = _mm_loadu_si128(reinterpret_cast<const __m128i *>(x));
+        return static_cast<unsigned>(
+            _mm_movemask_epi8(_mm_cmpeq_epi16(loaded, _mm_setzero_si128())));
+    }
+    static constexpr unsigned all_zero = 0xffff;
     static void store(float *y, Vec x) { _mm256_storeu_ps(y, x); }
     static Vec set(float x) { return _mm256_set1_ps(x); }
     static Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
@@ -55,6 +62,12 @@ struct Lanes16 {
     static Vec load_f16(const uint16_t *x) {
         return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(x)));
     }
+    static unsigned zeros(const uint16_t *x) {
+        const __m256i loaded = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(x));
+        return static_cast<unsigned>(
+            _mm256_movemask_epi8(_mm256_cmpeq_epi16(loaded, _mm256_setzero_si256())));
+    }
+    static constexpr unsigned all_zero = 0xffffffff;
     static void store(float *y, Vec x) { _mm512_storeu_ps(y, x); }
     static Vec set(float x) { return _mm512_set1_ps(x); }
     static Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }

@@ -91,7 +91,7 @@ Operation operation_of_product(const ggml_tensor *node, const Operations &known)
 Operation operation_of(const ggml_tensor *node, const Operations &known) {
     switch (node->op) {
         case GGML_OP_FLASH_ATTN_EXT:
-        case GGML_OP_CUSTOM:  // cpu_attention(), the only one of our own
+        case GGML_OP_CUSTOM:  // cpu_attention()
             return Operation::attention;
         case GGML_OP_L2_NORM:
         case GGML_OP_SQR:

@@ -10,6 +10,7 @@
 #include <functional>
 
 #include "engine/engine.h"
+#include "graph/cpu_attention.h"
 #include "graph/operation_profiler.h"
 #include "graph/segment.h"
 #include "support/engine_runs.h"
@@ -41,7 +42,11 @@ int64_t multiply_adds(ggml_cgraph *graph) {
     return n;
 }
 
-// Pairs of a query row and a key that the mask of a flash attention does not hide. The mask may be
+bool is_attention(const ggml_tensor *node) {
+    return node->op == GGML_OP_FLASH_ATTN_EXT || node->op == GGML_OP_CUSTOM;
+}
+
+// Pairs of a query row and a key that the mask of an attention does not hide. The mask may be
 // wider than there are keys.
 int64_t attention_pairs(const ggml_tensor *node) {
     const ggml_tensor *mask = node->src[3];
@@ -62,7 +67,8 @@ class ArithmeticCount : public GraphWatch {
         matrix += multiply_adds(graph.gf);
         for (int i = 0; i < ggml_graph_n_nodes(graph.gf); ++i) {
             const ggml_tensor *node = ggml_graph_node(graph.gf, i);
-            if (node->op == GGML_OP_FLASH_ATTN_EXT) {
+            if (is_attention(node)) {
+                n_own_attention += node->op == GGML_OP_CUSTOM;
                 pairs += attention_pairs(node);
             }
         }
@@ -73,7 +79,8 @@ class ArithmeticCount : public GraphWatch {
 
     int n_graphs = 0;
     int64_t matrix = 0;
-    int64_t pairs = 0;  // of all layers
+    int64_t pairs = 0;        // of all layers
+    int n_own_attention = 0;  // cpu_attention()
     std::function<void(const SegmentGraph &)> also;
 };
 
@@ -142,8 +149,12 @@ class Arithmetic : public testing::TestWithParam<Case> {
         const int n_layers = shape_.n_layers;
         Plan both = select_plan(n_layers, {1}, 0.4);
         both.layers[0] = skip_plan(n_layers, {0}).layers[0];
-        return {dense_plan(n_layers), skip_plan(n_layers, {1}), select_plan(n_layers, {0}, 0.333),
-                select_plan(n_layers, {0, 1}, 0.5), both, corrected()};
+        return {dense_plan(n_layers),
+                skip_plan(n_layers, {1}),
+                select_plan(n_layers, {0}, 0.333),
+                select_plan(n_layers, {0, 1}, 0.5),
+                both,
+                corrected()};
     }
 
     const Model &model_;
@@ -181,7 +192,7 @@ TEST_P(Arithmetic, OperationsOfTheProfileAreTheCostModels) {
                 flops[static_cast<size_t>(operation)] += 2.0 * double(multiply_adds(node));
                 EXPECT_NE(operation, Operation::other) << ggml_op_desc(node);
                 EXPECT_EQ(operation == Operation::attention,
-                          node->op == GGML_OP_FLASH_ATTN_EXT || node->op == GGML_OP_CONCAT);
+                          is_attention(node) || node->op == GGML_OP_CONCAT);
             }
         };
         prefill(engine_, sequence, tokens_, Outputs::last, count);
@@ -261,14 +272,16 @@ TEST(ArithmeticOfTheDefaultModel, EqualsTheCostModels) {
     const std::unique_ptr<Model> model = load_on_cpu(default_model_path());
     const ModelShape shape = model_shape(model->hparams());
     Engine engine(*model, test_options());
-    const std::vector<int32_t> tokens = random_tokens(40, 1, shape.n_vocab);
+    const int n = 100;
+    const std::vector<int32_t> tokens = random_tokens(n, 1, shape.n_vocab);
     const Plan plan = select_plan(shape.n_layers, {4, 5, 12, 13, 14, 15, 17, 25, 26}, 0.333);
     Sequence sequence = engine.new_sequence(plan);
     ArithmeticCount count;
     prefill(engine, sequence, tokens, Outputs::last, count);
     EXPECT_EQ(count.matrix,
-              matrix_multiply_adds(prefill_operations(shape, plan, 40, HeadRows::last_read)));
+              matrix_multiply_adds(prefill_operations(shape, plan, n, HeadRows::last_read)));
     EXPECT_EQ(count.pairs, pairs_of_rows(sequence, true));
+    EXPECT_EQ(count.n_own_attention > 0, widest_lanes() > 0);
 }
 
 // One more multiplication in one graph, of any size, is seen.

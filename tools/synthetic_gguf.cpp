@@ -58,7 +58,7 @@ int positive(const std::string &text) {
 
 Options options_of(int argc, char **argv) {
     Options options;
-    if (argc < 2 || argc % 2 != 0) {
+    if (argc < 2 || argc % 2 != 0 || argv[1][0] == '-') {
         fail(ErrorKind::usage, "{}", k_usage);
     }
     options.out = argv[1];

@@ -31,10 +31,6 @@ namespace {
 constexpr int k_max_dim_k = 256;
 constexpr int k_min_rows = 64;      // from here on ggml takes its tiled kernel
 constexpr int k_keys_of_tile = 64;  // ggml's, and so the order of its sums
-// Floats from key to key of a tile: known to the compiler, and no power of two, so that the tile's
-// cache lines do not collide.
-constexpr int k_key_stride = k_max_dim_k + 16;
-constexpr float k_infinity = std::numeric_limits<float>::infinity();
 
 bool is_in_cpu_memory(const ggml_tensor *tensor) {
     const ggml_tensor *base = tensor->view_src != nullptr ? tensor->view_src : tensor;
@@ -48,6 +44,11 @@ bool is_in_cpu_memory(const ggml_tensor *tensor) {
 }
 
 #ifdef ORTHORANK_LANES_8
+
+// Floats from key to key of a tile: known to the compiler, and no power of two, so that the tile's
+// cache lines do not collide.
+constexpr int k_key_stride = k_max_dim_k + 16;
+constexpr float k_infinity = std::numeric_limits<float>::infinity();
 
 // Memory of one thread, in cache lines; grows and is kept.
 class Scratch {
@@ -78,7 +79,8 @@ const char *row_of(const ggml_tensor *tensor, int64_t i1, int64_t i2) {
            i2 * static_cast<int64_t>(tensor->nb[2]);
 }
 
-// What a tile's mask leaves to compute: the keys before n_keys, and whether it hides some of them.
+// What a tile's mask leaves to compute: the keys before n_keys, unless is_partial all of them by
+// every row.
 struct Visible {
     int n_keys = 0;
     bool is_partial = false;
@@ -458,6 +460,8 @@ bool fits_cpu_attention(const ggml_tensor *q, const ggml_tensor *k, const ggml_t
 ggml_tensor *cpu_attention(ggml_context *ctx, ggml_tensor *q, ggml_tensor *k, ggml_tensor *v,
                            ggml_tensor *mask, int n_lanes) {
     CHECK(n_lanes <= widest_lanes());
+    CHECK(q->type == GGML_TYPE_F32 && q->ne[0] == k->ne[0] && q->ne[1] % k->ne[2] == 0);
+    CHECK(k->ne[1] == v->ne[1] && k->ne[2] == v->ne[2] && q->ne[3] * k->ne[3] * v->ne[3] == 1);
     CHECK(mask->type == GGML_TYPE_F16 && mask->ne[0] == k->ne[1] && mask->ne[1] == q->ne[2]);
     std::array<ggml_tensor *, 4> sources = {q, k, v, mask};
     return ggml_custom_4d(ctx, GGML_TYPE_F32, v->ne[0], q->ne[1], q->ne[2], 1, sources.data(),

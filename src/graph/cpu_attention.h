@@ -2,8 +2,8 @@
 // (ggml's tiled kernel and this one sum in the same order) in about half the time. Lanes are
 // queries rather than keys, so that neither the keys need transposing nor maxima and sums reducing
 // across a register; keys and values are converted once for all the query heads that share them;
-// what the mask hides is left out, 8 or 16 keys at a time. FlashAttention's running softmax: Dao et
-// al. 2022 (arXiv 2205.14135), algorithm 1.
+// keys behind the last one that a group of rows sees are left out. FlashAttention's running
+// softmax: Dao et al. 2022 (arXiv 2205.14135), algorithm 1.
 #pragma once
 
 #include "ggml.h"

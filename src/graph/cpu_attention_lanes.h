@@ -40,13 +40,14 @@ struct Lanes8 {
     static Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
     static Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }    // a b + c
     static Vec fnma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }  // c - a b
-    // (1 + c b + high u) 2^n, 0 below 2^-126; n whole, at most 0
+    // (1 + c b + high u) 2^n; n whole, at most 0, or NaN. 0 below 2^-126, where ggml has
+    // denormals: beside a sum of at least 1 they are lost but where values are 0.
     static Vec scaled(Vec high, Vec u, Vec c, Vec b, Vec n_) {
         const Vec j = fma(high, u, mul(c, b));
         const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n_), _mm256_set1_epi32(127));
         const Vec power = _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
-        const Vec is_normal = _mm256_cmp_ps(n_, set(-127.0f), _CMP_GT_OQ);
-        return _mm256_and_ps(is_normal, fma(j, power, power));
+        const Vec is_in_range = _mm256_cmp_ps(n_, set(-127.0f), _CMP_NLE_UQ);
+        return _mm256_and_ps(is_in_range, fma(j, power, power));
     }
 };
 #endif
@@ -79,8 +80,8 @@ struct Lanes16 {
     // The same with numbers below 2^-126.
     static Vec scaled(Vec high, Vec u, Vec c, Vec b, Vec n_) {
         const Vec j = fma(high, u, fma(c, b, set(1.0f)));
-        const __mmask16 is_nonzero = _mm512_cmp_ps_mask(n_, set(-192.0f), _CMP_GT_OQ);
-        return _mm512_maskz_scalef_ps(is_nonzero, j, n_);
+        const __mmask16 is_in_range = _mm512_cmp_ps_mask(n_, set(-192.0f), _CMP_NLE_UQ);
+        return _mm512_maskz_scalef_ps(is_in_range, j, n_);
     }
 };
 #endif

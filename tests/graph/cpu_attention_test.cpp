@@ -62,6 +62,10 @@ std::vector<Shape> shapes() {
     };
 }
 
+// The rows of a batch and the cells of a slot begin somewhere.
+constexpr int k_first_row = 3;
+constexpr int k_first_cell = 64;
+
 class CpuAttention : public testing::TestWithParam<Shape> {
  protected:
     CpuAttention() : CpuAttention(GetParam()) {}
@@ -70,13 +74,13 @@ class CpuAttention : public testing::TestWithParam<Shape> {
           inputs_(ggml_init({1 << 16, nullptr, true})),
           graphs_(ggml_init({1 << 20, nullptr, true})),
           shape_(shape) {
-        q_ = ggml_new_tensor_3d(inputs_.get(), GGML_TYPE_F32, shape.head_dim_k, shape.n_head,
-                                shape.n_rows);
+        ggml_tensor *q = ggml_new_tensor_3d(inputs_.get(), GGML_TYPE_F32, shape.head_dim_k,
+                                            shape.n_head, k_first_row + shape.n_rows);
         ggml_tensor *k = cache(shape.head_dim_k);
         ggml_tensor *v = cache(shape.head_dim_v);
         mask_ = ggml_new_tensor_2d(inputs_.get(), GGML_TYPE_F16, shape.n_kv, shape.n_rows);
         buffer_.reset(ggml_backend_alloc_ctx_tensors(inputs_.get(), backend_.get()));
-        for (ggml_tensor *tensor : {q_, k, v}) {
+        for (ggml_tensor *tensor : {q, k, v}) {
             fill(tensor);
         }
         for (int row = 0; row < shape.n_rows; ++row) {
@@ -85,17 +89,19 @@ class CpuAttention : public testing::TestWithParam<Shape> {
                     ggml_fp32_to_fp16(shape.is_visible(row, key) ? 0.0f : -INFINITY);
             }
         }
+        q_ = ggml_view_3d(graphs_.get(), q, q->ne[0], q->ne[1], shape.n_rows, q->nb[1], q->nb[2],
+                          q->nb[2] * k_first_row);
         k_ = heads(k, shape.head_dim_k);
         v_ = heads(v, shape.head_dim_v);
     }
 
     ggml_tensor *cache(int head_dim) {
         return ggml_new_tensor_2d(inputs_.get(), shape_.kv_type, head_dim * shape_.n_head_kv,
-                                  shape_.n_kv);
+                                  k_first_cell + shape_.n_kv);
     }
     ggml_tensor *heads(ggml_tensor *of, int head_dim) {
         return ggml_view_3d(graphs_.get(), of, head_dim, shape_.n_kv, shape_.n_head_kv, of->nb[1],
-                            ggml_row_size(of->type, head_dim), 0);
+                            ggml_row_size(of->type, head_dim), of->nb[1] * k_first_cell);
     }
     void fill(ggml_tensor *tensor) {
         std::normal_distribution<float> normal(0.0f, 2.0f);
@@ -147,13 +153,43 @@ class CpuAttention : public testing::TestWithParam<Shape> {
     ggml_tensor *mask_ = nullptr;
 };
 
+// Somebody's own llama.cpp may be compiled for less than this processor.
+int lanes_of_ggml() {
+    if (ggml_cpu_has_avx512() != 0) {
+        return 16;
+    }
+    return ggml_cpu_has_avx2() != 0 && ggml_cpu_has_fma() != 0 ? 8 : 0;
+}
+
+// Numbers that overflowed show, as they do in ggml: they must not look like rows without keys.
+TEST_P(CpuAttention, OverflowsAreNotHidden) {
+    if (widest_lanes() == 0) {
+        GTEST_SKIP() << "no kernel for this processor";
+    }
+    if (!shape_.is_visible(50, 40)) {
+        return;
+    }
+    auto *query = reinterpret_cast<float *>(static_cast<char *>(q_->data) + 50 * q_->nb[2]);
+    query[1] = NAN;
+    for (int n_lanes : {8, widest_lanes()}) {
+        const std::vector<float> found = run(ours(n_lanes), {1});
+        const size_t row = size_t(shape_.n_head) * size_t(shape_.head_dim_v);
+        EXPECT_TRUE(std::isnan(found[50 * row])) << n_lanes;
+        EXPECT_FALSE(std::isnan(found[51 * row])) << n_lanes;
+    }
+}
+
 TEST_P(CpuAttention, IsGgmlsToTheBit) {
     if (widest_lanes() == 0) {
         GTEST_SKIP() << "no kernel for this processor";
     }
     ASSERT_TRUE(fits_cpu_attention(q_, k_, v_));
     const std::vector<float> expected = run(ggmls(), {1});
-    EXPECT_TRUE(same_bits(run(ours(widest_lanes()), {1}), expected));
+    const std::vector<float> found = run(ours(widest_lanes()), {1});
+    if (widest_lanes() == lanes_of_ggml()) {
+        EXPECT_TRUE(same_bits(found, expected));
+    }
+    EXPECT_TRUE(nmse_below(1e-12, found, expected));
     EXPECT_TRUE(nmse_below(1e-12, run(ours(8), {1}), expected));
 }
 

@@ -14,7 +14,7 @@ import subprocess
 
 WORK = pathlib.Path("build/scale")
 SHAPES = {  # file: --shape, --ctx
-    "long": ("576,10,9,3,1536,49152", 32768),  # a third of the default model's layers
+    "long": ("576,6,9,3,1536,49152", 32768),  # a fifth of the default model's layers
     "llama-1b": ("llama-1b", 4096),
     "llama-3b": ("llama-3b", 4096),
 }
@@ -50,8 +50,8 @@ def bench(out, name, *options, plots=True):
     subprocess.run([str(word) for word in command], check=True)
 
 
-def arms(*plans):
-    return ["--arms", ",".join(["libllama", "dense", *map(str, plans)])]
+def arms(*plans, first="dense"):
+    return ["--arms", ",".join([first, *map(str, plans)])]
 
 
 def main():
@@ -68,23 +68,23 @@ def main():
     real = ["-m", a.model, "-f", a.file]
     chosen = a.studies or studies
     if "length" in chosen:
-        bench(a.out, "length", "-m", synthetic("long"), "--random-tokens", *arms(plan(10, 3)),
-              "--prefill", "512,1024,2048,4096,8192,16384,32768", "--repetitions", "2")
+        bench(a.out, "length", "-m", synthetic("long"), "--random-tokens", *arms(plan(6, 2)),
+              "--prefill", "512,1024,2048,4096,8192,16384,32768", "--repetitions", "2", "--warmup", "0")
     if "layers" in chosen:
-        bench(a.out, "layers", *real, "--arms", ",".join(
-            ["dense", *(str(plan(30, n)) for n in (3, 6, 9, 12, 15))]),
+        bench(a.out, "layers", *real, *arms(*(plan(30, n) for n in (3, 6, 9, 12, 15))),
               "--prefill", "2048", "--repetitions", "5")
     if "batch" in chosen:
-        bench(a.out, "batch", *real, *arms(plan(30, 9)), "--prefill", "2048", "--batch", "1,4,32",
-              "--repetitions", "2")
+        bench(a.out, "batch", *real, *arms(plan(30, 9)), "--prefill", "2048", "--batch", "1,8,32",
+              "--repetitions", "1", "--warmup", "0")  # 32 x 2048 tokens take minutes
     if "decode" in chosen:
-        bench(a.out, "decode", *real, *arms(plan(30, 9)), "--decode", "32", "--depth", "256",
-              "--batch", "1,8,32", "--repetitions", "5", plots=False)
+        bench(a.out, "decode", *real, *arms(plan(30, 9), first="libllama,dense"),
+              "--decode", "32", "--depth", "256", "--batch", "1,8,32", "--repetitions", "5",
+              plots=False)
     if "large" in chosen:
         for name, n_layers, n_selecting in (("llama-1b", 16, 5), ("llama-3b", 28, 8)):
             bench(a.out, name, "-m", synthetic(name), "--random-tokens",
-                  *arms(plan(n_layers, n_selecting)), "--prefill", "512", "--decode", "16",
-                  "--repetitions", "2", plots=False)
+                  *arms(plan(n_layers, n_selecting), first="libllama,dense"),
+                  "--prefill", "512", "--decode", "16", "--repetitions", "2", plots=False)
 
 
 if __name__ == "__main__":

@@ -116,6 +116,8 @@ void add_model_options(CLI::App &command, ModelArguments &arguments) {
                     "prefill=TYPE,decode=TYPE, or auto: the fastest here that changes little")
         ->capture_default_str()
         ->type_name("TYPE");
+    command.add_flag("--no-mmap", arguments.no_mmap,
+                     "read the weights into memory (huge pages) instead of mapping the file");
 }
 
 void add_json_option(CLI::App &command, std::string &path) {
@@ -128,6 +130,7 @@ std::unique_ptr<Model> load_model(const ModelArguments &arguments) {
     correction_type_from_name(arguments.correction_type);
     ModelOptions options;
     options.weights = weight_types_from_text(arguments.weights);
+    options.use_mmap = !arguments.no_mmap;
     const std::string path = model_path(arguments);
     if (::access(path.c_str(), F_OK) != 0) {
         fail(ErrorKind::file,

@@ -16,7 +16,7 @@
 
 namespace orthorank {
 
-// -m/--model, --device, --threads, --kv-type, --correction-type, --weights
+// -m/--model, --device, --threads, --kv-type, --correction-type, --weights, --no-mmap
 struct ModelArguments {
     std::string path;
     std::string device;
@@ -24,6 +24,7 @@ struct ModelArguments {
     std::string kv_type = "f16";
     std::string correction_type = "f16";
     std::string weights = "file";
+    bool no_mmap = false;
 };
 
 void add_model_options(CLI::App &command, ModelArguments &arguments);

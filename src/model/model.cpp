@@ -19,6 +19,7 @@ namespace orthorank {
 
 struct Model::Impl {
     std::string path;
+    bool use_mmap = true;
     Hparams hparams;
     std::vector<ggml_backend_dev_t> devices;
     std::unique_ptr<WeightStore> store;
@@ -104,6 +105,7 @@ std::unique_ptr<Model> Model::load(const std::string &path, const ModelOptions &
     std::unique_ptr<Model> model(new Model);
     Impl &m = *model->impl_;
     m.path = path;
+    m.use_mmap = options.use_mmap;
     m.devices = choose_devices(options.device);
     const GgufFile file(path);
     m.hparams = read_hparams(file);
@@ -138,6 +140,10 @@ std::unique_ptr<Model> Model::load(const std::string &path, const ModelOptions &
 
 const std::string &Model::path() const {
     return impl_->path;
+}
+
+bool Model::use_mmap() const {
+    return impl_->use_mmap;
 }
 
 const Hparams &Model::hparams() const {

@@ -53,6 +53,8 @@ class Model {
     Model &operator=(const Model &) = delete;
 
     const std::string &path() const;
+    // As asked for when it was loaded.
+    bool use_mmap() const;
     const Hparams &hparams() const;
     // Both phases have the same weights unless ModelOptions asks for two types.
     const Weights &weights(Phase phase = Phase::prefill) const;

@@ -176,6 +176,8 @@ TEST_F(Commands, InfoDescribesModelAndPlans) {
     EXPECT_EQ(info["plans"][1]["fits"], false);
     EXPECT_THAT(info["plans"][1]["misfit"].get<std::string>(), HasSubstr("7"));
     EXPECT_THAT(run({"info", "--plan", plan_}).out, HasSubstr("select 0.4 orthogonal"));
+    EXPECT_THAT(run({"info", "--device", "CPU"}).out, HasSubstr("CPU_Mapped"));
+    EXPECT_THAT(run({"info", "--device", "CPU", "--no-mmap"}).out, Not(HasSubstr("CPU_Mapped")));
 }
 
 TEST_F(Commands, InfoComparesFingerprints) {

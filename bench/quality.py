@@ -11,6 +11,7 @@ is there is not run again.
 """
 import argparse
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -88,7 +89,7 @@ def main():
     parser.add_argument("--limit", type=int, default=100, help="documents of each task")
     parser.add_argument("--controls", metavar="PLAN", help="also its layers with other rows")
     parser.add_argument("--out", required=True, type=pathlib.Path, help="path without .json")
-    parser.add_argument("--program", default=ROOT / "build/orthorank")
+    parser.add_argument("--program", default=os.path.relpath(ROOT / "build/orthorank"))
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--perplexity-only", action="append", default=[], metavar="PLAN")
     parser.add_argument("plans", nargs="+")

@@ -94,7 +94,9 @@ class LibllamaArm : public BenchArm {
         llama_model_params params = llama_model_default_params();
         params.n_gpu_layers = devices.size() > 1 ? -1 : 0;  // all, or none
         params.devices = devices.data();
-        params.load_mode = model.use_mmap() ? LLAMA_LOAD_MODE_MMAP : LLAMA_LOAD_MODE_NONE;
+        if (!model.use_mmap()) {
+            params.load_mode = LLAMA_LOAD_MODE_NONE;
+        }
         model_.reset(llama_model_load_from_file(model.path().c_str(), params));
         if (!model_) {
             fail(ErrorKind::file, "libllama cannot load {}", model.path());

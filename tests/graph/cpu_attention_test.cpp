@@ -115,6 +115,15 @@ class CpuAttention : public testing::TestWithParam<Shape> {
         }
     }
 
+    bool sees_a_key(int row) const {
+        for (int key = 0; key < shape_.n_kv; ++key) {
+            if (shape_.is_visible(row, key)) {
+                return true;
+            }
+        }
+        return false;
+    }
+
     ggml_tensor *ggmls() {
         ggml_tensor *o = ggml_flash_attn_ext(
             graphs_.get(), ggml_permute(graphs_.get(), q_, 0, 2, 1, 3), k_, v_, mask_,
@@ -163,26 +172,20 @@ int lanes_of_ggml() {
 
 // Numbers that overflowed show, as they do in ggml: they must not look like rows without keys.
 TEST_P(CpuAttention, OverflowsAreNotHidden) {
-    if (widest_lanes() == 0) {
-        GTEST_SKIP() << "no kernel for this processor";
+    size_t row = 0;  // the first that sees a key
+    while (!sees_a_key(static_cast<int>(row))) {
+        ++row;
     }
-    if (!shape_.is_visible(50, 40)) {
-        return;
-    }
-    auto *query = reinterpret_cast<float *>(static_cast<char *>(q_->data) + 50 * q_->nb[2]);
-    query[1] = NAN;
+    reinterpret_cast<float *>(static_cast<char *>(q_->data) + row * q_->nb[2])[1] = NAN;
+    const size_t n = size_t(shape_.n_head) * size_t(shape_.head_dim_v);
     for (int n_lanes : {8, widest_lanes()}) {
         const std::vector<float> found = run(ours(n_lanes), {1});
-        const size_t row = size_t(shape_.n_head) * size_t(shape_.head_dim_v);
-        EXPECT_TRUE(std::isnan(found[50 * row])) << n_lanes;
-        EXPECT_FALSE(std::isnan(found[51 * row])) << n_lanes;
+        EXPECT_TRUE(std::isnan(found[row * n])) << n_lanes;
+        EXPECT_FALSE(std::isnan(found[(row + 1) * n])) << n_lanes;
     }
 }
 
 TEST_P(CpuAttention, IsGgmlsToTheBit) {
-    if (widest_lanes() == 0) {
-        GTEST_SKIP() << "no kernel for this processor";
-    }
     ASSERT_TRUE(fits_cpu_attention(q_, k_, v_));
     const std::vector<float> expected = run(ggmls(), {1});
     const std::vector<float> found = run(ours(widest_lanes()), {1});
@@ -194,14 +197,16 @@ TEST_P(CpuAttention, IsGgmlsToTheBit) {
 }
 
 TEST_P(CpuAttention, GraphsRunAgainWithOtherNumbersOfThreads) {
-    if (widest_lanes() == 0) {
-        GTEST_SKIP() << "no kernel for this processor";
-    }
     const std::vector<float> expected = run(ours(widest_lanes()), {1});
     EXPECT_TRUE(same_bits(run(ours(widest_lanes()), {2, 1, 2, 4, 3}), expected));
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, CpuAttention, testing::ValuesIn(shapes()),
+// There is nothing to compare on a processor without a kernel.
+std::vector<Shape> shapes_here() {
+    return widest_lanes() > 0 ? shapes() : std::vector<Shape>();
+}
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(CpuAttention);
+INSTANTIATE_TEST_SUITE_P(Shapes, CpuAttention, testing::ValuesIn(shapes_here()),
                          [](const auto &test) { return test.param.name; });
 
 struct Refused : CpuAttention {

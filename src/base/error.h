@@ -22,22 +22,22 @@ enum class ErrorKind {
 };
 
 class Error : public std::runtime_error {
-   public:
+ public:
     Error(ErrorKind kind, const std::string &message) : std::runtime_error(message), kind_(kind) {}
     ErrorKind kind() const { return kind_; }
 
-   private:
+ private:
     ErrorKind kind_;
 };
 
 class InternalError : public std::logic_error {
-   public:
+ public:
     using std::logic_error::logic_error;
 };
 
 // Long work was asked to stop (Ctrl-C) and did so in good order; exit code 130.
 class Interrupted : public std::runtime_error {
-   public:
+ public:
     using std::runtime_error::runtime_error;
 };
 
@@ -51,9 +51,9 @@ template <typename... Args>
 
 }  // namespace orthorank
 
-#define CHECK(condition)                                                   \
-    do {                                                                   \
-        if (!(condition)) {                                                \
-            ::orthorank::check_failed(#condition, __FILE__, __LINE__);     \
-        }                                                                  \
+#define CHECK(condition)                                               \
+    do {                                                               \
+        if (!(condition)) {                                            \
+            ::orthorank::check_failed(#condition, __FILE__, __LINE__); \
+        }                                                              \
     } while (false)

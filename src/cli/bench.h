@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "cli/shared_options.h"
-#include "tasks/bench.h"
-#include "tasks/perplexity.h"
+#include "evaluation/perplexity.h"
+#include "timing/bench.h"
 
 namespace orthorank {
 

@@ -9,9 +9,9 @@
 #include "base/text_file.h"
 #include "base/threads.h"
 #include "cli/bench.h"
+#include "evaluation/windows.h"
 #include "model/backend_info.h"
 #include "model/vocab.h"
-#include "tasks/windows.h"
 
 namespace orthorank {
 

@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "base/statistics.h"
 #include "cli/bench.h"
-#include "tasks/plot.h"
+#include "report/plot.h"
 
 namespace orthorank {
 

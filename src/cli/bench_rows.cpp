@@ -4,7 +4,7 @@
 #include "base/error.h"
 #include "base/statistics.h"
 #include "cli/bench.h"
-#include "tasks/bounds.h"
+#include "timing/bounds.h"
 
 namespace orthorank {
 

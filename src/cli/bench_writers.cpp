@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "base/statistics.h"
 #include "cli/bench.h"
-#include "cli/comparison_table.h"
+#include "report/comparison_table.h"
 
 namespace orthorank {
 

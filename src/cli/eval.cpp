@@ -6,12 +6,12 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "base/text_file.h"
-#include "cli/comparison_table.h"
 #include "cli/shared_options.h"
 #include "eval/text.h"
+#include "evaluation/evaluate.h"
 #include "model/backend_info.h"
 #include "model/vocab.h"
-#include "tasks/evaluate.h"
+#include "report/comparison_table.h"
 
 namespace orthorank {
 

@@ -5,8 +5,8 @@
 
 #include "base/error.h"
 #include "cli/shared_options.h"
+#include "engine/plan_files.h"
 #include "model/export_model.h"
-#include "tasks/plan_files.h"
 
 namespace orthorank {
 

@@ -1,5 +1,5 @@
 // select-layers --correct and --refit: fitting and what is printed of it.
-#include "tasks/fit_corrections.h"
+#include "calibration/fit_corrections.h"
 
 #include <fmt/format.h>
 
@@ -10,7 +10,7 @@
 #include "base/progress.h"
 #include "base/stopwatch.h"
 #include "cli/select_layers.h"
-#include "tasks/plan_files.h"
+#include "engine/plan_files.h"
 
 namespace orthorank {
 

@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "cli/shared_options.h"
 #include "model/vocab.h"
-#include "tasks/generate.h"
+#include "session/generate.h"
 
 namespace orthorank {
 

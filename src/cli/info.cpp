@@ -5,9 +5,9 @@
 
 #include "base/error.h"
 #include "cli/shared_options.h"
+#include "engine/plan_files.h"
+#include "engine/shipped_plans.h"
 #include "model/backend_info.h"
-#include "tasks/plan_files.h"
-#include "tasks/shipped_plans.h"
 
 namespace orthorank {
 

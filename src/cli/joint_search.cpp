@@ -8,12 +8,12 @@
 
 #include "base/error.h"
 #include "base/progress.h"
+#include "calibration/joint_files.h"
+#include "calibration/joint_model.h"
+#include "calibration/layer_times.h"
+#include "calibration/partial_file.h"
 #include "cli/select_layers.h"
-#include "tasks/joint_files.h"
-#include "tasks/joint_model.h"
-#include "tasks/layer_times.h"
-#include "tasks/partial_file.h"
-#include "tasks/plan_files.h"
+#include "engine/plan_files.h"
 
 namespace orthorank {
 

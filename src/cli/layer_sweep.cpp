@@ -5,8 +5,8 @@
 
 #include "base/progress.h"
 #include "base/text_file.h"
+#include "calibration/layer_sweep.h"
 #include "cli/select_layers.h"
-#include "tasks/layer_sweep.h"
 
 namespace orthorank {
 

@@ -6,13 +6,13 @@
 
 #include "base/error.h"
 #include "base/progress.h"
-#include "cli/comparison_table.h"
 #include "cli/shared_options.h"
 #include "eval/longbench_scores.h"
 #include "eval/text.h"
+#include "evaluation/longbench_run.h"
 #include "model/backend_info.h"
 #include "model/vocab.h"
-#include "tasks/longbench_run.h"
+#include "report/comparison_table.h"
 
 namespace orthorank {
 

@@ -6,11 +6,11 @@
 
 #include "base/error.h"
 #include "base/progress.h"
-#include "cli/comparison_table.h"
 #include "cli/shared_options.h"
 #include "eval/streams.h"
+#include "evaluation/perplexity.h"
 #include "model/vocab.h"
-#include "tasks/perplexity.h"
+#include "report/comparison_table.h"
 
 namespace orthorank {
 

@@ -7,12 +7,12 @@
 
 #include "base/error.h"
 #include "base/progress.h"
+#include "calibration/calibration.h"
+#include "calibration/selection_files.h"
 #include "cli/select_layers.h"
 #include "cli/shared_options.h"
+#include "engine/plan_files.h"
 #include "graph/kv_cache.h"
-#include "tasks/calibration.h"
-#include "tasks/plan_files.h"
-#include "tasks/selection_files.h"
 
 namespace orthorank {
 

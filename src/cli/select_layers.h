@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "calibration/calibration.h"
+#include "calibration/selection_files.h"
 #include "cli/shared_options.h"
 #include "engine/engine.h"
-#include "tasks/calibration.h"
-#include "tasks/selection_files.h"
 
 namespace orthorank {
 

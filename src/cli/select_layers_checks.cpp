@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "cli/select_layers.h"
-#include "tasks/plan_files.h"
+#include "engine/plan_files.h"
 
 namespace orthorank {
 

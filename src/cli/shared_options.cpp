@@ -11,11 +11,11 @@
 
 #include "base/error.h"
 #include "base/text_file.h"
+#include "calibration/select_layers.h"
+#include "engine/plan_files.h"
+#include "engine/shipped_plans.h"
 #include "model/backend_info.h"
-#include "tasks/plan_files.h"
-#include "tasks/select_layers.h"
-#include "tasks/shipped_plans.h"
-#include "tasks/weight_choice.h"
+#include "timing/weight_choice.h"
 
 namespace orthorank {
 

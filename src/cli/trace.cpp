@@ -1,4 +1,4 @@
-#include "tasks/trace.h"
+#include "session/trace.h"
 
 #include <fmt/format.h>
 

@@ -105,8 +105,9 @@ void ForwardPass::read_attention_received(int il) {
             shape.rows = sets_.shape(sets_.range(first, end), false);
             shape.score_layer = il;
             shape.attention_scores = true;
-            const SegmentGraph &graph =
-                run_graph(shape, [&](SegmentGraph &g) { fill(g, {first, end, {}, {}, {}}); });
+            const SegmentGraph &graph = run_graph(shape, [&](SegmentGraph &g) {
+                fill(g, {first, end, {}, {}, {}});
+            });
             const ggml_tensor *sums = graph.scores.front();  // [1, n_kv, n_head]
             std::vector<float> values(static_cast<size_t>(ggml_nelements(sums)));
             ggml_backend_tensor_get(sums, values.data(), 0, values.size() * sizeof(float));
@@ -154,8 +155,7 @@ void ForwardPass::add_corrected(int il, size_t chunk, std::span<const int32_t> c
     if (group == corrected_.end()) {
         group = corrected_.insert(group, {correction, {}});
     }
-    const auto n_rows =
-        static_cast<int32_t>(batch_[chunk].n_rows(engine_.model.hparams().n_embd));
+    const auto n_rows = static_cast<int32_t>(batch_[chunk].n_rows(engine_.model.hparams().n_embd));
     size_t next = 0;  // of the computed rows
     for (int32_t row = 0; row < n_rows; ++row) {
         const RowRef ref{static_cast<int>(chunk), row};

@@ -23,9 +23,8 @@ Use layer_use(std::span<const Plan *const> plans, int il) {
 }
 
 bool is_removed_for_all(std::span<const Plan *const> plans, int il) {
-    return std::all_of(plans.begin(), plans.end(), [il](const Plan *plan) {
-        return plan->layers[il].action == Action::skip;
-    });
+    return std::all_of(plans.begin(), plans.end(),
+                       [il](const Plan *plan) { return plan->layers[il].action == Action::skip; });
 }
 
 }  // namespace

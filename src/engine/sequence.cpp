@@ -15,15 +15,25 @@ Apply apply_from_name(const std::string &name) {
 }
 
 Sequence::Sequence(std::shared_ptr<Slots> slots, int slot, Plan plan, Apply apply)
-    : slots_(std::move(slots)), slot_(slot), plan_(std::move(plan)), apply_(apply),
-      records_(plan_.layers.size()), corrections_(plan_.layers.size()),
+    : slots_(std::move(slots)),
+      slot_(slot),
+      plan_(std::move(plan)),
+      apply_(apply),
+      records_(plan_.layers.size()),
+      corrections_(plan_.layers.size()),
       probes_(plan_.layers.size()) {}
 
 Sequence::Sequence(Sequence &&other) noexcept
-    : slots_(std::move(other.slots_)), slot_(other.slot_), plan_(std::move(other.plan_)),
-      apply_(other.apply_), n_past_(other.n_past_), records_(std::move(other.records_)),
-      n_rows_offered_(other.n_rows_offered_), n_rows_computed_(other.n_rows_computed_),
-      corrections_(std::move(other.corrections_)), probes_(std::move(other.probes_)) {}
+    : slots_(std::move(other.slots_)),
+      slot_(other.slot_),
+      plan_(std::move(other.plan_)),
+      apply_(other.apply_),
+      n_past_(other.n_past_),
+      records_(std::move(other.records_)),
+      n_rows_offered_(other.n_rows_offered_),
+      n_rows_computed_(other.n_rows_computed_),
+      corrections_(std::move(other.corrections_)),
+      probes_(std::move(other.probes_)) {}
 
 Sequence::~Sequence() {
     if (slots_) {

@@ -10,7 +10,7 @@
 namespace orthorank {
 
 class Backends {
-   public:
+ public:
     // n_threads <= 0: default_n_threads().
     Backends(const std::vector<ggml_backend_dev_t> &devices, int n_threads);
 
@@ -20,7 +20,7 @@ class Backends {
     // A scheduler for graphs of up to n_nodes nodes.
     ggml_backend_sched_ptr make_scheduler(size_t n_nodes) const;
 
-   private:
+ private:
     int n_threads_;
     std::vector<ggml_backend_ptr> owned_;
     std::vector<ggml_backend_t> backends_;  // same order, for ggml's C interface

@@ -17,7 +17,7 @@ namespace orthorank {
 const char *kv_type_name(KvType type);
 
 class KvCache {
-   public:
+ public:
     // n_ctx is rounded up to k_kv_padding. Throws Error{limit} when the buffer cannot be
     // allocated, Error{usage} when the heads do not fit the type (Q8_0 needs multiples of 32).
     KvCache(const Hparams &hparams, ggml_backend_buffer_type_t buffer_type, KvType type, int n_ctx,
@@ -35,7 +35,7 @@ class KvCache {
     // Copies the cells of positions 0..n-1 of one slot to another, layers 0..end_layer-1.
     void copy_cells(int from_slot, int to_slot, int64_t n, int end_layer);
 
-   private:
+ private:
     int n_ctx_;
     int n_slots_;
     ggml_context_ptr ctx_;

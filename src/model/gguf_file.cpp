@@ -348,9 +348,8 @@ std::vector<float> GgufFile::floats(const std::string &key) const {
     if (type == GGUF_TYPE_FLOAT32) {
         std::memcpy(values.data(), gguf_get_arr_data(gguf_.get(), id), n * sizeof(float));
     } else {
-        ggml_fp16_to_fp32_row(
-            static_cast<const ggml_fp16_t *>(gguf_get_arr_data(gguf_.get(), id)), values.data(),
-            static_cast<int64_t>(n));
+        ggml_fp16_to_fp32_row(static_cast<const ggml_fp16_t *>(gguf_get_arr_data(gguf_.get(), id)),
+                              values.data(), static_cast<int64_t>(n));
     }
     return values;
 }

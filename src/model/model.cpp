@@ -123,11 +123,10 @@ std::unique_ptr<Model> Model::load(const std::string &path, const ModelOptions &
     m.vocab = Vocab::load(path);
     CHECK(m.vocab->n_tokens() == m.hparams.n_vocab);
     m.store = std::make_unique<WeightStore>(
-        path, Placement{m.devices, options.use_mmap, options.repack, m.hparams.n_expert_used},
-        all);
+        path, Placement{m.devices, options.use_mmap, options.repack, m.hparams.n_expert_used}, all);
     m.copies[0] = copy_of(m.types.prefill, requests, *m.store);
-    m.copies[1] = decode_requests.empty() ? m.copies[0]
-                                          : copy_of(m.types.decode, decode_requests, *m.store);
+    m.copies[1] =
+        decode_requests.empty() ? m.copies[0] : copy_of(m.types.decode, decode_requests, *m.store);
     for (Weights &weights : m.weights) {
         share_rope_freqs(weights);
     }

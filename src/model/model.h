@@ -31,9 +31,9 @@ struct ModelOptions {
 
 // The matrices that one phase multiplies with.
 struct WeightCopy {
-    std::string type;   // as in WeightTypes
+    std::string type;  // as in WeightTypes
     int64_t bytes = 0;
-    double nmse = 0;    // of what was converted, against the file's values
+    double nmse = 0;  // of what was converted, against the file's values
 };
 
 // What `info` prints of one tensor type or buffer.

@@ -19,8 +19,8 @@ struct WeightRequest {
     WeightUse use = WeightUse::matrix;
     int type = 0;                 // the ggml_type to hold it in
     bool is_convertible = false;  // a matrix that may be held in another type than the file's
-    bool is_norm = false;  // part of the model's fingerprint
-    bool is_tied = false;  // the output head that is the embedding again
+    bool is_norm = false;         // part of the model's fingerprint
+    bool is_tied = false;         // the output head that is the embedding again
 };
 
 // Fills weights.layers with empty layers and lists what goes where. `file` and `weights` must stay

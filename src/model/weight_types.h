@@ -10,7 +10,7 @@ namespace orthorank {
 
 // As the file has them.
 inline const std::string k_file_weights = "file";
-// To be chosen by timing (tasks/weight_choice.h); no model is loaded with it.
+// To be chosen by timing (timing/weight_choice.h); no model is loaded with it.
 inline const std::string k_auto_weights = "auto";
 
 // One for each phase; two different ones make two copies of the weights.

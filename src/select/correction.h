@@ -1,7 +1,7 @@
 // What a plan may add to the paper's method in one layer: an update for the rows that are not
 // computed, and a learned score that picks the rows that are. Both are fitted on calibration text
-// (tasks/fit_corrections.h); here they are plain numbers in F32, shared by the copies of a plan and
-// never changed.
+// (calibration/fit_corrections.h); here they are plain numbers in F32, shared by the copies of a
+// plan and never changed.
 #pragma once
 
 #include <memory>

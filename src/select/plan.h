@@ -57,7 +57,7 @@ struct Plan {
 Plan dense_plan(int n_layers);
 
 // Where the numbers of a plan's corrections and probes come from: the file that the plan names, or
-// the model's own (tasks/plan_files.h). Both throw Error{format} for what is not there or has
+// the model's own (engine/plan_files.h). Both throw Error{format} for what is not there or has
 // another shape.
 class PlanNumbers {
  public:
@@ -86,8 +86,8 @@ nlohmann::ordered_json plan_to_json(const Plan &plan, const PlanTensors &tensors
 // Which results belong to the same plan: its layers as in JSON, and with numbers their hash.
 nlohmann::ordered_json plan_identity(const Plan &plan);
 
-// The JSON file alone: use read_plan_files() and write_plan_files() of tasks/plan_files.h for plans
-// that may have numbers. Throws Error{file} or Error{format}, naming the file.
+// The JSON file alone: use read_plan_files() and write_plan_files() of engine/plan_files.h for
+// plans that may have numbers. Throws Error{file} or Error{format}, naming the file.
 Plan read_plan(const std::string &path, const OpenPlanNumbers &open = {});
 // Writes to a temporary name and renames. Throws Error{file}.
 void write_plan(const Plan &plan, const std::string &path, const PlanTensors &tensors = {});

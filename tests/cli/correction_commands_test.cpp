@@ -4,9 +4,9 @@
 
 #include <filesystem>
 
+#include "engine/plan_files.h"
 #include "support/command_fixture.h"
 #include "support/engine_runs.h"
-#include "tasks/plan_files.h"
 
 namespace orthorank::test {
 namespace {

@@ -229,8 +229,8 @@ TEST_P(BatchTest, OutputsFromARowOn) {
     const size_t n_vocab = static_cast<size_t>(model_.hparams().n_vocab);
     for (const int chunk_rows : {512, 16}) {
         Engine engine(model_, options(2, chunk_rows));
-        for (const Plan &plan : {dense_plan(n_layers_), select_plan(n_layers_, {1, n_layers_ - 1},
-                                                                    0.5)}) {
+        for (const Plan &plan :
+             {dense_plan(n_layers_), select_plan(n_layers_, {1, n_layers_ - 1}, 0.5)}) {
             Sequence whole = engine.new_sequence(plan);
             const auto tokens = random_tokens(40, 61);
             const Logits all = run(engine, whole, tokens);
@@ -241,8 +241,7 @@ TEST_P(BatchTest, OutputsFromARowOn) {
             batch[1].first_output_row = 40;
             const std::vector<Logits> logits = run_batch(engine, batch);
             ASSERT_EQ(logits[0].size(), 11 * n_vocab);
-            EXPECT_TRUE(nmse_below(k_nmse_f32, logits[0],
-                                   std::span(all).subspan(29 * n_vocab)));
+            EXPECT_TRUE(nmse_below(k_nmse_f32, logits[0], std::span(all).subspan(29 * n_vocab)));
             EXPECT_TRUE(logits[1].empty());
             EXPECT_EQ(other.n_past(), 40);
         }

@@ -147,7 +147,8 @@ TEST(SyntheticOracleTest, WhatDoesNotFitIsOneLine) {
         EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
     }
     EXPECT_TRUE(std::filesystem::is_empty(dir.path()));
-    const ProgramResult help = run_program(ORTHORANK_SYNTHETIC_GGUF, {"--help"});  // was a file name
+    const ProgramResult help =
+        run_program(ORTHORANK_SYNTHETIC_GGUF, {"--help"});  // was a file name
     EXPECT_EQ(help.exit_code, 1);
     EXPECT_TRUE(help.err.starts_with("synthetic_gguf: usage: ")) << help.err;
 }

@@ -16,7 +16,7 @@
 #include "support/engine_runs.h"
 #include "support/paths.h"
 #include "support/real_models.h"
-#include "tasks/bounds.h"
+#include "timing/bounds.h"
 
 namespace orthorank::test {
 namespace {

@@ -28,9 +28,16 @@ const std::map<std::string, std::set<std::string>> k_may_include = {
     {"model", {"base"}},
     {"graph", {"base", "model", "select"}},  // which score a graph computes: ScoreKind
     {"engine", {"base", "model", "graph", "select"}},
-    {"tasks", {"base", "model", "graph", "select", "engine", "eval"}},
-    {"server", {"base", "model", "graph", "select", "engine", "tasks"}},
-    {"cli", {"base", "model", "graph", "select", "engine", "tasks", "server", "eval"}},
+    {"session", {"base", "model", "graph", "select", "engine"}},
+    {"report", {"base", "eval"}},
+    {"evaluation", {"base", "model", "graph", "select", "engine", "session", "eval"}},
+    {"calibration",
+     {"base", "model", "graph", "select", "engine", "session", "eval", "report", "evaluation"}},
+    {"timing",
+     {"base", "model", "graph", "select", "engine", "session", "eval", "report", "evaluation"}},
+    {"cli",
+     {"base", "model", "graph", "select", "engine", "session", "eval", "report", "evaluation",
+      "calibration", "timing"}},
 };
 
 struct Include {
@@ -113,11 +120,11 @@ std::string direction_fault(const Include &include) {
 }
 
 // ggml in model/, graph/ and engine's .cpp files; llama.h in the vocabulary and in the benchmark's
-// libllama arm (tasks/bench*.cpp).
+// libllama arm (timing/bench*.cpp).
 std::string library_fault(const Include &include) {
     const std::string room = room_of(include.file);
     const bool is_cpp = fs::path(include.file).extension() == ".cpp";
-    const bool is_benchmark = include.file.rfind("tasks/bench", 0) == 0 && is_cpp;
+    const bool is_benchmark = include.file.rfind("timing/bench", 0) == 0 && is_cpp;
     if (is_ggml_header(include.target) && room != "model" && room != "graph" &&
         !(room == "engine" && is_cpp)) {
         return include.file + ": ggml header " + include.target;
@@ -177,12 +184,12 @@ TEST(Structure, LibraryHeadersInWrongPlacesAreSeen) {
     EXPECT_EQ(library_fault({"engine/engine.cpp", "ggml-backend.h", false}), "");
     EXPECT_EQ(library_fault({"model/weights.cpp", "gguf.h", false}), "");
     EXPECT_EQ(library_fault({"model/vocab.cpp", "llama.h", false}), "");
-    EXPECT_EQ(library_fault({"tasks/bench_libllama.cpp", "llama.h", false}), "");
+    EXPECT_EQ(library_fault({"timing/bench_libllama.cpp", "llama.h", false}), "");
     EXPECT_NE(library_fault({"engine/engine.h", "ggml.h", false}), "");
     EXPECT_NE(library_fault({"select/plan.cpp", "ggml.h", true}), "");
     EXPECT_NE(library_fault({"model/model.cpp", "llama.h", false}), "");
-    EXPECT_NE(library_fault({"tasks/bench.h", "llama.h", false}), "");
-    EXPECT_NE(library_fault({"tasks/bench_libllama.cpp", "ggml.h", false}), "");
+    EXPECT_NE(library_fault({"timing/bench.h", "llama.h", false}), "");
+    EXPECT_NE(library_fault({"timing/bench_libllama.cpp", "ggml.h", false}), "");
 }
 
 // The rooms between the brackets of foreach(room ...) in tests/CMakeLists.txt.

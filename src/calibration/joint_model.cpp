@@ -1,0 +1,219 @@
+#include "calibration/joint_model.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "session/log_probs.h"
+
+namespace orthorank {
+
+JointModel::JointModel(Engine &engine, const Windows &windows, const JointModelOptions &options)
+    : engine_(engine),
+      windows_(windows),
+      options_(options),
+      fitter_(engine, options.correction),
+      n_layers_(engine.model().hparams().n_layers),
+      base_(dense_plan(n_layers_)),
+      choices_(static_cast<size_t>(n_layers_), -1),
+      dense_(windows.size()),
+      kept_(windows.size()),
+      fitted_(static_cast<size_t>(n_layers_)) {
+    if (n_layers_ < 3) {
+        fail(ErrorKind::usage,
+             "the model has {} layers: the first and the last are never changed, none is left",
+             n_layers_);
+    }
+    choose_windows();
+    check_memory();
+    for (size_t w = 0; w < windows_.size(); ++w) {
+        check_stop();
+        run_dense(w);
+    }
+    for (size_t w : fit_windows_) {
+        dense_[w] = kept_[w];
+    }
+}
+
+// Evenly spread, so that every file of a calibration in equal parts measures and fits.
+void JointModel::choose_windows() {
+    const size_t n = windows_.size();
+    const auto n_kl = static_cast<size_t>(options_.n_kl_windows);
+    if (n <= n_kl) {
+        fail(ErrorKind::usage,
+             "{} windows of calibration text: {} measure the divergence and the others fit, so "
+             "give more text or fewer --kl-windows",
+             n, n_kl);
+    }
+    for (size_t i = 0; i < n_kl; ++i) {
+        kl_windows_.push_back((2 * i + 1) * n / (2 * n_kl));
+    }
+    for (size_t w = 0; w < n; ++w) {
+        if (!std::binary_search(kl_windows_.begin(), kl_windows_.end(), w)) {
+            fit_windows_.push_back(w);
+        }
+    }
+}
+
+void JointModel::check_memory() const {
+    const Hparams &hparams = engine_.model().hparams();
+    const int64_t stream = int64_t{windows_.n_ctx} * hparams.n_embd * (n_layers_ - 1);
+    const int64_t logits = int64_t{windows_.n_ctx - 1} * hparams.n_vocab;
+    const int64_t fits = static_cast<int64_t>(options_.choices.size()) * (n_layers_ - 2) *
+                         hparams.n_embd * (2 * int64_t{options_.correction.rank} + 2);
+    const auto n_kl = static_cast<int64_t>(kl_windows_.size());
+    const auto n_fit = static_cast<int64_t>(fit_windows_.size());
+    const int64_t bytes =
+        static_cast<int64_t>(sizeof(float)) * (stream * (2 * n_fit + n_kl) + logits * n_kl + fits);
+    if (bytes > options_.memory_bytes) {
+        fail(ErrorKind::limit,
+             "the joint search keeps {} MiB of hidden states and logits, --memory is {} MiB: fewer "
+             "or shorter windows take less",
+             (bytes >> 20) + 1, options_.memory_bytes >> 20);
+    }
+}
+
+void JointModel::run_dense(size_t window) {
+    const auto kl = std::lower_bound(kl_windows_.begin(), kl_windows_.end(), window);
+    const bool is_measuring = kl != kl_windows_.end() && *kl == window;
+    Stretch stretch;
+    stretch.end = is_measuring ? -1 : n_layers_ - 1;
+    stretch.tokens = windows_.window(window);
+    stretch.boundaries = boundaries_behind(0, n_layers_ - 1);
+    stretch.on_hidden = keep_in(kept_[window]);
+    const auto n_vocab = static_cast<size_t>(engine_.model().hparams().n_vocab);
+    std::vector<float> logits;
+    logits.reserve(is_measuring ? n_vocab * static_cast<size_t>(windows_.n_ctx) : 0);
+    if (is_measuring) {
+        stretch.on_logits = [&](const LogitsBlock &block) {
+            logits.insert(logits.end(), block.logits, block.logits + block.n_rows * block.n_vocab);
+        };
+    }
+    run_stretch(engine_, base_, stretch);
+    if (is_measuring) {
+        logits.resize(logits.size() - n_vocab);  // the last row predicts nothing
+        dense_logits_.push_back(std::move(logits));
+    }
+    n_layer_evaluations_ += is_measuring ? n_layers_ : n_layers_ - 1;
+}
+
+void JointModel::run_base(size_t window, int first, int end) {
+    Stretch stretch;
+    stretch.first = first;
+    stretch.end = end;
+    stretch.hidden = kept_[window].at(first);
+    stretch.boundaries = boundaries_behind(first, end);
+    stretch.on_hidden = keep_in(kept_[window]);
+    run_stretch(engine_, base_, stretch);
+    n_layer_evaluations_ += n_layers_computed(base_, first, end);
+}
+
+std::vector<int> JointModel::layers() const {
+    std::vector<int> layers;
+    for (int il = 1; il + 1 < n_layers_; ++il) {
+        layers.push_back(il);
+    }
+    return layers;
+}
+
+void JointModel::restore(std::span<const JointMove> moves) {
+    int first = n_layers_ - 1;
+    for (const JointMove &move : moves) {
+        choices_[static_cast<size_t>(move.layer)] = move.choice;
+        first = std::min(first, move.layer);
+    }
+    walk(first);
+}
+
+void JointModel::accept(const JointMove &move) {
+    restore(std::span(&move, 1));
+}
+
+void JointModel::walk(int first) {
+    for (int il = first + 1; il < n_layers_; ++il) {
+        fitted_[static_cast<size_t>(il)].clear();
+    }
+    while (first < n_layers_ - 1) {
+        const auto il = static_cast<size_t>(first);
+        if (choices_[il] >= 0) {
+            base_.layers[il] = fitted(first)[static_cast<size_t>(choices_[il])];
+        }
+        int end = first + 1;
+        while (end < n_layers_ - 1 && choices_[static_cast<size_t>(end)] < 0) {
+            ++end;
+        }
+        for (size_t w = 0; w < windows_.size(); ++w) {
+            check_stop();
+            run_base(w, first, end);
+        }
+        first = end;
+    }
+}
+
+const std::vector<LayerPlan> &JointModel::fitted(int layer) {
+    std::vector<LayerPlan> &plans = fitted_[static_cast<size_t>(layer)];
+    if (plans.empty()) {
+        check_stop();
+        std::vector<LayerRows> rows;
+        for (size_t w : fit_windows_) {
+            rows.push_back({kept_[w].at(layer), dense_[w].at(layer + 1)});
+        }
+        plans = fitter_.fit(layer, rows, options_.choices);
+        n_layer_evaluations_ += static_cast<int64_t>(fit_windows_.size());
+    }
+    return plans;
+}
+
+std::vector<float> JointModel::divergences_of(const Plan &plan, size_t window, int first) {
+    const std::vector<float> &dense = dense_logits_[window];
+    std::vector<float> divergences(static_cast<size_t>(windows_.n_ctx - 1));
+    Stretch stretch;
+    stretch.first = first;
+    stretch.hidden = kept_[kl_windows_[window]].at(first);
+    stretch.on_logits = [&](const LogitsBlock &block) {
+        const auto n_vocab = static_cast<size_t>(block.n_vocab);
+        const auto end = std::min<std::ptrdiff_t>(
+            block.n_rows, static_cast<std::ptrdiff_t>(divergences.size()) - block.first_row);
+#pragma omp parallel for num_threads(engine_.n_threads()) schedule(static)
+        for (std::ptrdiff_t i = 0; i < end; ++i) {
+            const auto row = static_cast<size_t>(block.first_row + i);
+            divergences[row] = static_cast<float>(
+                kl_divergence(std::span(dense).subspan(row * n_vocab, n_vocab),
+                              {block.logits + static_cast<size_t>(i) * n_vocab, n_vocab}));
+        }
+    };
+    run_stretch(engine_, plan, stretch);
+    n_layer_evaluations_ += n_layers_computed(plan, first, n_layers_);
+    return divergences;
+}
+
+std::vector<float> JointModel::base_divergences(size_t window) {
+    return divergences_of(base_, window, n_layers_ - 1);
+}
+
+std::vector<float> JointModel::divergences(size_t window, const JointMove &move) {
+    Plan plan = base_;
+    plan.layers[static_cast<size_t>(move.layer)] =
+        fitted(move.layer)[static_cast<size_t>(move.choice)];
+    return divergences_of(plan, window, move.layer);
+}
+
+int64_t JointModel::expected_layer_evaluations(int n_rounds, int n_again) const {
+    const auto n_windows = static_cast<int64_t>(windows_.size());
+    const auto n_kl = static_cast<int64_t>(kl_windows_.size());
+    const auto n_fit = static_cast<int64_t>(fit_windows_.size());
+    const int64_t half = (n_layers_ + 1) / 2;
+    const int64_t n_moves =
+        static_cast<int64_t>(options_.choices.size()) * static_cast<int64_t>(n_layers_ - 2);
+    const int64_t first = n_windows * n_layers_ + n_fit * (n_layers_ - 2) + n_moves * n_kl * half;
+    // The fits: of the layers asked for, and of those changed behind an accepted one.
+    const int64_t later = n_again * (n_kl * half + n_fit) + n_windows * half + n_kl;
+    return first + later * std::max(0, n_rounds - 1) + n_windows * half;
+}
+
+void JointModel::check_stop() const {
+    if (options_.should_stop && options_.should_stop()) {
+        throw Interrupted("interrupted");
+    }
+}
+
+}  // namespace orthorank

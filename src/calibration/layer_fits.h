@@ -1,0 +1,58 @@
+// The fits of one layer: for each of several choices what stands in a plan, with the correction
+// and the probe that calibration text gives them (docs/layer-selection.md, Corrections). Rows come
+// as hidden states, so that whoever walks over the layers keeps them as it likes. Borrows the
+// engine, of which it needs one free sequence. One thread. Throws what calibration/ridge_fit.h
+// does.
+#pragma once
+
+#include <functional>
+#include <limits>
+#include <span>
+#include <vector>
+
+#include "calibration/ridge_fit.h"
+#include "engine/engine.h"
+
+namespace orthorank {
+
+struct CorrectionOptions {
+    int rank = 64;  // 0: the mean alone
+    double ridge = k_default_ridge;
+};
+
+// One window at one layer: [n_embd, n_tokens] each.
+struct LayerRows {
+    std::span<const float> hidden;  // h, what enters the layer of the model as converted so far
+    std::span<const float> target;  // h*, what leaves it in the dense model
+};
+
+// The rows of a window; they need be valid until the next call only. Asked for up to three times
+// per window.
+using LayerSource = std::function<LayerRows(size_t window)>;
+
+struct LayerFit {
+    LayerPlan plan;
+    double explained = 0;  // the part of sum |h* - h|^2 over the corrected rows made good
+    double r_squared = std::numeric_limits<double>::quiet_NaN();  // of the probe, if there is one
+};
+
+class LayerFitter {
+ public:
+    LayerFitter(Engine &engine, const CorrectionOptions &options)
+        : engine_(engine), options_(options) {}
+
+    // choices: skip, or select with ratio and policy, all of one policy. A row belongs to the
+    // moments of all choices that do not compute it; each is counted once, in bands of the score.
+    // A choice that leaves out no row gets the correction of all rows.
+    std::vector<LayerFit> fit(int layer, size_t n_windows, const LayerSource &rows,
+                              std::span<const LayerPlan> choices);
+    // The same with all windows at hand; the plans alone.
+    std::vector<LayerPlan> fit(int layer, std::span<const LayerRows> windows,
+                               std::span<const LayerPlan> choices);
+
+ private:
+    Engine &engine_;
+    CorrectionOptions options_;
+};
+
+}  // namespace orthorank

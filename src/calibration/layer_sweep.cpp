@@ -1,0 +1,106 @@
+#include "calibration/layer_sweep.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "calibration/layer_losses.h"
+#include "report/plot.h"
+
+namespace orthorank {
+
+namespace {
+
+std::vector<SweepCurve> curves_for(double ratio) {
+    std::vector<SweepCurve> curves;
+    for (const char *name : {"orthogonal", "orthogonal-reverse", "random"}) {
+        SweepCurve curve;
+        curve.name = name;
+        curve.change.action = Action::select;
+        curve.change.ratio = ratio;
+        curve.change.policy = policy_from_name(name);
+        curves.push_back(curve);
+    }
+    SweepCurve removed;
+    removed.name = "removed";
+    removed.change.action = Action::skip;
+    curves.push_back(removed);
+    return curves;
+}
+
+}  // namespace
+
+LayerSweep sweep_layers(Engine &engine, const Windows &windows, const LayerSweepOptions &options) {
+    if (windows.size() == 0) {
+        fail(ErrorKind::limit, "there is no window of calibration text");
+    }
+    LayerLosses losses(engine, windows, options.budget_bytes);
+    LayerSweep sweep;
+    sweep.curves = curves_for(options.ratio);
+    const int n_layers = engine.model().hparams().n_layers;
+    const auto n_windows = static_cast<double>(windows.size());
+    for (size_t w = 0; w < windows.size(); ++w) {
+        sweep.dense_loss += losses.base_nll(w) / n_windows;
+    }
+    for (int il = 0; il < n_layers; ++il) {
+        for (SweepCurve &curve : sweep.curves) {
+            double loss = 0;
+            for (size_t w = 0; w < windows.size(); ++w) {
+                if (options.should_stop && options.should_stop()) {
+                    throw Interrupted("interrupted");
+                }
+                loss += losses.nll(w, il, curve.change) / n_windows;
+            }
+            curve.losses.push_back(loss);
+        }
+        if (options.on_progress) {
+            options.on_progress((il + 1.0) / n_layers);
+        }
+    }
+    return sweep;
+}
+
+std::string sweep_csv(const LayerSweep &sweep) {
+    std::string csv = "layer,dense";
+    for (const SweepCurve &curve : sweep.curves) {
+        csv += "," + curve.name;
+    }
+    csv += "\n";
+    for (size_t il = 0; il < sweep.curves.front().losses.size(); ++il) {
+        csv += fmt::format("{},{:.6f}", il, sweep.dense_loss);
+        for (const SweepCurve &curve : sweep.curves) {
+            csv += fmt::format(",{:.6f}", curve.losses[il]);
+        }
+        csv += "\n";
+    }
+    return csv;
+}
+
+std::string sweep_svg(const LayerSweep &sweep, const std::string &title) {
+    const size_t n_layers = sweep.curves.front().losses.size();
+    LinePlot plot;
+    plot.title = title + " (negative log-likelihood)";
+    plot.x_label = "layer";
+    for (size_t il = 0; il < n_layers; il += std::max<size_t>(1, n_layers / 10)) {
+        plot.x_ticks.push_back(static_cast<double>(il));
+    }
+    const auto last = static_cast<double>(n_layers - 1);
+    if (plot.x_ticks.back() < last) {
+        plot.x_ticks.push_back(last);
+    }
+    for (const SweepCurve &curve : sweep.curves) {
+        PlotLine line;
+        line.name = curve.name;
+        line.colour = plot.lines.size();
+        line.y = curve.losses;
+        for (size_t il = 0; il < n_layers; ++il) {
+            line.x.push_back(static_cast<double>(il));
+        }
+        plot.lines.push_back(std::move(line));
+    }
+    plot.lines.push_back({"dense", {0.0, last}, {sweep.dense_loss, sweep.dense_loss}, true, 4});
+    return line_plot_svg(plot);
+}
+
+}  // namespace orthorank

@@ -1,0 +1,127 @@
+#include "calibration/layer_times.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/statistics.h"
+#include "base/stopwatch.h"
+#include "engine/stretch.h"
+
+namespace orthorank {
+
+namespace {
+
+constexpr int k_n_layers = 4;
+constexpr int k_repetitions = 5;
+
+// Numbers that are none of a model, but small and different from each other: equal scores would
+// pick the first rows, whose attention costs least.
+std::vector<float> made_up(size_t n) {
+    std::vector<float> values(n);
+    for (size_t i = 0; i < n; ++i) {
+        values[i] = 1e-3F * (hash_score(0, 0, static_cast<int64_t>(i)) - 0.5F);
+    }
+    return values;
+}
+
+LayerPlan corrected(LayerPlan choice, int n_embd, int rank) {
+    const auto n = static_cast<size_t>(n_embd);
+    Correction correction;
+    correction.n_embd = n_embd;
+    correction.rank = rank;
+    correction.down = made_up(n * static_cast<size_t>(rank));
+    correction.up = made_up(n * static_cast<size_t>(rank));
+    correction.bias = made_up(n);
+    choice.correction = std::make_shared<const Correction>(std::move(correction));
+    if (choice.action == Action::select && choice.policy.score == ScoreKind::probe) {
+        choice.probe = std::make_shared<const Probe>(Probe{made_up(n)});
+    }
+    return choice;
+}
+
+double prefill_ms(Engine &engine, std::span<const int32_t> tokens) {
+    Sequence sequence =
+        engine.new_sequence(dense_plan(engine.model().hparams().n_layers), Apply::prefill);
+    const Stopwatch watch;
+    forward_last(engine, sequence, tokens, Phase::prefill);
+    return watch.elapsed_ms();
+}
+
+// The middle layers of a model, run alone.
+class MiddleLayers {
+ public:
+    MiddleLayers(Engine &engine, std::span<const int32_t> tokens)
+        : engine_(engine), n_layers_(engine.model().hparams().n_layers) {
+        const int n = std::min(k_n_layers, std::max(1, n_layers_ - 2));
+        first_ = std::max(1, (n_layers_ - n) / 2);
+        end_ = std::min(n_layers_, first_ + n);
+        HiddenStates entering;
+        Stretch stretch;
+        stretch.end = first_;
+        stretch.tokens = tokens;
+        stretch.boundaries = {first_};
+        stretch.on_hidden = keep_in(entering);
+        run_stretch(engine, dense_plan(n_layers_), stretch);
+        hidden_ = std::move(entering.at(first_));
+    }
+
+    // Milliseconds for one of them, all being like this.
+    double run_ms(const LayerPlan &like) {
+        Plan plan = dense_plan(n_layers_);
+        std::fill(plan.layers.begin() + first_, plan.layers.begin() + end_, like);
+        Sequence sequence = engine_.new_sequence(plan, Apply::prefill);
+        Stretch stretch;
+        stretch.first = first_;
+        stretch.end = end_;
+        stretch.hidden = hidden_;
+        const Stopwatch watch;
+        run_stretch(engine_, sequence, stretch);
+        return watch.elapsed_ms() / (end_ - first_);
+    }
+
+ private:
+    Engine &engine_;
+    int n_layers_;
+    int first_;
+    int end_;
+    std::vector<float> hidden_;
+};
+
+}  // namespace
+
+LayerTimes measure_layer_times(Engine &engine, std::span<const int32_t> tokens,
+                               std::span<const LayerPlan> choices, int rank,
+                               const std::function<bool()> &should_stop) {
+    std::vector<LayerPlan> arms(1);  // dense, then the choices
+    for (const LayerPlan &choice : choices) {
+        arms.push_back(corrected(choice, engine.model().hparams().n_embd, rank));
+    }
+    MiddleLayers layers(engine, tokens);
+    std::vector<std::vector<double>> times(arms.size());
+    std::vector<double> prefills;
+    // The first round of runs builds graphs and is not counted.
+    for (int i = -1; i < k_repetitions; ++i) {
+        for (size_t arm = 0; arm < arms.size(); ++arm) {
+            if (should_stop && should_stop()) {
+                throw Interrupted("interrupted");
+            }
+            const double ms = layers.run_ms(arms[arm]);
+            if (i >= 0) {
+                times[arm].push_back(ms);
+            }
+        }
+        const double ms = prefill_ms(engine, tokens);
+        if (i >= 0) {
+            prefills.push_back(ms);
+        }
+    }
+    LayerTimes result;
+    result.prefill_ms = median(prefills);
+    result.dense_ms = median(times[0]);
+    for (size_t arm = 1; arm < arms.size(); ++arm) {
+        result.choices_ms.push_back(median(times[arm]));
+    }
+    return result;
+}
+
+}  // namespace orthorank

@@ -1,0 +1,81 @@
+#include "calibration/partial_file.h"
+
+#include <cmath>
+#include <ctime>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/text_file.h"
+#include "select/plan_text.h"
+
+namespace orthorank {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char *k_format = "orthorank-partial";
+constexpr int k_version = 1;
+constexpr uint64_t k_max_bytes = 64u << 20;
+
+bool has(const Json &json, const char *key, const Json &value) {
+    return json.is_object() && json.contains(key) && json.at(key) == value;
+}
+
+}  // namespace
+
+std::string partial_path(const std::string &plan_path) {
+    return plan_path + ".partial";
+}
+
+void write_partial_json(const std::string &path, const Json &key, const Json &body) {
+    Json json = {{"format", k_format}, {"version", k_version}};
+    json["key"] = key;
+    json.update(body);
+    write_file_atomically(path, json.dump(1) + "\n");
+}
+
+std::optional<Json> read_partial_json(const std::string &path, const Json &key) {
+    std::error_code ignored;
+    if (!std::filesystem::exists(path, ignored)) {
+        return {};
+    }
+    Json json = parse_plan_text(read_text_file(path, k_max_bytes), path);
+    if (!has(json, "format", k_format) || !has(json, "version", k_version) ||
+        !json.contains("key")) {
+        fail_no_partial(path, "another format or version");
+    }
+    for (const auto &[name, value] : key.items()) {
+        if (!has(json.at("key"), name.c_str(), value)) {
+            fail(ErrorKind::usage,
+                 "{} is of a search with another \"{}\": continue that one, write to another -o, "
+                 "or start again with --restart",
+                 path, name);
+        }
+    }
+    return json;
+}
+
+void remove_partial(const std::string &path) {
+    std::error_code error;
+    std::filesystem::remove(path, error);
+}
+
+void fail_no_partial(const std::string &path, const std::string &reason) {
+    fail(ErrorKind::format, "{} is no partial search ({}): remove it", path, reason);
+}
+
+Json json_number(double value) {
+    return std::isfinite(value) ? Json(value) : Json(nullptr);
+}
+
+std::string today_utc() {
+    const std::time_t now = std::time(nullptr);
+    std::tm utc{};
+    gmtime_r(&now, &utc);
+    char text[32];
+    std::strftime(text, sizeof(text), "%Y-%m-%d", &utc);
+    return text;
+}
+
+}  // namespace orthorank

@@ -1,0 +1,54 @@
+// Perplexity of several plans on the same windows, side by side: the protocol of
+// docs/evaluation.md. Each window is a fresh pass; the plans take turns on each window, so that a
+// machine that slows down slows all of them down.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "evaluation/divergence.h"
+#include "evaluation/windows.h"
+
+namespace orthorank {
+
+// One plan's numbers. A perplexity is exp of the mean over windows of the window's mean negative
+// log-likelihood.
+struct PerplexityResult {
+    Plan plan;
+    std::vector<double> window_nlls;
+    double nll = 0;
+    double ppl = 0;
+    // Standard error of ppl from the spread between windows, by the delta method: ppl times the
+    // standard error of nll. NaN for a single window. Neighbouring windows are not independent, so
+    // it is a little too small; for comparing plans see ratio_se.
+    double se = 0;
+    // ppl / that of the first plan, with the standard error that follows from the differences
+    // window by window: much smaller than the errors of the two.
+    double ratio = 1;
+    double ratio_se = 0;
+    double seconds = 0;
+    int64_t n_targets = 0;
+    int64_t n_rows_offered = 0;  // to selecting layers, and how many they computed
+    int64_t n_rows_computed = 0;
+    std::optional<Divergence> divergence;  // from the first plan, if asked for
+};
+
+// After each window of each plan: how many of all are done, and the results so far (means only).
+using OnPerplexity =
+    std::function<void(size_t n_done, size_t n_all, std::span<const PerplexityResult>)>;
+
+// One result per plan, in their order. The engine needs one free sequence and a context of
+// windows.n_ctx. Throws Error{limit} when there is no window.
+// with_divergence: also how far each plan's distributions are from the first plan's, which takes
+// memory for one window of its logits (n_ctx * n_vocab floats).
+std::vector<PerplexityResult> perplexity(Engine &engine, const Windows &windows,
+                                         std::span<const Plan> plans,
+                                         const OnPerplexity &on_window = {},
+                                         bool with_divergence = false);
+
+}  // namespace orthorank

@@ -1,0 +1,25 @@
+#include "evaluation/sample_log.h"
+
+namespace orthorank {
+
+SampleLog::SampleLog(const std::string &path, const nlohmann::ordered_json &run) {
+    const Samples read = read_samples(path);
+    for (const Sample &sample : read.samples) {
+        samples_.emplace(Key(sample.task, sample.doc, sample.plan), sample);
+    }
+    n_resumed_ = samples_.size();
+    log_.emplace(path, read.n_bytes, run);
+}
+
+const Sample *SampleLog::find(const std::string &task, size_t doc, const std::string &plan) const {
+    const auto it = samples_.find(Key(task, doc, plan));
+    return it == samples_.end() ? nullptr : &it->second;
+}
+
+void SampleLog::add(const Sample &sample) {
+    if (samples_.emplace(Key(sample.task, sample.doc, sample.plan), sample).second && log_) {
+        log_->append(sample_line(sample));
+    }
+}
+
+}  // namespace orthorank

@@ -1,0 +1,71 @@
+#include "evaluation/windows.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/statistics.h"
+#include "eval/streams.h"
+#include "session/log_probs.h"
+
+namespace orthorank {
+
+std::string read_stream(const std::string &path, const std::string &field) {
+    if (!path.ends_with(".jsonl") && !path.ends_with(".json")) {
+        return read_text(path).text;
+    }
+    std::string stream;
+    bool is_first = true;
+    for (const std::string &text : read_text_field(path, field)) {
+        stream += is_first ? "" : " ";
+        stream += text;
+        is_first = false;
+    }
+    return stream;
+}
+
+size_t add_windows(Windows &windows, std::span<const int32_t> tokens, size_t max_windows) {
+    CHECK(windows.n_ctx > 0);
+    const auto n_ctx = static_cast<size_t>(windows.n_ctx);
+    size_t n = tokens.size() / n_ctx;
+    n = max_windows > 0 ? std::min(n, max_windows) : n;
+    windows.tokens.insert(windows.tokens.end(), tokens.begin(),
+                          tokens.begin() + static_cast<std::ptrdiff_t>(n * n_ctx));
+    return n;
+}
+
+std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
+                                    std::span<const int32_t> tokens, const WindowStart &start,
+                                    const OnLogits &on_logits) {
+    CHECK(tokens.size() >= 2);
+    // Row i predicts token i + 1; the last row predicts nothing.
+    std::vector<int32_t> targets(tokens.begin() + 1, tokens.end());
+    targets.push_back(-1);
+    std::vector<float> log_probs(targets.size());
+    Stretch stretch;
+    stretch.first = start.layer;
+    if (start.layer == 0) {
+        stretch.tokens = tokens;
+    } else {
+        stretch.hidden = start.hidden;
+    }
+    stretch.on_logits = [&](const LogitsBlock &block) {
+        const auto first = static_cast<size_t>(block.first_row);
+        const auto n = static_cast<size_t>(block.n_rows);
+        target_log_probs(block.logits, block.n_vocab, std::span(targets).subspan(first, n),
+                         engine.n_threads(), std::span(log_probs).subspan(first, n));
+        if (on_logits) {
+            on_logits(block);
+        }
+    };
+    run_stretch(engine, sequence, stretch);
+    log_probs.pop_back();
+    return log_probs;
+}
+
+double window_nll(Engine &engine, Sequence &sequence, std::span<const int32_t> tokens,
+                  const WindowStart &start, const OnLogits &on_logits) {
+    sequence.clear();
+    return -mean(window_log_probs(engine, sequence, tokens, start, on_logits));
+}
+
+}  // namespace orthorank

@@ -1,0 +1,60 @@
+#include "report/comparison_table.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "eval/text.h"
+
+namespace orthorank {
+
+namespace {
+
+// fmt pads by characters as wide as a terminal shows them: columns stay straight with ± in them.
+std::string plain_line(const std::vector<std::string> &cells, const std::vector<size_t> &widths) {
+    std::string line;
+    for (size_t i = 0; i < cells.size(); ++i) {
+        line += i == 0 ? fmt::format("{:<{}}", cells[i], widths[i])
+                       : fmt::format("  {:>{}}", cells[i], widths[i]);
+    }
+    return line + "\n";
+}
+
+std::string markdown_line(const std::vector<std::string> &cells) {
+    std::string line = "|";
+    for (const std::string &cell : cells) {
+        line += fmt::format(" {} |", replace_all(strip(cell), "|", "\\|"));
+    }
+    return line + "\n";
+}
+
+}  // namespace
+
+std::string plain_text(const ComparisonTable &table) {
+    std::vector<size_t> widths;
+    for (size_t i = 0; i < table.header.size(); ++i) {
+        widths.push_back(n_characters(table.header[i]));
+        for (const std::vector<std::string> &row : table.rows) {
+            widths[i] = std::max(widths[i], n_characters(row[i]));
+        }
+    }
+    std::string text = plain_line(table.header, widths);
+    for (const std::vector<std::string> &row : table.rows) {
+        text += plain_line(row, widths);
+    }
+    return text;
+}
+
+std::string markdown_text(const ComparisonTable &table) {
+    std::string text = markdown_line(table.header) + "|---|";
+    for (size_t i = 1; i < table.header.size(); ++i) {
+        text += "---:|";
+    }
+    text += "\n";
+    for (const std::vector<std::string> &row : table.rows) {
+        text += markdown_line(row);
+    }
+    return text;
+}
+
+}  // namespace orthorank

@@ -1,0 +1,137 @@
+// The benchmark's libllama arm: stock llama.cpp on the same file. The one place outside model/
+// that includes llama.h.
+#include <llama.h>
+
+#include <memory>
+#include <vector>
+
+#include "base/error.h"
+#include "base/threads.h"
+#include "timing/bench.h"
+
+namespace orthorank {
+
+namespace {
+
+constexpr int k_ubatch = 512;
+
+ggml_type to_ggml(KvType type) {
+    return type == KvType::f16   ? GGML_TYPE_F16
+           : type == KvType::f32 ? GGML_TYPE_F32
+                                 : GGML_TYPE_Q8_0;
+}
+
+// What libllama may offload to: the model's device, or nothing for the CPU; and the list's end.
+std::vector<ggml_backend_dev_t> devices_for_libllama(const Model &model) {
+    ggml_backend_dev_t device = model.devices().front();
+    const auto type = ggml_backend_dev_type(device);
+    if (type == GGML_BACKEND_DEVICE_TYPE_CPU) {
+        return {nullptr};
+    }
+    if (type != GGML_BACKEND_DEVICE_TYPE_GPU && type != GGML_BACKEND_DEVICE_TYPE_IGPU) {
+        fail(ErrorKind::usage,
+             "the arm libllama cannot be told to compute on {}: leave it out of --arms",
+             ggml_backend_dev_name(device));
+    }
+    return {device, nullptr};
+}
+
+struct LlamaDeleter {
+    void operator()(llama_model *model) const { llama_model_free(model); }
+    void operator()(llama_context *context) const { llama_free(context); }
+};
+
+class LibllamaArm : public BenchArm {
+ public:
+    LibllamaArm(const Model &model, const EngineOptions &options)
+        : n_sequences_(options.n_sequences) {
+        llama_backend_init();
+        load(model);
+        llama_context_params params = llama_context_default_params();
+        params.n_ctx =
+            static_cast<uint32_t>(options.n_ctx) * static_cast<uint32_t>(options.n_sequences);
+        params.n_seq_max = static_cast<uint32_t>(options.n_sequences);
+        params.n_batch = params.n_ctx;
+        params.n_ubatch = k_ubatch;
+        params.n_threads = options.n_threads > 0 ? options.n_threads : default_n_threads();
+        params.n_threads_batch = params.n_threads;
+        params.type_k = to_ggml(options.kv_type);
+        params.type_v = params.type_k;
+        params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
+        params.no_perf = true;
+        context_.reset(llama_init_from_model(model_.get(), params));
+        if (!context_) {
+            fail(ErrorKind::limit, "libllama cannot make a context of {} tokens with a {} KV cache",
+                 params.n_ctx, ggml_type_name(params.type_k));
+        }
+        batch_ = llama_batch_init(static_cast<int32_t>(params.n_ctx), 0, 1);
+    }
+    ~LibllamaArm() override { llama_batch_free(batch_); }
+    LibllamaArm(const LibllamaArm &) = delete;
+    LibllamaArm &operator=(const LibllamaArm &) = delete;
+
+    void prepare(const BenchShape &shape, const BenchTokens &tokens) override {
+        CHECK(shape.n_sequences <= n_sequences_);
+        llama_memory_clear(llama_get_memory(context_.get()), false);
+        if (shape.phase == Phase::decode && shape.depth > 0) {
+            decode(tokens, 0, shape.depth);
+        }
+    }
+
+    void run(const BenchShape &shape, const BenchTokens &tokens) override {
+        if (shape.phase == Phase::prefill) {
+            decode(tokens, 0, shape.n_tokens);
+            return;
+        }
+        for (int i = 0; i < shape.n_tokens; ++i) {
+            decode(tokens, shape.depth + i, 1);
+        }
+    }
+
+ private:
+    void load(const Model &model) {
+        std::vector<ggml_backend_dev_t> devices = devices_for_libllama(model);
+        llama_model_params params = llama_model_default_params();
+        params.n_gpu_layers = devices.size() > 1 ? -1 : 0;  // all, or none
+        params.devices = devices.data();
+        if (!model.use_mmap()) {
+            params.load_mode = LLAMA_LOAD_MODE_NONE;
+        }
+        model_.reset(llama_model_load_from_file(model.path().c_str(), params));
+        if (!model_) {
+            fail(ErrorKind::file, "libllama cannot load {}", model.path());
+        }
+    }
+
+    // n tokens of each sequence from position `first` on; logits of the last, as our arms do.
+    void decode(const BenchTokens &tokens, int first, int n) {
+        batch_.n_tokens = 0;
+        for (size_t sequence = 0; sequence < tokens.size(); ++sequence) {
+            for (int position = first; position < first + n; ++position) {
+                const int32_t at = batch_.n_tokens++;
+                batch_.token[at] = tokens[sequence][static_cast<size_t>(position)];
+                batch_.pos[at] = position;
+                batch_.n_seq_id[at] = 1;
+                batch_.seq_id[at][0] = static_cast<llama_seq_id>(sequence);
+                batch_.logits[at] = position + 1 == first + n;
+            }
+        }
+        if (llama_decode(context_.get(), batch_) != 0) {
+            fail(ErrorKind::device, "libllama failed to decode {} tokens", batch_.n_tokens);
+        }
+        llama_synchronize(context_.get());
+    }
+
+    std::unique_ptr<llama_model, LlamaDeleter> model_;
+    std::unique_ptr<llama_context, LlamaDeleter> context_;
+    llama_batch batch_{};
+    int n_sequences_;
+};
+
+}  // namespace
+
+std::unique_ptr<BenchArm> make_libllama_arm(const Model &model, const EngineOptions &options) {
+    return std::make_unique<LibllamaArm>(model, options);
+}
+
+}  // namespace orthorank

@@ -1,0 +1,175 @@
+// Plans found by sparsity, and exported models: stock libllama and we agree about a smaller model.
+#include "engine/shipped_plans.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+
+#include "engine/engine.h"
+#include "engine/plan_files.h"
+#include "model/export_model.h"
+#include "model/gguf_file.h"
+#include "select/plan_text.h"
+#include "support/engine_runs.h"
+#include "support/errors.h"
+#include "support/paths.h"
+#include "support/tiny_gguf.h"
+
+namespace orthorank {
+namespace {
+
+using test::expect_error;
+
+std::vector<float> logits_of(const Model &model, const Plan &plan) {
+    EngineOptions options;
+    options.n_ctx = 64;
+    options.n_threads = 1;
+    Engine engine(model, options);
+    Sequence sequence = engine.new_sequence(plan, Apply::prefill);
+    const std::vector<int32_t> tokens = {1, 40, 50, 60, 70, 80, 90, 100, 41, 51};
+    return forward_last(engine, sequence, tokens, Phase::prefill);
+}
+
+Plan removing(const Model &model, const std::vector<int> &layers) {
+    Plan plan = dense_plan(model.hparams().n_layers);
+    plan.fingerprint = model.fingerprint();
+    for (int il : layers) {
+        plan.layers[static_cast<size_t>(il)].action = Action::skip;
+    }
+    return plan;
+}
+
+class Export : public testing::TestWithParam<test::TinyModel> {};
+
+TEST_P(Export, SmallerModelIsThePlan) {
+    test::TempDir dir;
+    test::TinyModel tiny = GetParam();
+    tiny.n_layers = 5;
+    test::write_tiny_gguf(tiny, dir.file("m.gguf"));
+    const auto model = Model::load(dir.file("m.gguf"));
+    export_gguf(dir.file("m.gguf"), dir.file("s.gguf"), {{1, 3}, ""});
+    const auto smaller = Model::load(dir.file("s.gguf"));
+    EXPECT_EQ(smaller->hparams().n_layers, 3);
+    EXPECT_EQ(logits_of(*model, removing(*model, {1, 3})), logits_of(*smaller, dense_plan(3)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Tiny, Export, testing::ValuesIn(test::tiny_models()),
+                         [](const auto &parameter) { return parameter.param.name; });
+
+TEST(Export, PerLayerArraysAreCut) {
+    test::TempDir dir;
+    test::TinyModel tiny = test::tiny_llama();
+    test::TinyFile file = test::make_tiny_file(tiny);
+    const std::vector<int32_t> heads = {4, 4, 4};
+    gguf_set_arr_data(file.meta.get(), "llama.attention.head_count", GGUF_TYPE_INT32, heads.data(),
+                      3);
+    file.write(dir.file("m.gguf"));
+    export_gguf(dir.file("m.gguf"), dir.file("s.gguf"), {{0}, ""});
+    const GgufFile out(dir.file("s.gguf"));
+    EXPECT_THAT(out.integers("llama.attention.head_count", 2, 1, 8), testing::ElementsAre(4, 4));
+    EXPECT_EQ(out.integer("llama.block_count", 1, 9), 2);
+    EXPECT_NE(out.find_tensor("blk.1.attn_q.weight"), nullptr);
+    EXPECT_EQ(out.find_tensor("blk.2.attn_q.weight"), nullptr);
+}
+
+TEST(Export, ErrorsNameTheFile) {
+    test::TempDir dir;
+    test::write_tiny_gguf(test::tiny_llama(), dir.file("m.gguf"));
+    expect_error(ErrorKind::file, "cannot be written", [&] {
+        export_gguf(dir.file("m.gguf"), dir.file("no/s.gguf"), {{0}, ""});
+    });
+    expect_error(ErrorKind::usage, "is the model itself", [&] {
+        export_gguf(dir.file("m.gguf"), dir.file("m.gguf"), {{0}, ""});
+    });
+    expect_error(ErrorKind::file, "cannot open", [&] {
+        export_gguf(dir.file("x.gguf"), dir.file("s.gguf"), {{0}, ""});
+    });
+}
+
+class ShippedPlans : public testing::Test {
+ protected:
+    ShippedPlans() {
+        test::TinyModel tiny = test::tiny_llama();
+        tiny.n_layers = 10;
+        test::write_tiny_gguf(tiny, dir_.file("m.gguf"));
+        model_ = Model::load(dir_.file("m.gguf"));
+        ::setenv("ORTHORANK_PLANS_DIR", dir_.path().c_str(), 1);
+    }
+    ~ShippedPlans() override { ::unsetenv("ORTHORANK_PLANS_DIR"); }
+
+    test::TempDir dir_;
+    std::unique_ptr<Model> model_;
+};
+
+TEST_F(ShippedPlans, BestFitIsTaken) {
+    expect_error(ErrorKind::usage, "select-layers", [&] { plan_for_sparsity(*model_, 0.2); });
+    Plan skip = removing(*model_, {3, 4});
+    skip.provenance = {{"method", "sleb"}, {"file_type", "Q8_0"}};
+    write_plan(skip, dir_.file("a.json"));
+    const FoundPlan found = plan_for_sparsity(*model_, 0.2);
+    EXPECT_EQ(found.plan.layers, skip.layers);
+    ASSERT_THAT(found.notes, testing::SizeIs(1));
+    EXPECT_THAT(found.notes[0], testing::HasSubstr("calibrated on Q8_0 weights, this file has"));
+    Plan select = dense_plan(10);
+    select.fingerprint = model_->fingerprint();
+    for (int il : {2, 3, 5}) {
+        select.layers[static_cast<size_t>(il)].action = Action::select;
+        select.layers[static_cast<size_t>(il)].ratio = 0.333;
+    }
+    select.provenance = {{"method", "sleb"}, {"sparsity", 0.2}};
+    write_plan(select, dir_.file("b.json"));
+    EXPECT_EQ(plan_for_sparsity(*model_, 0.2).plan.layers, select.layers);
+    EXPECT_THAT(plan_for_sparsity(*model_, 0.2).notes, testing::IsEmpty());
+    expect_error(ErrorKind::usage, "only of 20%", [&] { plan_for_sparsity(*model_, 0.4); });
+    const Plan corrected = test::completed(select, model_->hparams().n_embd, 2);
+    write_plan_files(corrected, dir_.file("c.json"), CorrectionType::f32);
+    EXPECT_EQ(plan_for_sparsity(*model_, 0.2).plan.layers, corrected.layers);
+    Plan joint = select;
+    joint.layers[5].ratio = 0.5;
+    joint.provenance["method"] = "joint";
+    joint = test::completed(joint, model_->hparams().n_embd, 2);
+    write_plan_files(joint, dir_.file("d.json"), CorrectionType::f32);
+    EXPECT_EQ(plan_for_sparsity(*model_, 0.2).plan.layers, joint.layers);
+    std::filesystem::remove(dir_.file("c.json"));
+    std::filesystem::remove(dir_.file("d.json"));
+    select.fingerprint = "of another";
+    write_plan(select, dir_.file("b.json"));
+    EXPECT_EQ(plan_for_sparsity(*model_, 0.2).plan.layers, skip.layers);
+}
+
+// One bad file in the folder made every --sparsity fail, and every plan's numbers were read.
+TEST_F(ShippedPlans, BadFileAmongOthersIsLeftOut) {
+    Plan skip = removing(*model_, {3, 4});
+    write_plan(skip, dir_.file("m.json"));
+    test::write_bytes(dir_.file("a.json"), "not a plan");
+    // A plan of another level whose numbers are gone.
+    const Plan other = test::completed(removing(*model_, {3, 4, 5}), model_->hparams().n_embd, 2);
+    write_plan_files(other, dir_.file("z.json"), CorrectionType::f32);
+    test::write_bytes(dir_.file("z.gguf"), "nothing");
+    const FoundPlan found = plan_for_sparsity(*model_, 0.2);
+    EXPECT_EQ(found.plan.layers, skip.layers);
+    ASSERT_THAT(found.notes, testing::SizeIs(1));
+    EXPECT_THAT(found.notes[0], testing::AllOf(testing::StartsWith("left out: "),
+                                               testing::HasSubstr("a.json: not JSON")));
+    expect_error(ErrorKind::format, "z.gguf", [&] { plan_for_sparsity(*model_, 0.3); });
+    expect_error(ErrorKind::usage, "; left out: ", [&] { plan_for_sparsity(*model_, 0.5); });
+}
+
+TEST_F(ShippedPlans, EmbeddedPlanIsFound) {
+    EXPECT_FALSE(embedded_plan(*model_).has_value());
+    Plan plan = removing(*model_, {7});
+    plan.provenance = {{"sparsity", 0.1}};
+    export_gguf(model_->path(), dir_.file("e.gguf"), {{}, plan_text(plan_to_json(plan))});
+    const auto embedded = Model::load(dir_.file("e.gguf"));
+    EXPECT_EQ(embedded->fingerprint(), model_->fingerprint());
+    EXPECT_EQ(plan_for_sparsity(*embedded, 0.1).plan.layers, plan.layers);
+    EXPECT_EQ(logits_of(*embedded, plan), logits_of(*model_, plan));
+    export_gguf(dir_.file("e.gguf"), dir_.file("s.gguf"), {{7}, ""});
+    EXPECT_FALSE(embedded_plan(*Model::load(dir_.file("s.gguf"))).has_value());
+}
+
+}  // namespace
+}  // namespace orthorank

@@ -43,6 +43,18 @@ foreach(package ggml llama)
 endforeach()
 message(STATUS "ggml ${GGML_VERSION} and libllama ${LLAMA_VERSION} from ${llama_prefix}")
 
+# libllama-common has llama.cpp's Jinja engine; its headers (include/llama-common) are not installed by
+# llama.cpp itself but by tools/setup, so another prefix may lack them.
+find_path(LLAMA_COMMON_INCLUDE_DIR llama-common/chat.h PATHS ${LLAMA_INCLUDE_DIR} NO_DEFAULT_PATH)
+find_library(LLAMA_COMMON_LIBRARY llama-common PATHS ${LLAMA_LIB_DIR} NO_DEFAULT_PATH)
+if(LLAMA_COMMON_INCLUDE_DIR AND LLAMA_COMMON_LIBRARY)
+  add_library(llama-common UNKNOWN IMPORTED)
+  set_target_properties(llama-common PROPERTIES
+    IMPORTED_LOCATION ${LLAMA_COMMON_LIBRARY}
+    INTERFACE_INCLUDE_DIRECTORIES ${LLAMA_COMMON_INCLUDE_DIR}
+    INTERFACE_LINK_LIBRARIES llama)
+endif()
+
 find_package(CLI11 REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(fmt REQUIRED)

@@ -22,7 +22,7 @@ namespace orthorank {
 struct EngineOptions {
     int n_ctx = 0;        // tokens per sequence; 0: the model's context
     int n_sequences = 1;  // slots of the KV cache
-    int n_threads = 0;    // 0: all processors
+    int n_threads = 0;    // 0: default_n_threads()
     KvType kv_type = KvType::f16;
     // A plan's corrections on the device: their two matrices in F16 or F32.
     CorrectionType correction_type = CorrectionType::f16;

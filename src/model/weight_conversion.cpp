@@ -58,7 +58,7 @@ struct Conversion {
     }
 };
 
-// Calls work(first, end) for parts of 0 .. n - 1, one thread per processor, and puts what they
+// Calls work(first, end) for parts of 0 .. n - 1, by as many threads as pay, and puts what they
 // return together.
 template <typename Result, typename Work, typename Join>
 Result in_parallel(int64_t n, const Work &work, const Join &join) {

@@ -45,7 +45,7 @@ message(STATUS "ggml ${GGML_VERSION} and libllama ${LLAMA_VERSION} from ${llama_
 
 # libllama-common has llama.cpp's Jinja engine; its headers (include/llama-common) are not installed by
 # llama.cpp itself but by tools/setup, so another prefix may lack them.
-find_path(LLAMA_COMMON_INCLUDE_DIR llama-common/chat.h PATHS ${LLAMA_INCLUDE_DIR} NO_DEFAULT_PATH)
+find_path(LLAMA_COMMON_INCLUDE_DIR llama-common/jinja/runtime.h PATHS ${LLAMA_INCLUDE_DIR} NO_DEFAULT_PATH)
 find_library(LLAMA_COMMON_LIBRARY llama-common PATHS ${LLAMA_LIB_DIR} NO_DEFAULT_PATH)
 if(LLAMA_COMMON_INCLUDE_DIR AND LLAMA_COMMON_LIBRARY)
   add_library(llama-common UNKNOWN IMPORTED)
@@ -60,6 +60,9 @@ find_package(nlohmann_json REQUIRED)
 find_package(fmt REQUIRED)
 find_package(Eigen3 3.4 REQUIRED NO_MODULE)
 find_package(Threads REQUIRED)
+if(ORTHORANK_OPENMP)
+  find_package(OpenMP)
+endif()
 
 # utf8proc and libcsv (Debian: libutf8proc-dev, libcsv-dev) come without CMake files of their own.
 function(find_plain_library target header library package)
@@ -78,5 +81,7 @@ find_plain_library(csv csv.h csv libcsv-dev)
 
 find_program(ORTHORANK_CCACHE ccache)
 if(ORTHORANK_CCACHE AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${ORTHORANK_CCACHE})
+  # Without this ccache keeps nothing that was compiled with precompiled headers.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros
+      ${ORTHORANK_CCACHE})
 endif()

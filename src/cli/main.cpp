@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/spin_limit.h"
 #include "model/backend_info.h"
 
 namespace {
@@ -59,6 +60,7 @@ int run(int argc, char **argv) {
 }  // namespace
 
 int main(int argc, char **argv) {
+    orthorank::limit_spinning(argv);
     try {
         return run(argc, argv);
     } catch (const orthorank::Error &error) {

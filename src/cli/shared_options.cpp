@@ -99,7 +99,7 @@ void add_model_options(CLI::App &command, ModelArguments &arguments) {
                     "device to compute on, as `info` lists them (default: the first GPU, or CPU)")
         ->type_name("NAME");
     command
-        .add_option("--threads", arguments.n_threads, "CPU threads (default: one per processor)")
+        .add_option("--threads", arguments.n_threads, "CPU threads (default: one per processor that is granted)")
         ->check(CLI::Range(1, k_max_threads))
         ->type_name("N");
     command.add_option("--kv-type", arguments.kv_type, "type of the KV cache: f16, f32 or q8_0")

@@ -12,19 +12,19 @@ setup=$work/tools/setup
 fail() { echo "FAILED: $*" >&2; exit 1; }
 fake() { printf '#!/bin/bash\n%s\n' "$2" >"$work/bin/$1"; chmod +x "$work/bin/$1"; }
 
-# A wheel is never reused for another processor, other options or another compiler.
+# A built llama.cpp is never reused for another processor, other options or another compiler.
 printf 'processor : 0\nmodel name : A\ncpu MHz : 1\nflags : sse avx\n' >"$work/cpu-a"
 printf 'processor : 7\nmodel name : A\ncpu MHz : 2\nflags : sse avx\n' >"$work/cpu-a-again"
 printf 'processor : 0\nmodel name : A\ncpu MHz : 1\nflags : sse avx avx2\n' >"$work/cpu-b"
-a=$(ORTHORANK_CPUINFO=$work/cpu-a "$setup" --wheel-dir)
-[[ $a == "$XDG_CACHE_HOME"/orthorank/wheels/* ]] || fail "wheels are kept in $a"
-[[ $a == "$(ORTHORANK_CPUINFO=$work/cpu-a-again "$setup" --wheel-dir)" ]] || fail "clock speed counts"
-[[ $a != "$(ORTHORANK_CPUINFO=$work/cpu-b "$setup" --wheel-dir)" ]] || fail "processor does not count"
-[[ $a != "$(ORTHORANK_CPUINFO=$work/cpu-a ORTHORANK_LLAMA_ARGS=-DGGML_CUDA=ON "$setup" --wheel-dir)" ]] ||
+a=$(ORTHORANK_CPUINFO=$work/cpu-a "$setup" --llama-dir)
+[[ $a == "$XDG_CACHE_HOME"/orthorank/llama/* ]] || fail "llama.cpp is kept in $a"
+[[ $a == "$(ORTHORANK_CPUINFO=$work/cpu-a-again "$setup" --llama-dir)" ]] || fail "clock speed counts"
+[[ $a != "$(ORTHORANK_CPUINFO=$work/cpu-b "$setup" --llama-dir)" ]] || fail "processor does not count"
+[[ $a != "$(ORTHORANK_CPUINFO=$work/cpu-a ORTHORANK_LLAMA_ARGS=-DGGML_CUDA=ON "$setup" --llama-dir)" ]] ||
   fail "options do not count"
 mkdir "$work/bin"
 fake c++ 'echo another compiler'
-[[ $a != "$(ORTHORANK_CPUINFO=$work/cpu-a CXX=$work/bin/c++ "$setup" --wheel-dir)" ]] ||
+[[ $a != "$(ORTHORANK_CPUINFO=$work/cpu-a CXX=$work/bin/c++ "$setup" --llama-dir)" ]] ||
   fail "compiler does not count"
 
 # Without root the exact line is printed, with the missing packages only, and nothing is touched.

@@ -7,19 +7,19 @@ ARGS   ?= --sparsity 20% -n 100
 # CMake presets print their variables at every call: of a configure only warnings and errors matter.
 configure = cmake --preset $(1) >/dev/null
 
-.PHONY: build run test deps asan format clean help
+.PHONY: build run test deps asan tsan portable format clean help
 
 build: deps  ## build the release binary, build/orthorank
 	@$(call configure,release)
-	@cmake --build --preset release
+	@cmake --build --preset release --target orthorank
 
 run: build  ## generate text with the default model (PROMPT="...", ARGS="--plan FILE ...")
 	build/orthorank generate -p "$(PROMPT)" $(ARGS)
 
-test: deps  ## build the dev preset and run every test
-	@$(call configure,dev)
-	@cmake --build --preset dev
-	@ctest --preset dev
+test: deps  ## build the tests, beside the program, and run them all
+	@$(call configure,release)
+	@cmake --build --preset release
+	@ctest --preset release
 
 deps:  ## install what is missing: Debian packages, the default model, ggml and libllama
 	@tools/setup
@@ -29,11 +29,22 @@ asan: deps  ## the tests again, with the address and undefined-behaviour sanitiz
 	@cmake --build --preset asan
 	@ctest --preset asan
 
+tsan:  ## the tests that use threads, with the thread sanitizer (in ggml too: built once more)
+	@tools/setup tsan
+	@$(call configure,tsan)
+	@cmake --build --preset tsan
+	@ctest --preset tsan
+
+portable: deps  ## the program and the tests of its computing, without this processor's own instructions
+	@$(call configure,portable)
+	@cmake --build --preset portable
+	@ctest --preset portable
+
 format:  ## format the C++ sources
 	git ls-files '*.cpp' '*.h' | xargs -r clang-format -i
 
 clean:  ## remove the build trees (.deps stays: remove it by hand to set up again)
-	rm -rf build build-dev build-asan
+	rm -rf build build-dev build-asan build-tsan build-portable
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10

@@ -41,13 +41,13 @@ class GroupQuota : public ::testing::Test {
     fs::path root_;
 };
 
-TEST_F(GroupQuota, is_unlimited_without_control_groups) {
+TEST_F(GroupQuota, IsUnlimitedWithoutControlGroups) {
     EXPECT_EQ(quota(), k_no_limit);
     mount("", "");
     EXPECT_EQ(quota(), k_no_limit);
 }
 
-TEST_F(GroupQuota, reads_cpu_max_of_a_container) {
+TEST_F(GroupQuota, ReadsCpuMaxOfAContainer) {
     mount(k_v2_mount, "0::/\n");
     EXPECT_EQ(quota(), k_no_limit);
     write("sys/fs/cgroup/cpu.max", "max 100000\n");
@@ -56,7 +56,7 @@ TEST_F(GroupQuota, reads_cpu_max_of_a_container) {
     EXPECT_DOUBLE_EQ(quota(), 1.5);
 }
 
-TEST_F(GroupQuota, is_the_smallest_from_the_own_group_to_the_top) {
+TEST_F(GroupQuota, IsTheSmallestFromTheOwnGroupToTheTop) {
     mount(k_v2_mount, "0::/machine/unit\n");
     write("sys/fs/cgroup/machine/cpu.max", "50000 100000\n");
     write("sys/fs/cgroup/machine/unit/cpu.max", "400000 100000\n");
@@ -66,7 +66,7 @@ TEST_F(GroupQuota, is_the_smallest_from_the_own_group_to_the_top) {
     EXPECT_DOUBLE_EQ(quota(), 4);
 }
 
-TEST_F(GroupQuota, reads_version_1_where_it_is_mounted) {
+TEST_F(GroupQuota, ReadsVersion1WhereItIsMounted) {
     mount(
         "32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
         "33 31 0:30 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n",
@@ -81,7 +81,7 @@ TEST_F(GroupQuota, reads_version_1_where_it_is_mounted) {
 }
 
 // Docker with version 1: the container's own group is mounted, and named from the host's root.
-TEST_F(GroupQuota, finds_the_group_below_the_mounted_root) {
+TEST_F(GroupQuota, FindsTheGroupBelowTheMountedRoot) {
     mount("32 31 0:29 /docker/f00 /sys/fs/cgroup/cpu ro - cgroup cgroup rw,cpu\n",
           "3:cpu:/docker/f00/inner\n");
     write("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "300000\n");
@@ -95,7 +95,7 @@ TEST_F(GroupQuota, finds_the_group_below_the_mounted_root) {
     EXPECT_DOUBLE_EQ(quota(), 3);
 }
 
-TEST(DefaultThreads, follow_the_affinity_mask) {
+TEST(DefaultThreads, FollowTheAffinityMask) {
     // In a child: the number is asked for once a process.
     const pid_t child = fork();
     ASSERT_NE(child, -1);
@@ -119,7 +119,7 @@ TEST(DefaultThreads, follow_the_affinity_mask) {
     EXPECT_EQ(WEXITSTATUS(status), 1);
 }
 
-TEST(DefaultThreads, are_at_least_one_and_within_the_quota) {
+TEST(DefaultThreads, AreAtLeastOneAndWithinTheQuota) {
     EXPECT_GE(default_n_threads(), 1);
     EXPECT_LE(default_n_threads(), std::ceil(group_quota()));
 }

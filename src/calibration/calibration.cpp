@@ -64,7 +64,7 @@ void add_crops(Calibration &calibration, const std::string &path,
             continue;  // used before, or known to be too short
         }
         const std::vector<int32_t> tokens =
-            vocab.tokenize(rows[static_cast<size_t>(row)], /*add_special=*/true);
+            vocab.tokenize(rows[static_cast<size_t>(row)], /*add_bos=*/true);
         calibration.n_tokens += static_cast<int64_t>(tokens.size());
         if (tokens.size() < n_ctx) {
             continue;
@@ -84,7 +84,7 @@ void add_file(Calibration &calibration, const std::string &path, const Calibrati
     const bool is_sleb = options.protocol == CalibrationProtocol::sleb;
     const std::string text =
         is_sleb ? sleb_text(read_rows(path, options.field)) : read_stream(path, options.field);
-    const std::vector<int32_t> tokens = vocab.tokenize(text, /*add_special=*/true);
+    const std::vector<int32_t> tokens = vocab.tokenize(text, /*add_bos=*/true);
     calibration.n_tokens += static_cast<int64_t>(tokens.size());
     add_strided(calibration.windows, tokens, static_cast<size_t>(options.stride),
                 static_cast<size_t>(options.n_windows));

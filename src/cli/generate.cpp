@@ -37,18 +37,41 @@ bool uses_chat(const GenerateArguments &arguments, const Vocab &vocab) {
     return vocab.has_chat_template() && ::isatty(STDIN_FILENO) != 0 && ::isatty(STDOUT_FILENO) != 0;
 }
 
-std::vector<int32_t> prompt_tokens(const std::string &prompt, bool is_chat, const Vocab &vocab) {
-    std::string text = prompt;
-    if (is_chat) {
-        const ChatMessage message{"user", prompt};
-        text = vocab.apply_chat_template(std::span(&message, 1));
+std::vector<int32_t> chat_tokens(const std::string &prompt, const Vocab &vocab) {
+    if (vocab.has_chat_template() && !runs_chat_templates()) {
+        fmt::print(stderr,
+                   "note: the chat template is not run, only told from libllama's list of forms: "
+                   "this build has no headers of libllama-common (docs/building.md)\n");
     }
-    std::vector<int32_t> tokens =
-        vocab.tokenize(text, /*add_special=*/true, /*parse_special=*/true);
+    const ChatMessage message{"user", prompt};
+    return vocab.tokenize_chat(std::span(&message, 1));
+}
+
+std::vector<int32_t> prompt_tokens(const std::string &prompt, bool is_chat, const Vocab &vocab) {
+    if (is_chat) {
+        return chat_tokens(prompt, vocab);
+    }
+    std::vector<int32_t> tokens = vocab.tokenize(prompt, /*add_bos=*/true, /*parse_special=*/true);
     if (tokens.empty() && vocab.bos() >= 0) {
         tokens.push_back(vocab.bos());
     }
+    if (tokens.size() > 1 && vocab.bos() >= 0 && tokens[0] == vocab.bos() &&
+        tokens[1] == vocab.bos()) {
+        fmt::print(
+            stderr,
+            "note: the prompt begins with two BOS tokens: the model adds one, leave it out\n");
+    }
     return tokens;
+}
+
+// Refused before it is tokenized, which takes minutes for a file that is no text.
+void check_prompt_fits(const std::string &prompt, int n_ctx, const Vocab &vocab) {
+    const size_t n_tokens = vocab.fewest_tokens(prompt.size());
+    if (n_tokens > static_cast<size_t>(n_ctx)) {
+        fail(ErrorKind::limit,
+             "the prompt of {} bytes has at least {} tokens, the context only {}: shorten it",
+             prompt.size(), n_tokens, n_ctx);
+    }
 }
 
 // null where nothing was measured.
@@ -118,6 +141,8 @@ void run_generate(const GenerateArguments &arguments, const Argv &argv) {
     options.plan = arguments.plan.empty() ? dense_plan(model->hparams().n_layers)
                                           : read_plan_for(*model, arguments.plan);
     const std::string prompt = read_prompt(*arguments.prompt_option, *arguments.file_option);
+    check_prompt_fits(prompt, std::max(arguments.n_ctx, model->hparams().n_ctx_train),
+                      model->vocab());
     const std::vector<int32_t> tokens =
         prompt_tokens(prompt, uses_chat(arguments, model->vocab()), model->vocab());
     const int n_ctx = arguments.n_ctx > 0 ? arguments.n_ctx

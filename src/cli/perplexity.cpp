@@ -47,7 +47,7 @@ TextSet set_of_files(const PerplexityArguments &arguments, const Vocab &vocab) {
     size_t n_longest = 0;
     for (const std::string &file : arguments.files) {
         const std::vector<int32_t> tokens =
-            vocab.tokenize(read_stream(file, arguments.field), /*add_special=*/true);
+            vocab.tokenize(read_stream(file, arguments.field), /*add_bos=*/true);
         add_windows(set.windows, tokens, static_cast<size_t>(arguments.n_windows));
         set.n_tokens += tokens.size();
         n_longest = std::max(n_longest, tokens.size());
@@ -69,7 +69,7 @@ TextSet set_of_stream(const std::string &name, const TextStream &stream,
     set.n_documents = stream.n_documents;
     set.n_wanted = stream.n_wanted;
     set.windows.n_ctx = arguments.n_ctx;
-    const std::vector<int32_t> tokens = vocab.tokenize(stream.text, /*add_special=*/true);
+    const std::vector<int32_t> tokens = vocab.tokenize(stream.text, /*add_bos=*/true);
     set.n_tokens = tokens.size();
     size_t n = n_windows(tokens.size(), static_cast<size_t>(arguments.n_ctx), stream);
     if (n == 0) {

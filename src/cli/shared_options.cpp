@@ -15,6 +15,7 @@
 #include "engine/plan_files.h"
 #include "engine/shipped_plans.h"
 #include "model/backend_info.h"
+#include "model/vocab.h"
 #include "timing/weight_choice.h"
 
 namespace orthorank {
@@ -146,6 +147,9 @@ std::unique_ptr<Model> load_model(const ModelArguments &arguments) {
         options.weights = choice.types;
     }
     std::unique_ptr<Model> model = Model::load(path, options);
+    for (const std::string &warning : model->vocab().warnings()) {
+        fmt::print(stderr, "note: vocabulary: {}\n", warning);
+    }
     if (is_auto) {
         print_choice(*model);
     }

@@ -123,8 +123,8 @@ void run_trace(const TraceArguments &arguments, const Argv &argv) {
              options.plan.name);
     }
     const std::string text = read_prompt(*arguments.prompt_option, *arguments.file_option);
-    std::vector<int32_t> tokens = model->vocab().tokenize(text, /*add_special=*/true);
-    tokens.resize(std::min(tokens.size(), static_cast<size_t>(arguments.n_tokens)));
+    const std::vector<int32_t> tokens = model->vocab().tokenize_first(
+        static_cast<size_t>(arguments.n_tokens), text, /*add_bos=*/true);
     const auto n_ctx = static_cast<int>(std::max<size_t>(tokens.size(), 1)) + arguments.n_decode;
     const std::unique_ptr<Engine> engine = make_engine(*model, arguments.model, n_ctx);
     const TraceResult result = trace(*engine, tokens, options);

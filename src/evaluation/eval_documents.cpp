@@ -31,7 +31,7 @@ std::optional<int32_t> empty_context(const Vocab &vocab) {
 
 void encode_choices(EvalTask &task, const Vocab &vocab, size_t max_length) {
     const Tokenize tokenize = [&](const std::string &text) {
-        return vocab.tokenize(text, /*add_special=*/false);
+        return vocab.tokenize(text, /*add_bos=*/false);
     };
     for (const ChoiceDocument &document : task.documents) {
         DocumentInputs inputs;
@@ -49,7 +49,7 @@ void encode_choices(EvalTask &task, const Vocab &vocab, size_t max_length) {
 
 void encode_questions(EvalTask &task, const Vocab &vocab, size_t max_length) {
     for (const GenerationDocument &question : task.questions) {
-        task.prompts.push_back(vocab.tokenize(question.prompt, /*add_special=*/false));
+        task.prompts.push_back(vocab.tokenize(question.prompt, /*add_bos=*/false));
         const size_t n = task.prompts.back().size() + task.max_new_tokens;
         if (n > max_length) {
             too_long(task, question.index, n, max_length);

@@ -16,7 +16,7 @@ namespace {
 PromptTokenizer tokenizer_of(const Vocab &vocab, bool cleans_spaces) {
     PromptTokenizer tokenizer;
     tokenizer.encode = [&vocab](const std::string &text) {
-        return vocab.tokenize(text, /*add_special=*/true);
+        return vocab.tokenize(text, /*add_bos=*/true);
     };
     tokenizer.decode = [&vocab](const std::vector<int32_t> &ids) { return vocab.detokenize(ids); };
     tokenizer.cleans_spaces = cleans_spaces;
@@ -50,7 +50,7 @@ Prediction predict(Engine &engine, const LongBenchTask &task, size_t i, const Pl
     options.plan = plan;
     options.max_new_tokens = task.set->max_new_tokens;
     if (task.set->stops_at_newline) {
-        options.stop_token = engine.model().vocab().tokenize("\n", /*add_special=*/true).back();
+        options.stop_token = engine.model().vocab().tokenize("\n", /*add_bos=*/false).back();
     }
     const std::vector<Answer> answers =
         greedy_answers(engine, std::span(task.prompts).subspan(i, 1), options);

@@ -115,7 +115,7 @@ GgufFile::GgufFile(const std::string &path) : path_(path) {
     check_header();
 
     capture_ggml_log();
-    clear_ggml_error();
+    clear_ggml_log();
     gguf_.reset(gguf_init_from_file(path.c_str(), {/*no_alloc=*/true, /*ctx=*/nullptr}));
     if (gguf_ == nullptr) {
         fail(ErrorKind::format, "{} is truncated or damaged (file is {} bytes): {}", path, size_,

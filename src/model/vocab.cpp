@@ -3,15 +3,18 @@
 #include <llama.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <climits>
 #include <cstdio>
 #include <mutex>
 
 #include "base/error.h"
+#include "model/chat_controls.h"
 #include "model/file_type.h"
 #include "model/ggml_log.h"
 #include "model/gguf_file.h"
 #include "model/hparams.h"
+#include "model/long_runs.h"
 #include "model/vocab_checks.h"
 #include "model/weight_list.h"
 
@@ -32,7 +35,7 @@ struct ModelDeleter {
 };
 
 // The length of a text as libllama takes it.
-int32_t length_of(const std::string &text) {
+int32_t length_of(std::string_view text) {
     if (text.size() > INT_MAX / 4) {
         fail(ErrorKind::limit, "a text of {} bytes is too long to tokenize at once", text.size());
     }
@@ -46,6 +49,47 @@ struct Vocab::Impl {
     std::unique_ptr<llama_model, ModelDeleter> model;
     const llama_vocab *vocab = nullptr;
     std::string chat_template;  // empty: none
+    std::vector<std::string> warnings;
+    std::vector<ControlToken> controls;
+    size_t longest_token = 1;        // bytes of its name
+    bool is_split_by_words = false;  // BPE: the text goes through a pre-tokenizer
+    bool has_blank_matches = false;  // one whose matches may hold blanks
+
+    void read_tokens() {
+        for (int32_t id = 0; id < llama_vocab_n_tokens(vocab); ++id) {
+            const llama_token_attr kind = llama_vocab_get_attr(vocab, id);
+            const std::string name = llama_vocab_get_text(vocab, id);
+            longest_token = std::max(longest_token, name.size());
+            if ((kind & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) != 0 &&
+                !name.empty()) {
+                controls.push_back({id, name, (kind & LLAMA_TOKEN_ATTR_LSTRIP) != 0,
+                                    (kind & LLAMA_TOKEN_ATTR_RSTRIP) != 0});
+            }
+        }
+    }
+
+    // Appends the tokens of a text, on a stack that holds what libllama's splitter needs.
+    void append(std::string_view text, bool parse_special, std::vector<int32_t> &tokens) const {
+        std::vector<int32_t> found;
+        const auto tokenize_all = [&](std::string_view all) {
+            found.resize(all.size() + 2);
+            const int32_t length = length_of(all);
+            fill(found, [&](int32_t *data, int32_t n) {
+                return llama_tokenize(vocab, all.data(), length, data, n, /*add_special=*/false,
+                                      parse_special);
+            });
+        };
+        if (is_split_by_words) {
+            tokenize_with_stack(text, has_blank_matches, tokenize_all);
+        } else {
+            tokenize_all(text);
+        }
+        tokens.insert(tokens.end(), found.begin(), found.end());
+    }
+
+    std::string name_of(int32_t token) const {
+        return token >= 0 ? llama_vocab_get_text(vocab, token) : "";
+    }
 
     void check_token(int32_t token) const {
         if (token < 0 || token >= llama_vocab_n_tokens(vocab)) {
@@ -83,9 +127,10 @@ Vocab::Vocab() : impl_(std::make_unique<Impl>()) {}
 Vocab::~Vocab() = default;
 
 std::unique_ptr<Vocab> Vocab::load(const std::string &gguf_path) {
-    check_vocabulary(GgufFile(gguf_path));
+    const GgufFile file(gguf_path);
+    check_vocabulary(file);
     start_libllama();
-    clear_ggml_error();
+    clear_ggml_log();
     llama_model_params params = llama_model_default_params();
     params.vocab_only = true;
     std::unique_ptr<Vocab> vocab(new Vocab);
@@ -103,22 +148,48 @@ std::unique_ptr<Vocab> Vocab::load(const std::string &gguf_path) {
     }
     const char *chat_template = llama_model_chat_template(v.model.get(), nullptr);
     v.chat_template = chat_template != nullptr ? chat_template : "";
+    v.warnings = ggml_warnings();
+    v.is_split_by_words = llama_vocab_type(v.vocab) == LLAMA_VOCAB_TYPE_BPE;
+    // The one pre-tokenizer of libllama 0.5 with words of several letters and single blanks.
+    v.has_blank_matches = file.find_text("tokenizer.ggml.pre").value_or("") == "exaone-moe";
+    v.read_tokens();
     return vocab;
+}
+
+const std::vector<std::string> &Vocab::warnings() const {
+    return impl_->warnings;
 }
 
 int Vocab::n_tokens() const {
     return llama_vocab_n_tokens(impl_->vocab);
 }
 
-std::vector<int32_t> Vocab::tokenize(const std::string &text, bool add_special,
+std::vector<int32_t> Vocab::tokenize(const std::string &text, bool add_bos,
                                      bool parse_special) const {
-    const int32_t length = length_of(text);
-    std::vector<int32_t> tokens(text.size() + 2);
-    impl_->fill(tokens, [&](int32_t *data, int32_t n) {
-        return llama_tokenize(impl_->vocab, text.data(), length, data, n, add_special,
-                              parse_special);
-    });
+    std::vector<int32_t> tokens;
+    if (add_bos && adds_bos()) {
+        tokens.push_back(bos());
+    }
+    impl_->append(text, parse_special, tokens);
     return tokens;
+}
+
+std::vector<int32_t> Vocab::tokenize_first(size_t n, const std::string &text, bool add_bos) const {
+    // Twice what n tokens can have: the cut changes only what stands beside it.
+    const size_t n_bytes =
+        n < SIZE_MAX / 4 / impl_->longest_token ? 2 * n * impl_->longest_token : text.size();
+    std::vector<int32_t> tokens = tokenize(text.substr(0, n_bytes), add_bos);
+    tokens.resize(std::min(tokens.size(), n));
+    return tokens;
+}
+
+size_t Vocab::fewest_tokens(size_t n_bytes) const {
+    for (const ControlToken &control : impl_->controls) {
+        if (control.strips_left || control.strips_right) {
+            return 0;  // it swallows any number of blanks
+        }
+    }
+    return n_bytes / impl_->longest_token;
 }
 
 std::string Vocab::piece(int32_t token, bool special) const {
@@ -166,26 +237,35 @@ bool Vocab::has_chat_template() const {
     return !impl_->chat_template.empty();
 }
 
-std::string Vocab::apply_chat_template(std::span<const ChatMessage> messages) const {
+std::vector<int32_t> Vocab::tokenize_chat(std::span<const ChatMessage> messages) const {
     if (!has_chat_template()) {
         fail(ErrorKind::format, "{} has no chat template", impl_->path);
     }
-    std::vector<llama_chat_message> list;
+    const std::string guard = guard_for(messages, impl_->chat_template);
+    std::vector<ChatMessage> guarded_messages;
     for (const ChatMessage &message : messages) {
-        list.push_back({message.role.c_str(), message.content.c_str()});
+        guarded_messages.push_back(
+            {message.role, guarded(message.content, impl_->controls, guard)});
     }
-    const auto apply = [&](char *buffer, size_t n) {
-        return llama_chat_apply_template(impl_->chat_template.c_str(), list.data(), list.size(),
-                                         /*add_ass=*/true, buffer, static_cast<int32_t>(n));
-    };
-    const int32_t n = apply(nullptr, 0);
-    if (n < 0) {
-        fail(ErrorKind::format, "{}: its chat template is not one that libllama knows",
-             impl_->path);
+    std::string text;
+    try {
+        text = render_chat(impl_->chat_template, guarded_messages,
+                           {impl_->name_of(bos()), impl_->name_of(eos())});
+    } catch (const Error &error) {
+        fail(error.kind(), "{}: {}", impl_->path, error.what());
     }
-    std::string text(static_cast<size_t>(n), '\0');
-    apply(text.data(), text.size());
-    return text;
+    std::vector<int32_t> tokens;
+    for (const ChatPiece &piece : chat_pieces(text, impl_->controls, guard)) {
+        if (piece.token >= 0) {
+            tokens.push_back(piece.token);
+        } else {
+            impl_->append(piece.text, /*parse_special=*/false, tokens);
+        }
+    }
+    if (adds_bos() && (tokens.empty() || tokens.front() != bos())) {
+        tokens.insert(tokens.begin(), bos());
+    }
+    return tokens;
 }
 
 void quantize(const std::string &gguf_in, const std::string &gguf_out, const std::string &type,
@@ -201,7 +281,7 @@ void quantize(const std::string &gguf_in, const std::string &gguf_out, const std
         list_weights(file, read_hparams(file), weights);
     }
     start_libllama();
-    clear_ggml_error();
+    clear_ggml_log();
     llama_model_quantize_params params = llama_model_quantize_default_params();
     params.ftype = static_cast<llama_ftype>(*number);
     params.allow_requantize = true;

@@ -8,12 +8,9 @@
 #include <string>
 #include <vector>
 
-namespace orthorank {
+#include "model/chat_template.h"
 
-struct ChatMessage {
-    std::string role;
-    std::string content;
-};
+namespace orthorank {
 
 class Vocab {
  public:
@@ -21,11 +18,20 @@ class Vocab {
     static std::unique_ptr<Vocab> load(const std::string &gguf_path);
     ~Vocab();
 
+    // What libllama finds odd in the vocabulary, such as an unknown pre-tokenizer: a line each.
+    const std::vector<std::string> &warnings() const;
+
     int n_tokens() const;
-    // add_special: BOS and the like as the tokenizer's file says; parse_special: text such as
-    // "<|im_start|>" becomes its control token.
-    std::vector<int32_t> tokenize(const std::string &text, bool add_special,
+    // add_bos: begins with BOS if the file says that texts do. parse_special: text such as
+    // "<|im_start|>" becomes its control token. An end token is never put behind, whatever the file
+    // says of add_eos_token: texts are read on or continued here. Throws Error{limit} for a run of
+    // characters without a blank that is too long for libllama's tokenizer (model/long_runs.h).
+    std::vector<int32_t> tokenize(const std::string &text, bool add_bos,
                                   bool parse_special = false) const;
+    // The first n tokens of it, without tokenizing more than they can need.
+    std::vector<int32_t> tokenize_first(size_t n, const std::string &text, bool add_bos) const;
+    // The fewest tokens that a text of n_bytes can have: all as long as the longest.
+    size_t fewest_tokens(size_t n_bytes) const;
     // The bytes of one token (may be part of a UTF-8 character); control tokens only if special.
     std::string piece(int32_t token, bool special = false) const;
     // The text of a whole sequence: SentencePiece's space before the first word is dropped. For a
@@ -37,9 +43,12 @@ class Vocab {
     bool adds_bos() const;
 
     bool has_chat_template() const;
-    // The prompt text for a conversation, ready for the assistant's answer. Throws Error{format}
-    // when the model has no template that libllama knows.
-    std::string apply_chat_template(std::span<const ChatMessage> messages) const;
+    // The tokens of a conversation in the model's chat template, ready for the assistant's answer
+    // (model/chat_template.h). Control tokens are those that the template writes; their names in a
+    // message are text. BOS comes once: from the template, or where it writes none, as tokenize()
+    // adds it. Throws Error: format without a template or with one that cannot be run, request for
+    // messages that it refuses.
+    std::vector<int32_t> tokenize_chat(std::span<const ChatMessage> messages) const;
 
  private:
     Vocab();

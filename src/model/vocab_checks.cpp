@@ -33,6 +33,12 @@ void check_vocabulary(const GgufFile &file) {
              "gpt2, which is BPE)",
              file.path(), model);
     }
+    // libllama asserts that no word of a BPE vocabulary holds two blanks; this pre-tokenizer makes
+    // such words.
+    if (model == "gpt2" && file.find_text("tokenizer.ggml.pre").value_or("") == "whitespace") {
+        fail(ErrorKind::format,
+             "{}: pre-tokenizer 'whitespace' is not supported with tokenizer 'gpt2'", file.path());
+    }
     check_tokens(file);
     const int64_t n_tokens = file.n_texts("tokenizer.ggml.tokens");
     for (const char *name : {"bos", "eos"}) {

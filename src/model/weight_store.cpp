@@ -142,7 +142,7 @@ void WeightStore::map_group(Group &group) {
 }
 
 void WeightStore::upload_group(Group &group) {
-    clear_ggml_error();
+    clear_ggml_log();
     group.buffer.reset(ggml_backend_alloc_ctx_tensors_from_buft(group.ctx.get(), group.type));
     if (group.buffer == nullptr) {
         int64_t n_bytes = 0;

@@ -38,7 +38,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         const Vocab &vocab = model->vocab();
         vocab.detokenize(vocab.tokenize("the quick brown fox\n\xf0\x9f\x98\x80", true, true));
         const ChatMessage message[] = {{"user", "hi"}};
-        vocab.apply_chat_template(message);
+        vocab.tokenize_chat(message);
     } catch (const Error &) {
     }
     return 0;

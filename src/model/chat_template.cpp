@@ -1,0 +1,139 @@
+#include "model/chat_template.h"
+
+#include <llama.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "base/deep_stack.h"
+#include "base/error.h"
+
+#ifdef ORTHORANK_HAS_LLAMA_COMMON
+#include <llama-common/jinja/lexer.h>
+#include <llama-common/jinja/parser.h>
+#include <llama-common/jinja/runtime.h>
+#include <llama-common/jinja/value.h>
+#endif
+
+namespace orthorank {
+
+namespace {
+
+void replace_all(std::string &text, const std::string &from, const std::string &to) {
+    for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at)) {
+        text.replace(at, from.size(), to);
+        at += to.size();
+    }
+}
+
+#ifdef ORTHORANK_HAS_LLAMA_COMMON
+
+// The engine recurses as deep as a template's brackets are nested: some kilobytes each.
+constexpr size_t k_longest_template = size_t{1} << 18;
+constexpr size_t k_stack = size_t{1} << 30;
+
+jinja::value text_value(const std::string &text) {
+    return jinja::mk_val<jinja::value_string>(text);
+}
+
+jinja::value messages_value(std::span<const ChatMessage> messages) {
+    auto list = jinja::mk_val<jinja::value_array>();
+    for (const ChatMessage &message : messages) {
+        auto object = jinja::mk_val<jinja::value_object>();
+        object->insert("role", text_value(message.role));
+        object->insert("content", text_value(message.content));
+        list->push_back(object);
+    }
+    return list;
+}
+
+std::string run_template(const std::string &chat_template, std::span<const ChatMessage> messages,
+                         const ChatSetting &setting) {
+    const jinja::program program = jinja::parse_from_tokens(jinja::lexer().tokenize(chat_template));
+    jinja::context context(chat_template);
+    context.current_time = setting.now;
+    context.set_val("messages", messages_value(messages));
+    context.set_val("add_generation_prompt", jinja::mk_val<jinja::value_bool>(true));
+    context.set_val("bos_token", text_value(setting.bos));
+    context.set_val("eos_token", text_value(setting.eos));
+    // transformers passes these, empty, to every template.
+    context.set_val("tools", jinja::mk_val<jinja::value_none>());
+    context.set_val("documents", jinja::mk_val<jinja::value_none>());
+    const jinja::value_array parts = jinja::runtime(context).execute(program);
+    return jinja::runtime::gather_string_parts(parts)->as_string().str();
+}
+
+// The engine's message on one line, without the picture of the place that follows it.
+std::string first_line(const std::string &message) {
+    return message.substr(0, message.find('\n'));
+}
+
+#endif
+
+}  // namespace
+
+#ifdef ORTHORANK_HAS_LLAMA_COMMON
+
+bool runs_chat_templates() {
+    return true;
+}
+
+std::string render_chat(const std::string &chat_template, std::span<const ChatMessage> messages,
+                        const ChatSetting &setting) {
+    if (chat_template.size() > k_longest_template) {
+        fail(ErrorKind::format, "the chat template has {} bytes; {} at most are run",
+             chat_template.size(), k_longest_template);
+    }
+    std::string text;
+    run_on_stack(k_stack, [&] {
+        try {
+            text = run_template(chat_template, messages, setting);
+        } catch (const jinja::raised_exception &refusal) {
+            fail(ErrorKind::request, "the chat template refuses this conversation: {}",
+                 first_line(refusal.what()));
+        } catch (const std::exception &error) {
+            fail(ErrorKind::format, "the chat template cannot be run: {}",
+                 first_line(error.what()));
+        }
+    });
+    return text;
+}
+
+#else
+
+bool runs_chat_templates() {
+    return false;
+}
+
+std::string render_chat(const std::string &chat_template, std::span<const ChatMessage> messages,
+                        const ChatSetting &) {
+    return render_known_chat(chat_template, messages);
+}
+
+#endif
+
+std::string render_known_chat(const std::string &chat_template,
+                              std::span<const ChatMessage> messages) {
+    // libllama takes C strings: a NUL byte travels as a character that no text has.
+    const std::string nul(1, '\0'), stand_in = "\xf4\x8f\xbf\xbe";  // U+10FFFE, a noncharacter
+    std::vector<ChatMessage> copies(messages.begin(), messages.end());
+    std::vector<llama_chat_message> list;
+    for (ChatMessage &message : copies) {
+        replace_all(message.content, nul, stand_in);
+        list.push_back({message.role.c_str(), message.content.c_str()});
+    }
+    const auto apply = [&](char *buffer, size_t n) {
+        return llama_chat_apply_template(chat_template.c_str(), list.data(), list.size(),
+                                         /*add_ass=*/true, buffer, static_cast<int32_t>(n));
+    };
+    const int32_t n = apply(nullptr, 0);
+    if (n < 0) {
+        fail(ErrorKind::format, "the chat template is not one that libllama knows");
+    }
+    std::string text(static_cast<size_t>(n), '\0');
+    apply(text.data(), text.size());
+    replace_all(text, stand_in, nul);
+    return text;
+}
+
+}  // namespace orthorank

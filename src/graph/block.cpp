@@ -73,14 +73,13 @@ ggml_tensor *BlockBuilder::project(ggml_tensor *weight, ggml_tensor *bias, ggml_
     return bias ? ggml_add(ctx_, y, bias) : y;
 }
 
-ggml_tensor *BlockBuilder::rope(int il, ggml_tensor *x, ggml_tensor *positions) const {
+ggml_tensor *BlockBuilder::rope(ggml_tensor *x, ggml_tensor *positions) const {
     const int mode =
         hparams_.rope_type == RopeType::neox ? GGML_ROPE_TYPE_NEOX : GGML_ROPE_TYPE_NORMAL;
-    return ggml_rope_ext(ctx_, x, positions, weights_.layers[il].rope_freqs, hparams_.n_rot, mode,
-                         hparams_.rope_n_ctx_orig, hparams_.rope_freq_base,
-                         hparams_.rope_freq_scale, hparams_.rope_ext_factor,
-                         hparams_.rope_attn_factor, hparams_.rope_beta_fast,
-                         hparams_.rope_beta_slow);
+    return ggml_rope_ext(
+        ctx_, x, positions, weights_.rope_freqs, hparams_.n_rot, mode, hparams_.rope_n_ctx_orig,
+        hparams_.rope_freq_base, hparams_.rope_freq_scale, hparams_.rope_ext_factor,
+        hparams_.rope_attn_factor, hparams_.rope_beta_fast, hparams_.rope_beta_slow);
 }
 
 ggml_tensor *BlockBuilder::attention_norm(int il, ggml_tensor *h) const {
@@ -94,7 +93,7 @@ ggml_tensor *BlockBuilder::keys(int il, ggml_tensor *a, ggml_tensor *positions) 
     if (layer.attn_k_norm != nullptr) {
         k = rms_norm(k, layer.attn_k_norm);
     }
-    return rope(il, k, positions);  // [head_dim_k, n_head_kv, n]
+    return rope(k, positions);  // [head_dim_k, n_head_kv, n]
 }
 
 void BlockBuilder::store_kv(int il, ggml_tensor *a, ggml_tensor *positions,
@@ -115,7 +114,7 @@ ggml_tensor *BlockBuilder::queries(int il, ggml_tensor *a, ggml_tensor *position
     if (layer.attn_q_norm != nullptr) {
         q = rms_norm(q, layer.attn_q_norm);
     }
-    return rope(il, q, positions);  // [head_dim_k, n_head, n_rows]
+    return rope(q, positions);  // [head_dim_k, n_head, n_rows]
 }
 
 // The first n_kv cells of n_slots slots: [head_dim, n_kv, n_head_kv, n_slots].

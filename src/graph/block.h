@@ -78,7 +78,7 @@ class BlockBuilder {
  private:
     ggml_tensor *rms_norm(ggml_tensor *x, ggml_tensor *weight) const;
     ggml_tensor *project(ggml_tensor *weight, ggml_tensor *bias, ggml_tensor *x) const;
-    ggml_tensor *rope(int il, ggml_tensor *x, ggml_tensor *positions) const;
+    ggml_tensor *rope(ggml_tensor *x, ggml_tensor *positions) const;
     ggml_tensor *queries(int il, ggml_tensor *a, ggml_tensor *positions) const;
     ggml_tensor *cache_view(ggml_tensor *tensor, int head_dim, int n_head_kv, int slot, int n_slots,
                             int n_kv) const;

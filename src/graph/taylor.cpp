@@ -195,6 +195,9 @@ class Taylor {
     };
 
     bool is_in_block(ggml_tensor **slot, int il) {
+        if (slot == &weights_.rope_freqs) {
+            return il >= 0;  // every block turns by them
+        }
         if (il < 0) {
             return slot == &weights_.output || slot == &weights_.output_norm;
         }

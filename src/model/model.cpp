@@ -90,12 +90,6 @@ WeightCopy copy_of(const std::string &type, const std::vector<WeightRequest> &re
     return copy;
 }
 
-void share_rope_freqs(Weights &weights) {
-    for (LayerWeights &layer : weights.layers) {
-        layer.rope_freqs = weights.layers.front().rope_freqs;
-    }
-}
-
 }  // namespace
 
 Model::Model() : impl_(std::make_unique<Impl>()) {}
@@ -127,9 +121,6 @@ std::unique_ptr<Model> Model::load(const std::string &path, const ModelOptions &
     m.copies[0] = copy_of(m.types.prefill, requests, *m.store);
     m.copies[1] =
         decode_requests.empty() ? m.copies[0] : copy_of(m.types.decode, decode_requests, *m.store);
-    for (Weights &weights : m.weights) {
-        share_rope_freqs(weights);
-    }
     m.tensor_types = count_types(file);
     m.file_type = file_type_of(file, m.tensor_types);
     m.n_params = count_params(requests);

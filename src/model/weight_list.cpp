@@ -101,8 +101,7 @@ class Lister {
             fail(ErrorKind::format, "{}: tensor output.bias is not supported", file_.path());
         }
         if (h_.arch == Arch::llama) {
-            // One tensor for all layers; share_rope_freqs() spreads it once it is loaded.
-            add(weights_.layers.front().rope_freqs, "rope_freqs.weight", {h_.n_rot / 2, 1, 1, 1},
+            add(weights_.rope_freqs, "rope_freqs.weight", {h_.n_rot / 2, 1, 1, 1},
                 WeightUse::vector, Presence::optional);
         }
     }

@@ -20,11 +20,10 @@ struct LayerWeights {
     ggml_tensor *attn_output_bias = nullptr;
     ggml_tensor *attn_q_norm = nullptr;  // [head_dim_k]
     ggml_tensor *attn_k_norm = nullptr;
-    ggml_tensor *rope_freqs = nullptr;  // [n_rot / 2], divides the frequencies
-    ggml_tensor *ffn_norm = nullptr;    // [n_embd]
-    ggml_tensor *ffn_gate = nullptr;    // [n_embd, n_ff]
-    ggml_tensor *ffn_up = nullptr;      // [n_embd, n_ff]
-    ggml_tensor *ffn_down = nullptr;    // [n_ff, n_embd]
+    ggml_tensor *ffn_norm = nullptr;  // [n_embd]
+    ggml_tensor *ffn_gate = nullptr;  // [n_embd, n_ff]
+    ggml_tensor *ffn_up = nullptr;    // [n_embd, n_ff]
+    ggml_tensor *ffn_down = nullptr;  // [n_ff, n_embd]
     ggml_tensor *ffn_gate_bias = nullptr;
     ggml_tensor *ffn_up_bias = nullptr;
     ggml_tensor *ffn_down_bias = nullptr;
@@ -38,6 +37,7 @@ struct Weights {
     ggml_tensor *token_embd = nullptr;   // [n_embd, n_vocab], for get_rows
     ggml_tensor *output_norm = nullptr;  // [n_embd]
     ggml_tensor *output = nullptr;  // [n_embd, n_vocab], for mul_mat (tied: the embedding's data)
+    ggml_tensor *rope_freqs = nullptr;  // [n_rot / 2], divides the frequencies in every layer
     std::vector<LayerWeights> layers;
 };
 

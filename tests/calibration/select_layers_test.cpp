@@ -154,8 +154,11 @@ TEST_P(OneShotFixture, PerplexitiesAreTheReference) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(SelectLayers, OneShotFixture,
-                         testing::Values("tiny-llama-gqa", "tiny-mixtral", "tiny-qwen3"));
+// All that there are.
+const auto k_models = testing::Values("tiny-llama-gqa", "tiny-llama3-ropefreqs", "tiny-mixtral",
+                                      "tiny-qwen2", "tiny-qwen3");
+
+INSTANTIATE_TEST_SUITE_P(SelectLayers, OneShotFixture, k_models);
 
 class TaylorFixture : public testing::TestWithParam<const char *> {};
 
@@ -173,8 +176,7 @@ TEST_P(TaylorFixture, ScoresAreAutogradsOfPyTorch) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(SelectLayers, TaylorFixture,
-                         testing::Values("tiny-llama-gqa", "tiny-mixtral", "tiny-qwen3"));
+INSTANTIATE_TEST_SUITE_P(SelectLayers, TaylorFixture, k_models);
 
 // A tiny random model of 8 layers and some windows.
 class SelectLayers : public testing::Test {

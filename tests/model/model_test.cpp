@@ -99,7 +99,7 @@ TEST_P(TinyModelTest, OptionalTensors) {
     expect_optional(l.attn_output_bias, tiny.has_all_biases, "blk.1.attn_output.bias");
     expect_optional(l.attn_q_norm, tiny.has_qk_norms, "blk.1.attn_q_norm.weight");
     expect_optional(l.attn_k_norm, tiny.has_qk_norms, "blk.1.attn_k_norm.weight");
-    expect_optional(l.rope_freqs, tiny.has_rope_freqs, "rope_freqs.weight");
+    expect_optional(model->weights().rope_freqs, tiny.has_rope_freqs, "rope_freqs.weight");
     const bool is_moe = tiny.n_expert > 0;
     expect_optional(l.ffn_gate, !is_moe, "blk.1.ffn_gate.weight");
     expect_optional(l.ffn_up, !is_moe, "blk.1.ffn_up.weight");
@@ -170,13 +170,6 @@ TEST_F(ModelTest, Information) {
     EXPECT_EQ(model->tensor_types()[0].bytes, model->n_params() * 4);
     EXPECT_EQ(model->fingerprint().size(), 16u);
     EXPECT_EQ(ggml_backend_dev_type(model->devices().back()), GGML_BACKEND_DEVICE_TYPE_CPU);
-}
-
-TEST_F(ModelTest, RopeFactorsAreShared) {
-    const auto model = load(tiny_llama_rope());
-    const auto &layers = model->weights().layers;
-    EXPECT_NE(layers[0].rope_freqs, nullptr);
-    EXPECT_EQ(layers[0].rope_freqs, layers[2].rope_freqs);
 }
 
 TEST_F(ModelTest, NormsInF16AreConverted) {

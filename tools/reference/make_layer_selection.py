@@ -125,7 +125,8 @@ def run(model, rng, with_greedy):
 def main():
     torch.set_num_threads(1)
     out = Path(sys.argv[1])
-    for name in ("tiny-llama-gqa", "tiny-mixtral", "tiny-qwen3"):
+    for name in ("tiny-llama-gqa", "tiny-llama3-ropefreqs", "tiny-mixtral", "tiny-qwen2",
+                 "tiny-qwen3"):
         model = Model(out / "models" / f"{name}.gguf")
         for seed in range(1000):
             try:

@@ -35,7 +35,7 @@ double prefill_growth(const Model &model, const Plan &plan, const BenchShape &of
     const ModelShape shape = model_shape(model.hparams());
     return of.n_sequences * prefill_flops(shape, plan, of.n_tokens, HeadRows::last_read) /
            (base.n_sequences *
-            prefill_flops(shape, dense_plan(shape.n_layers), base.n_tokens, HeadRows::last_read));
+            prefill_flops(shape, dense_plan(shape.n_layers()), base.n_tokens, HeadRows::last_read));
 }
 
 void add_bounds(const BenchArguments &arguments, const Model &model,

@@ -9,27 +9,27 @@ namespace orthorank {
 namespace {
 
 // Per row: Wq and Wo, 2 d Hq hd each.
-double q_o_flops_per_row(const ModelShape &shape) {
-    return 4.0 * shape.n_embd * shape.n_head * shape.head_dim;
+double q_o_flops_per_row(const LayerWidths &layer) {
+    return 4.0 * layer.n_embd * layer.n_head * layer.head_dim;
 }
 
 // Per row: Wk and Wv, 2 d Hkv hd each.
-double kv_flops_per_row(const ModelShape &shape) {
-    return 4.0 * shape.n_embd * shape.n_head_kv * shape.head_dim;
+double kv_flops_per_row(const LayerWidths &layer) {
+    return 4.0 * layer.n_embd * layer.n_head_kv * layer.head_dim;
 }
 
 // Per row: gate, up and down, 6 d f; of a mixture the active experts and the router, 2 d E.
-double ffn_flops_per_row(const ModelShape &shape) {
-    const double one = 6.0 * shape.n_embd * shape.n_ff;
-    if (shape.n_expert == 0) {
+double ffn_flops_per_row(const LayerWidths &layer) {
+    const double one = 6.0 * layer.n_embd * layer.n_ff;
+    if (layer.n_expert == 0) {
         return one;
     }
-    return shape.n_expert_used * one + 2.0 * shape.n_embd * shape.n_expert;
+    return layer.n_expert_used * one + 2.0 * layer.n_embd * layer.n_expert;
 }
 
 // n_rows queries that each see n_keys keys on average: Q K^T and A V, 2 Hq hd each.
-double attention_flops_of(const ModelShape &shape, double n_rows, double n_keys) {
-    return 4.0 * shape.n_head * shape.head_dim * n_rows * n_keys;
+double attention_flops_of(const LayerWidths &layer, double n_rows, double n_keys) {
+    return 4.0 * layer.n_head * layer.head_dim * n_rows * n_keys;
 }
 
 // The correction of a layer, if any of B independent tokens is not picked: 1 - p^B.
@@ -44,42 +44,42 @@ double correction_bytes(const LayerPlan &layer, double element, int n_sequences)
 }
 
 // K and V for n_kv rows; n_rows rows whose queries see n_keys keys on average.
-void add_layer(OperationFlops &flops, const ModelShape &shape, double n_kv, double n_rows,
+void add_layer(OperationFlops &flops, const LayerWidths &widths, double n_kv, double n_rows,
                double n_keys) {
-    flops.kv += n_kv * kv_flops_per_row(shape);
-    flops.q_o += n_rows * q_o_flops_per_row(shape);
-    flops.attention += attention_flops_of(shape, n_rows, n_keys);
-    flops.ffn += n_rows * ffn_flops_per_row(shape);
+    flops.kv += n_kv * kv_flops_per_row(widths);
+    flops.q_o += n_rows * q_o_flops_per_row(widths);
+    flops.attention += attention_flops_of(widths, n_rows, n_keys);
+    flops.ffn += n_rows * ffn_flops_per_row(widths);
 }
 
-void add_dense_layer(OperationFlops &flops, const ModelShape &shape, int64_t n) {
+void add_dense_layer(OperationFlops &flops, const LayerWidths &widths, int64_t n) {
     const auto n_tokens = static_cast<double>(n);
-    add_layer(flops, shape, n_tokens, n_tokens, (n_tokens + 1.0) / 2.0);
+    add_layer(flops, widths, n_tokens, n_tokens, (n_tokens + 1.0) / 2.0);
 }
 
-void add_select_layer(OperationFlops &flops, const ModelShape &shape, int64_t n, double ratio) {
+void add_select_layer(OperationFlops &flops, const LayerWidths &widths, int64_t n, double ratio) {
     const auto n_tokens = static_cast<double>(n);
     const int64_t k = n_selected(ratio, n);
     if (k == n) {  // the sink too
-        add_dense_layer(flops, shape, n);
+        add_dense_layer(flops, widths, n);
     } else {
         // Positions 1..n-1 are picked evenly: their queries see (n + 2) / 2 keys on average.
-        add_layer(flops, shape, n_tokens, static_cast<double>(k), (n_tokens + 2.0) / 2.0);
+        add_layer(flops, widths, n_tokens, static_cast<double>(k), (n_tokens + 2.0) / 2.0);
     }
-    flops.score += 2.0 * n_tokens * shape.n_embd;
+    flops.score += 2.0 * n_tokens * widths.n_embd;
 }
 
 // The last row alone, which sees all keys; in a selecting layer it is picked k times of n - 1.
-void add_last_row(OperationFlops &flops, const ModelShape &shape, int64_t n,
+void add_last_row(OperationFlops &flops, const LayerWidths &widths, int64_t n,
                   const LayerPlan &layer) {
     const auto n_tokens = static_cast<double>(n);
     double n_rows = 1.0;
     if (layer.action == Action::select) {
-        flops.score += 2.0 * n_tokens * shape.n_embd;
+        flops.score += 2.0 * n_tokens * widths.n_embd;
         const int64_t k = n_selected(layer.ratio, n);
         n_rows = k == n ? 1.0 : static_cast<double>(k) / (n_tokens - 1.0);
     }
-    add_layer(flops, shape, n_tokens, n_rows, n_tokens);
+    add_layer(flops, widths, n_tokens, n_rows, n_tokens);
 }
 
 int last_layer_of(const Plan &plan) {
@@ -93,24 +93,24 @@ int last_layer_of(const Plan &plan) {
 
 }  // namespace
 
-double kv_projection_flops(const ModelShape &shape, int64_t n) {
-    return static_cast<double>(n) * kv_flops_per_row(shape);
+double kv_projection_flops(const LayerWidths &layer, int64_t n) {
+    return static_cast<double>(n) * kv_flops_per_row(layer);
 }
 
-double attention_flops(const ModelShape &shape, int64_t n) {
+double attention_flops(const LayerWidths &layer, int64_t n) {
     const double n_tokens = static_cast<double>(n);
-    return attention_flops_of(shape, n_tokens, (n_tokens + 1.0) / 2.0);
+    return attention_flops_of(layer, n_tokens, (n_tokens + 1.0) / 2.0);
 }
 
-double dense_layer_flops(const ModelShape &shape, int64_t n) {
+double dense_layer_flops(const LayerWidths &layer, int64_t n) {
     OperationFlops flops;
-    add_dense_layer(flops, shape, n);
+    add_dense_layer(flops, layer, n);
     return flops.total();
 }
 
-double select_layer_flops(const ModelShape &shape, int64_t n, double ratio) {
+double select_layer_flops(const LayerWidths &layer, int64_t n, double ratio) {
     OperationFlops flops;
-    add_select_layer(flops, shape, n, ratio);
+    add_select_layer(flops, layer, n, ratio);
     return flops.total();
 }
 
@@ -129,12 +129,13 @@ double head_flops(const ModelShape &shape, int64_t n_rows) {
 
 OperationFlops prefill_operations(const ModelShape &shape, const Plan &plan, int64_t n,
                                   HeadRows head) {
-    CHECK(plan.n_layers() == shape.n_layers);
+    CHECK(plan.n_layers() == shape.n_layers());
     OperationFlops flops;
     flops.head = head_flops(shape, head == HeadRows::all || n == 0 ? n : 1);
     const int last_layer = last_layer_of(plan);
     for (int il = 0; il < plan.n_layers(); ++il) {
         const LayerPlan &layer = plan.layers[static_cast<size_t>(il)];
+        const LayerWidths &widths = shape.layers[static_cast<size_t>(il)];
         const bool is_for_last_row = head == HeadRows::last_read && il == last_layer && n > 1;
         flops.correction += correction_flops(shape, layer, n) /
                             (is_for_last_row ? static_cast<double>(n) - 1.0 : 1.0);
@@ -142,11 +143,11 @@ OperationFlops prefill_operations(const ModelShape &shape, const Plan &plan, int
             continue;
         }
         if (head == HeadRows::last_read && il == last_layer && n > 0) {
-            add_last_row(flops, shape, n, layer);
+            add_last_row(flops, widths, n, layer);
         } else if (layer.action == Action::dense) {
-            add_dense_layer(flops, shape, n);
+            add_dense_layer(flops, widths, n);
         } else {
-            add_select_layer(flops, shape, n, layer.ratio);
+            add_select_layer(flops, widths, n, layer.ratio);
         }
     }
     return flops;
@@ -158,7 +159,7 @@ double prefill_flops(const ModelShape &shape, const Plan &plan, int64_t n, HeadR
 
 double prefill_speed_up_bound(const ModelShape &shape, const Plan &plan, int64_t n, HeadRows head) {
     CHECK(n > 0);
-    return prefill_flops(shape, dense_plan(shape.n_layers), n, head) /
+    return prefill_flops(shape, dense_plan(shape.n_layers()), n, head) /
            prefill_flops(shape, plan, n, head);
 }
 

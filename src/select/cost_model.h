@@ -14,16 +14,24 @@
 
 namespace orthorank {
 
-struct ModelShape {
-    int n_layers = 0;
+// One layer's widths.
+struct LayerWidths {
     int n_embd = 0;
     int n_head = 0;
     int n_head_kv = 0;
     int head_dim = 0;
     int n_ff = 0;
-    int n_vocab = 0;
     int n_expert_used = 0;  // 0: no mixture of experts
     int n_expert = 0;
+};
+
+// Layers may differ, in heads and feed-forward width.
+struct ModelShape {
+    int n_embd = 0;
+    int n_vocab = 0;
+    std::vector<LayerWidths> layers;
+
+    int n_layers() const { return static_cast<int>(layers.size()); }
 };
 
 // The rows that the output head computes. last_read: the last one, and the last layer computes
@@ -44,8 +52,8 @@ struct OperationFlops {
 };
 
 // One layer over a prompt of n tokens.
-double dense_layer_flops(const ModelShape &shape, int64_t n);
-double select_layer_flops(const ModelShape &shape, int64_t n, double ratio);
+double dense_layer_flops(const LayerWidths &layer, int64_t n);
+double select_layer_flops(const LayerWidths &layer, int64_t n, double ratio);
 double head_flops(const ModelShape &shape, int64_t n_rows);
 
 // What a layer's correction adds: down and up, 2 n_embd rank each, for every row that is not
@@ -53,12 +61,12 @@ double head_flops(const ModelShape &shape, int64_t n_rows);
 double correction_flops(const ModelShape &shape, const LayerPlan &layer, int64_t n);
 
 // The K and V projections' part of dense_layer_flops, and the attention's.
-double kv_projection_flops(const ModelShape &shape, int64_t n);
-double attention_flops(const ModelShape &shape, int64_t n);
+double kv_projection_flops(const LayerWidths &layer, int64_t n);
+double attention_flops(const LayerWidths &layer, int64_t n);
 
-// A whole prefill of n tokens. The plan must be one for shape.n_layers. If the last layer selects,
-// the one row that last_read leaves of it counts as often as it is expected to be picked, or else
-// to be corrected.
+// A whole prefill of n tokens. The plan must be one for shape.n_layers(). If the last layer
+// selects, the one row that last_read leaves of it counts as often as it is expected to be picked,
+// or else to be corrected.
 OperationFlops prefill_operations(const ModelShape &shape, const Plan &plan, int64_t n,
                                   HeadRows head);
 double prefill_flops(const ModelShape &shape, const Plan &plan, int64_t n, HeadRows head);

@@ -6,23 +6,20 @@
 namespace orthorank {
 
 ModelShape model_shape(const Hparams &hparams) {
-    const LayerShape &first = hparams.layers.front();
-    for (const LayerShape &layer : hparams.layers) {
-        if (layer.n_head != first.n_head || layer.n_head_kv != first.n_head_kv ||
-            layer.n_ff != first.n_ff) {
-            fail(ErrorKind::format, "the cost model counts one layer, this model's layers differ");
-        }
-    }
     ModelShape shape;
-    shape.n_layers = hparams.n_layers;
     shape.n_embd = hparams.n_embd;
-    shape.n_head = first.n_head;
-    shape.n_head_kv = first.n_head_kv;
-    shape.head_dim = hparams.head_dim_k;
-    shape.n_ff = first.n_ff;
     shape.n_vocab = hparams.n_vocab;
-    shape.n_expert = hparams.n_expert;
-    shape.n_expert_used = hparams.n_expert_used;
+    for (const LayerShape &layer : hparams.layers) {
+        LayerWidths widths;
+        widths.n_embd = hparams.n_embd;
+        widths.n_head = layer.n_head;
+        widths.n_head_kv = layer.n_head_kv;
+        widths.head_dim = hparams.head_dim_k;
+        widths.n_ff = layer.n_ff;
+        widths.n_expert = hparams.n_expert;
+        widths.n_expert_used = hparams.n_expert_used;
+        shape.layers.push_back(widths);
+    }
     return shape;
 }
 
@@ -87,7 +84,7 @@ struct Remaining {
 Remaining prefill_remaining(const Model &model, const Plan &plan, int n) {
     const ModelShape shape = model_shape(model.hparams());
     const OperationFlops dense =
-        prefill_operations(shape, dense_plan(shape.n_layers), n, HeadRows::last_read);
+        prefill_operations(shape, dense_plan(shape.n_layers()), n, HeadRows::last_read);
     const OperationFlops flops = prefill_operations(shape, plan, n, HeadRows::last_read);
     return {flops.kv / dense.kv, flops.q_o / dense.q_o, flops.attention / dense.attention,
             flops.ffn / dense.ffn};

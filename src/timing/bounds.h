@@ -8,8 +8,7 @@
 
 namespace orthorank {
 
-// Counts for the cost model. Throws Error{format} when layers differ in shape (the model counts
-// one).
+// Counts for the cost model.
 ModelShape model_shape(const Hparams &hparams);
 
 // What a decode's bytes depend on beside the shape.

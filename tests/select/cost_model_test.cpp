@@ -15,21 +15,21 @@ constexpr int64_t k_n = 2048;
 constexpr double k_ratio = 0.333;
 
 ModelShape shape_of(int n_layers, int n_embd, int n_head, int n_head_kv, int n_ff, int n_vocab) {
-    ModelShape shape;
-    shape.n_layers = n_layers;
-    shape.n_embd = n_embd;
-    shape.n_head = n_head;
-    shape.n_head_kv = n_head_kv;
-    shape.head_dim = n_embd / n_head;
-    shape.n_ff = n_ff;
-    shape.n_vocab = n_vocab;
-    return shape;
+    LayerWidths layer;
+    layer.n_embd = n_embd;
+    layer.n_head = n_head;
+    layer.n_head_kv = n_head_kv;
+    layer.head_dim = n_embd / n_head;
+    layer.n_ff = n_ff;
+    return {n_embd, n_vocab, std::vector<LayerWidths>(static_cast<size_t>(n_layers), layer)};
 }
 
 ModelShape mixtral() {
     ModelShape shape = shape_of(32, 4096, 32, 8, 14336, 32000);
-    shape.n_expert = 8;
-    shape.n_expert_used = 2;
+    for (LayerWidths &layer : shape.layers) {
+        layer.n_expert = 8;
+        layer.n_expert_used = 2;
+    }
     return shape;
 }
 
@@ -68,13 +68,14 @@ TEST(CostModel, TableOfLayers) {
     };
     for (size_t i = 0; i < k_models.size(); ++i) {
         const ModelShape &shape = k_models[i].second;
-        const double layer = dense_layer_flops(shape, k_n);
-        const Plan dense = dense_plan(shape.n_layers);
+        const double layer = dense_layer_flops(shape.layers[0], k_n);
+        const Plan dense = dense_plan(shape.n_layers());
         const std::string line = fmt::format(
             "{:.1f} {} {} {} {:.1f} {:.2f}", layer / 1e9,
-            without_zero(fmt::format("{:.3f}", kv_projection_flops(shape, k_n) / layer)),
-            without_zero(fmt::format("{:.3f}", attention_flops(shape, k_n) / layer)),
-            without_zero(fmt::format("{:.4f}", select_layer_flops(shape, k_n, k_ratio) / layer)),
+            without_zero(fmt::format("{:.3f}", kv_projection_flops(shape.layers[0], k_n) / layer)),
+            without_zero(fmt::format("{:.3f}", attention_flops(shape.layers[0], k_n) / layer)),
+            without_zero(
+                fmt::format("{:.4f}", select_layer_flops(shape.layers[0], k_n, k_ratio) / layer)),
             head_flops(shape, k_n) / 1e9, prefill_flops(shape, dense, k_n, HeadRows::all) / 1e12);
         EXPECT_EQ(line, expected[i]) << k_models[i].first;
     }
@@ -104,8 +105,8 @@ TEST(CostModel, TableOfSpeedUps) {
             const auto bound = [&](const Plan &plan) {
                 return prefill_speed_up_bound(shape, plan, k_n, head);
             };
-            return fmt::format("{:.3f}/{:.3f}", bound(plan_with(shape.n_layers, n_skip, 0)),
-                               bound(plan_with(shape.n_layers, 0, n_select)));
+            return fmt::format("{:.3f}/{:.3f}", bound(plan_with(shape.n_layers(), n_skip, 0)),
+                               bound(plan_with(shape.n_layers(), 0, n_select)));
         };
         const std::string line = pair(row.skip_10, row.select_10, HeadRows::all) + " " +
                                  pair(row.skip_20, row.select_20, HeadRows::all) + " " +
@@ -129,16 +130,16 @@ TEST(CostModel, TableOfIdealCounts) {
     };
     for (size_t i = 0; i < k_models.size(); ++i) {
         const ModelShape &shape = k_models[i].second;
-        const double dense = dense_layer_flops(shape, k_n);
-        const double select = select_layer_flops(shape, k_n, k_ratio);
+        const double dense = dense_layer_flops(shape.layers[0], k_n);
+        const double select = select_layer_flops(shape.layers[0], k_n, k_ratio);
         std::string line;
         for (int64_t n_head_rows : {k_n, int64_t{1}}) {
             const double head = head_flops(shape, n_head_rows);
-            const double total = shape.n_layers * dense + head;
+            const double total = shape.n_layers() * dense + head;
             for (double removed : {0.1, 0.2}) {
-                const double selecting = 1.5 * removed * shape.n_layers;
+                const double selecting = 1.5 * removed * shape.n_layers();
                 line += fmt::format("{:.3f}/{:.3f} ",
-                                    total / (total - removed * shape.n_layers * dense),
+                                    total / (total - removed * shape.n_layers() * dense),
                                     total / (total - selecting * (dense - select)));
             }
         }
@@ -162,20 +163,40 @@ TEST(CostModel, NineLayersOfThirtyTwo) {
 TEST(CostModel, EndsOfTheRatio) {
     const ModelShape &shape = k_models[7].second;
     const double score = 2.0 * k_n * shape.n_embd;
-    EXPECT_DOUBLE_EQ(select_layer_flops(shape, k_n, 1.0), dense_layer_flops(shape, k_n) + score);
-    EXPECT_DOUBLE_EQ(select_layer_flops(shape, k_n, 0.0), kv_projection_flops(shape, k_n) + score);
+    EXPECT_DOUBLE_EQ(select_layer_flops(shape.layers[0], k_n, 1.0),
+                     dense_layer_flops(shape.layers[0], k_n) + score);
+    EXPECT_DOUBLE_EQ(select_layer_flops(shape.layers[0], k_n, 0.0),
+                     kv_projection_flops(shape.layers[0], k_n) + score);
     EXPECT_EQ(prefill_flops(shape, dense_plan(30), 0, HeadRows::last), 0.0);
     EXPECT_THROW(prefill_flops(shape, dense_plan(29), k_n, HeadRows::all), InternalError);
 }
 
+// Each layer is counted by its own widths: a narrow one that is removed saves little.
+TEST(CostModel, LayersOfDifferentWidths) {
+    ModelShape shape = shape_of(2, 64, 4, 2, 128, 100);
+    shape.layers[0].n_ff = 64;
+    shape.layers[0].n_head = 2;
+    shape.layers[0].n_head_kv = 1;
+    // One row: 4 d Hkv hd, 4 d Hq hd, 4 Hq hd, 6 d f.
+    const double narrow = 4 * 64 * 16 + 4 * 64 * 32 + 4 * 32 + 6 * 64 * 64;
+    const double wide = 4 * 64 * 32 + 4 * 64 * 64 + 4 * 64 + 6 * 64 * 128;
+    const double head = 2 * 64 * 100;
+    EXPECT_EQ(prefill_flops(shape, dense_plan(2), 1, HeadRows::last), narrow + wide + head);
+    Plan plan = dense_plan(2);
+    plan.layers[0].action = Action::skip;
+    EXPECT_EQ(prefill_flops(shape, plan, 1, HeadRows::last), wide + head);
+    EXPECT_EQ(prefill_operations(shape, plan, 1, HeadRows::last).ffn, 6.0 * 64 * 128);
+}
+
 // Two bytes a weight: Wk and Wv, the rest of the layer, no cache, no head.
 DecodeBytes weights_only(const ModelShape &shape) {
-    const double d = shape.n_embd;
+    const LayerWidths &widths = shape.layers[0];
+    const double d = widths.n_embd;
     LayerBytes layer;
-    layer.kv_weights = 4.0 * d * shape.n_head_kv * shape.head_dim;
-    layer.other_weights = 4.0 * d * shape.n_head * shape.head_dim + 6.0 * d * shape.n_ff;
+    layer.kv_weights = 4.0 * d * widths.n_head_kv * widths.head_dim;
+    layer.other_weights = 4.0 * d * widths.n_head * widths.head_dim + 6.0 * d * widths.n_ff;
     DecodeBytes bytes;
-    bytes.layers.assign(shape.n_layers, layer);
+    bytes.layers.assign(shape.layers.size(), layer);
     return bytes;
 }
 
@@ -191,8 +212,8 @@ TEST(CostModel, WeightTrafficOfADecodedToken) {
         const LayerBytes &layer = bytes.layers[0];
         const double share = layer.kv_weights / (layer.kv_weights + layer.other_weights);
         const double traffic =
-            decode_step_bytes(bytes, plan_with(shape.n_layers, 0, shape.n_layers)) /
-            decode_step_bytes(bytes, dense_plan(shape.n_layers));
+            decode_step_bytes(bytes, plan_with(shape.n_layers(), 0, shape.n_layers())) /
+            decode_step_bytes(bytes, dense_plan(shape.n_layers()));
         EXPECT_EQ(without_zero(fmt::format("{:.3f}", share)) + " " +
                       without_zero(fmt::format("{:.3f}", traffic)),
                   text)

@@ -84,6 +84,9 @@ struct TinyFile {
 };
 
 TinyFile make_tiny_file(const TinyModel &model);
+// With every even layer cut to half its heads and half its feed-forward width, and arrays in the
+// metadata that say so, with `n_more` entries more than there are layers. Dense models.
+TinyFile make_uneven_file(const TinyModel &model, int n_more = 0);
 void write_tiny_gguf(const TinyModel &model, const std::string &path);
 
 }  // namespace orthorank::test

@@ -63,7 +63,7 @@ TEST(TimeBound, WeighsEachOperationsRestByItsTime) {
     const BenchShape prefill{Phase::prefill, 100, 0, 1};
     const Plan plan = select_plan(shape.n_layers, {1, 2}, 0.3);
     const OperationFlops dense =
-        prefill_operations(shape, dense_plan(shape.n_layers), 100, HeadRows::last_read);
+        prefill_operations(shape, dense_plan(shape.n_layers()), 100, HeadRows::last_read);
     const OperationFlops left = prefill_operations(shape, plan, 100, HeadRows::last_read);
     OperationTimes times;
     const auto bound = [&](const Plan &of) { return time_bound(model, of, prefill, {}, times); };
@@ -73,7 +73,7 @@ TEST(TimeBound, WeighsEachOperationsRestByItsTime) {
     EXPECT_DOUBLE_EQ(bound(plan), 4 / (3 * left.ffn / dense.ffn + 1));
     times[Operation::norm] = 2;  // of all rows, for K and V
     EXPECT_DOUBLE_EQ(bound(plan), 6 / (3 * left.ffn / dense.ffn + 3));
-    EXPECT_DOUBLE_EQ(bound(dense_plan(shape.n_layers)), 1.0);
+    EXPECT_DOUBLE_EQ(bound(dense_plan(shape.n_layers())), 1.0);
 
     // In proportion to the arithmetic it is the cost model's bound, but for the scores.
     times = {};

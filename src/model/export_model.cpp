@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "model/file_bytes.h"
 #include "model/gguf_file.h"
+#include "model/hparams.h"
 
 namespace orthorank {
 
@@ -102,30 +103,62 @@ std::string new_name(const std::string &name, const std::vector<int> &removed) {
     return fmt::format("blk.{}{}", layer - (place - removed.begin()), name.substr(end));
 }
 
-// Arrays of the architecture with one entry a layer (heads, feed-forward lengths, ...), cut.
-void cut_arrays(gguf_context *out, const gguf_context *in, const std::string &arch, int n_layers,
+size_t bytes_of(gguf_type type) {
+    switch (type) {
+        case GGUF_TYPE_UINT8:
+        case GGUF_TYPE_INT8:
+        case GGUF_TYPE_BOOL:
+            return 1;
+        case GGUF_TYPE_UINT16:
+        case GGUF_TYPE_INT16:
+            return 2;
+        case GGUF_TYPE_UINT64:
+        case GGUF_TYPE_INT64:
+        case GGUF_TYPE_FLOAT64:
+            return 8;
+        default:
+            return 4;
+    }
+}
+
+// Numbers that differ from layer to layer (heads, feed-forward lengths): those of removed layers go
+// out of their arrays. An array may be longer than there are layers; what is behind them stays.
+void cut_arrays(gguf_context *out, const gguf_context *in, const std::string &arch,
                 const std::vector<int> &removed) {
-    for (int64_t i = 0; i < gguf_get_n_kv(in); ++i) {
-        const std::string key = gguf_get_key(in, i);
-        if (!key.starts_with(arch + ".") || gguf_get_kv_type(in, i) != GGUF_TYPE_ARRAY ||
-            gguf_get_arr_type(in, i) == GGUF_TYPE_STRING ||
-            static_cast<int>(gguf_get_arr_n(in, i)) != n_layers) {
+    for (const char *name : k_layer_keys) {
+        const std::string key = arch + "." + name;
+        const int64_t id = gguf_find_key(in, key.c_str());
+        if (id < 0 || gguf_get_kv_type(in, id) != GGUF_TYPE_ARRAY) {
             continue;
         }
-        const gguf_type type = gguf_get_arr_type(in, i);
-        const size_t bytes =
-            type == GGUF_TYPE_UINT8 || type == GGUF_TYPE_INT8 || type == GGUF_TYPE_BOOL        ? 1
-            : type == GGUF_TYPE_UINT16 || type == GGUF_TYPE_INT16                              ? 2
-            : type == GGUF_TYPE_UINT64 || type == GGUF_TYPE_INT64 || type == GGUF_TYPE_FLOAT64 ? 8
-                                                                                               : 4;
-        const auto *data = static_cast<const char *>(gguf_get_arr_data(in, i));
+        const gguf_type type = gguf_get_arr_type(in, id);
+        const size_t bytes = bytes_of(type);
+        const auto *data = static_cast<const char *>(gguf_get_arr_data(in, id));
+        const auto n = static_cast<int>(gguf_get_arr_n(in, id));
         std::string kept;
-        for (int il = 0; il < n_layers; ++il) {
+        for (int il = 0; il < n; ++il) {
             if (!std::binary_search(removed.begin(), removed.end(), il)) {
                 kept.append(data + static_cast<size_t>(il) * bytes, bytes);
             }
         }
         gguf_set_arr_data(out, key.c_str(), type, kept.data(), kept.size() / bytes);
+    }
+}
+
+// Where a file says nothing, the width of a head follows from the heads of its first layer, which
+// may be another one now, with another number of them.
+void keep_head_size(gguf_context *out, const std::string &arch, const Hparams &hparams) {
+    if (gguf_get_kv_type(out, gguf_find_key(out, (arch + "." + k_layer_keys[0]).c_str())) !=
+        GGUF_TYPE_ARRAY) {
+        return;
+    }
+    const std::pair<const char *, int> sizes[] = {{".attention.key_length", hparams.head_dim_k},
+                                                  {".attention.value_length", hparams.head_dim_v}};
+    for (const auto &[name, size] : sizes) {
+        const std::string key = arch + name;
+        if (gguf_find_key(out, key.c_str()) < 0) {
+            gguf_set_val_u32(out, key.c_str(), static_cast<uint32_t>(size));
+        }
     }
 }
 
@@ -175,7 +208,8 @@ void export_gguf(const std::string &from, const std::string &to, const GgufChang
     if (!removed.empty()) {
         gguf_set_val_u32(out.get(), count_key.c_str(),
                          static_cast<uint32_t>(n_layers) - static_cast<uint32_t>(removed.size()));
-        cut_arrays(out.get(), in.get(), arch, n_layers, removed);
+        cut_arrays(out.get(), in.get(), arch, removed);
+        keep_head_size(out.get(), arch, read_hparams(file));
     }
     if (!removed.empty() || !changes.plan.empty()) {
         remove_plan(out.get());

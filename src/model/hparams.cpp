@@ -60,12 +60,13 @@ float number_or(const GgufFile &file, const std::string &key, float otherwise, d
 
 void read_layers(const GgufFile &file, const std::string &arch, Hparams &h) {
     const int n = h.n_layers;
-    const std::string key_head = arch + ".attention.head_count";
-    const std::string key_head_kv = arch + ".attention.head_count_kv";
+    const std::string key_head = arch + "." + k_layer_keys[0];
+    const std::string key_head_kv = arch + "." + k_layer_keys[1];
+    const std::string key_ff = arch + "." + k_layer_keys[2];
     const std::vector<int64_t> n_head = file.integers(key_head, n, 1, k_max_heads);
     const std::vector<int64_t> n_head_kv =
         file.has(key_head_kv) ? file.integers(key_head_kv, n, 1, k_max_heads) : n_head;
-    const std::vector<int64_t> n_ff = file.integers(arch + ".feed_forward_length", n, 1, k_max_ff);
+    const std::vector<int64_t> n_ff = file.integers(key_ff, n, 1, k_max_ff);
     for (size_t il = 0; il < static_cast<size_t>(n); il++) {
         if (n_head[il] % n_head_kv[il] != 0) {
             fail(ErrorKind::format,

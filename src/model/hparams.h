@@ -3,6 +3,7 @@
 // attention factor is already resolved.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -13,6 +14,11 @@ enum class Arch { llama, qwen2, qwen3 };
 
 // How RoPE pairs the elements of a head: neighbours (llama) or halves (qwen).
 enum class RopeType { norm, neox };
+
+// What may differ from layer to layer: keys behind the architecture's name and a dot, each with one
+// number for all layers or an array of one for each (or more, whose rest means nothing).
+constexpr std::array<const char *, 3> k_layer_keys = {
+    "attention.head_count", "attention.head_count_kv", "feed_forward_length"};
 
 struct LayerShape {
     int n_head = 0;

@@ -75,6 +75,51 @@ TEST(Export, PerLayerArraysAreCut) {
     EXPECT_EQ(out.find_tensor("blk.2.attn_q.weight"), nullptr);
 }
 
+// Layers that differ, in arrays that are longer than there are layers: entries of the removed
+// layers go, those behind the last layer stay, and an array that is not by layer is not touched.
+TEST(Export, ArraysLongerThanTheLayersWereCutWrongly) {
+    test::TempDir dir;
+    test::TinyModel tiny = test::tiny_llama();
+    tiny.n_layers = 5;
+    test::TinyFile file = test::make_uneven_file(tiny, 2);
+    const std::vector<int32_t> sections = {7, 8, 9, 10, 11};
+    gguf_set_arr_data(file.meta.get(), "llama.rope.dimension_sections", GGUF_TYPE_INT32,
+                      sections.data(), sections.size());
+    file.write(dir.file("m.gguf"));
+    const auto model = Model::load(dir.file("m.gguf"));
+    export_gguf(dir.file("m.gguf"), dir.file("s.gguf"), {{0, 3}, ""});
+    const auto smaller = Model::load(dir.file("s.gguf"));
+    EXPECT_EQ(logits_of(*model, removing(*model, {0, 3})), logits_of(*smaller, dense_plan(3)));
+    const GgufFile out(dir.file("s.gguf"));
+    EXPECT_THAT(out.integers("llama.feed_forward_length", 5, 1, 999),
+                testing::ElementsAre(128, 64, 64, 128, 64));
+    EXPECT_THAT(out.integers("llama.rope.dimension_sections", 5, 0, 99),
+                testing::ElementsAre(7, 8, 9, 10, 11));
+}
+
+// Heads without a width in the file are n_embd / heads of the first layer wide: when that layer
+// goes, the file says the width.
+TEST(Export, RemovingTheFirstLayerKeepsTheHeadsWidth) {
+    test::TempDir dir;
+    test::TinyFile file = test::make_tiny_file(test::tiny_llama());
+    const std::vector<int32_t> heads = {4, 8, 8};
+    for (const char *key : {"llama.attention.head_count", "llama.attention.head_count_kv"}) {
+        gguf_set_arr_data(file.meta.get(), key, GGUF_TYPE_INT32, heads.data(), heads.size());
+    }
+    for (const char *layer : {"blk.1.", "blk.2."}) {
+        for (const char *name : {"attn_q.weight", "attn_k.weight", "attn_v.weight"}) {
+            file.tensor(std::string(layer) + name).ne = {64, 128};
+        }
+        file.tensor(std::string(layer) + "attn_output.weight").ne = {128, 64};
+    }
+    file.write(dir.file("m.gguf"));
+    const auto model = Model::load(dir.file("m.gguf"));
+    ASSERT_EQ(model->hparams().head_dim_k, 16);
+    export_gguf(dir.file("m.gguf"), dir.file("s.gguf"), {{0}, ""});
+    const auto smaller = Model::load(dir.file("s.gguf"));
+    EXPECT_EQ(logits_of(*model, removing(*model, {0})), logits_of(*smaller, dense_plan(2)));
+}
+
 TEST(Export, ErrorsNameTheFile) {
     test::TempDir dir;
     test::write_tiny_gguf(test::tiny_llama(), dir.file("m.gguf"));

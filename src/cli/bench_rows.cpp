@@ -10,10 +10,6 @@ namespace orthorank {
 
 namespace {
 
-double kv_bytes_per_element(const std::string &kv_type) {
-    return kv_type == "f32" ? 4.0 : kv_type == "q8_0" ? 34.0 / 32.0 : 2.0;
-}
-
 // The dense arm's prefill of the fewest tokens in all sequences.
 const BenchResult *smallest_dense_prefill(std::span<const BenchResult> results, size_t dense_arm) {
     const auto n_tokens = [](const BenchResult &result) {
@@ -43,7 +39,7 @@ void add_bounds(const BenchArguments &arguments, const Model &model,
     const BenchResult &result = *row.result;
     DecodeFacts facts;
     facts.layer_fractions = result.facts.layer_fractions;
-    facts.kv_element = kv_bytes_per_element(arguments.model.kv_type);
+    facts.kv_element = kv_element_bytes(kv_type_from_name(arguments.model.kv_type));
     facts.correction_element = arguments.model.correction_type == "f32" ? 4.0 : 2.0;
     row.bound = speed_up_bound(model, row.arm->plan, result.shape, facts);
     if (row.dense == nullptr) {

@@ -12,7 +12,6 @@
 #include "cli/select_layers.h"
 #include "cli/shared_options.h"
 #include "engine/plan_files.h"
-#include "graph/kv_cache.h"
 
 namespace orthorank {
 

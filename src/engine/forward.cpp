@@ -42,6 +42,7 @@ void ForwardPass::run() {
         plans.push_back(&chunk.sequence->plan());
     }
     schedule_ = make_schedule(plans, options_.first_layer, end_layer_, cuts());
+    sets_.open_cells(engine_.cache);
     if (keeps_hidden()) {
         engine_.reserve_hidden(sets_.n_rows());
         load_hidden();
@@ -213,6 +214,7 @@ void ForwardPass::run_rows(const Segment &segment, int first, int end, bool with
         shape.outputs = sets_.shape(rows.outputs, false);
     }
     const SegmentGraph &graph = run_graph(shape, [&](SegmentGraph &g) { fill(g, rows); });
+    check_stored(segment, first, end);
     if (segment.score_layer >= 0) {
         read_scores(graph, first, end);
     }
@@ -317,6 +319,7 @@ void ForwardPass::read_logits(const SegmentGraph &graph, std::span<const RowRef>
         ggml_backend_tensor_get(graph.logits, copy.data(), 0, copy.size() * sizeof(float));
         data = copy.data();
     }
+    check_finite("logits", {data, outputs.size() * static_cast<size_t>(n_vocab)});
     for (size_t i = 0; i < outputs.size();) {
         size_t end = i + 1;
         while (end < outputs.size() && outputs[end].chunk == outputs[i].chunk) {
@@ -342,6 +345,7 @@ void ForwardPass::tap_hidden(int boundary) {
         ggml_backend_tensor_get(hidden, rows.data(),
                                 hidden->nb[1] * static_cast<size_t>(sets_.first_row(i)),
                                 rows.size() * sizeof(float));
+        check_finite("hidden states", rows);
         options_.tap->on_hidden(boundary, i, rows);
     }
 }

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "engine/engine.h"
@@ -50,6 +51,11 @@ class ForwardPass {
     void add_updates(SegmentShape &shape, GraphRows &rows) const;
     void fill(SegmentGraph &graph, const GraphRows &rows) const;
     void fill_row_layer(SegmentGraph &graph, const GraphRows &rows) const;
+    // What leaves the engine, and what stays in the cache, is numbers: else Error{format} or
+    // Error{limit}, which says why, and the cache is as before.
+    void check_finite(const char *what, std::span<const float> values) const;
+    void check_stored(const Segment &segment, int first, int end) const;
+    [[noreturn]] void refuse(const std::string &what, const char *advice) const;
     void read_scores(const SegmentGraph &graph, int first, int end);
     void read_attention_received(int il);
     void read_logits(const SegmentGraph &graph, std::span<const RowRef> outputs) const;

@@ -59,6 +59,7 @@ void ForwardPass::read_scores(const SegmentGraph &graph, int first, int end) {
         std::vector<float> values(static_cast<size_t>(end - first));
         ggml_backend_tensor_get(graph.scores.front(), values.data(), 0,
                                 values.size() * sizeof(float));
+        check_finite("scores", values);
         for (int r = first; r < end; ++r) {
             scores_[sets_.ref(r).chunk].push_back(values[static_cast<size_t>(r - first)]);
         }
@@ -74,6 +75,7 @@ void ForwardPass::read_scores(const SegmentGraph &graph, int first, int end) {
         scores.resize(n_before + static_cast<size_t>(piece.n_rows));
         ggml_backend_tensor_get(graph.scores[i], scores.data() + n_before, 0,
                                 static_cast<size_t>(piece.n_rows) * sizeof(float));
+        check_finite("scores", std::span<const float>(scores).subspan(n_before));
     }
 }
 
@@ -111,6 +113,7 @@ void ForwardPass::read_attention_received(int il) {
             const ggml_tensor *sums = graph.scores.front();  // [1, n_kv, n_head]
             std::vector<float> values(static_cast<size_t>(ggml_nelements(sums)));
             ggml_backend_tensor_get(sums, values.data(), 0, values.size() * sizeof(float));
+            check_finite("scores", values);
             for (int64_t head = 0; head < sums->ne[2]; ++head) {
                 for (int key = 0; key < end - first_row; ++key) {
                     received[static_cast<size_t>(key)] +=

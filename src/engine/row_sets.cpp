@@ -51,6 +51,18 @@ int64_t RowSets::position(const RowRef &ref) const {
     return batch_[ref.chunk].sequence->n_past() + ref.row;
 }
 
+void RowSets::open_cells(KvCache &cache) const {
+    for (int slot = first_slot_; slot < first_slot_ + n_slots_; ++slot) {
+        cache.open_cells(slot, n_kv_);
+    }
+    for (size_t i = 0; i < batch_.size() && !is_decode_batch_; ++i) {
+        const int end = i + 1 < batch_.size() ? first_row_[i + 1] : n_rows();
+        if (end > first_row_[i]) {
+            cache.open_cells(batch_[i].sequence->slot(), padded_kv(position(ref(end - 1)) + 1));
+        }
+    }
+}
+
 int RowSets::padded(int n) const {
     return is_decode_batch_ ? padded_rows(n) : n;
 }

@@ -31,6 +31,8 @@ class RowSets {
         return std::span<const RowRef>(refs_).subspan(first, end - first);
     }
     int64_t position(const RowRef &ref) const;
+    // Every cell that these rows' attention looks at, valid or hidden, is opened.
+    void open_cells(KvCache &cache) const;
     // One row from each of several sequences that all have a past: decode.
     bool is_decode_batch() const { return is_decode_batch_; }
 

@@ -9,7 +9,6 @@ namespace {
 
 // Graphs of up to this many rows are kept; a decode step of this many sequences is one.
 constexpr int k_max_kept_rows = 64;
-constexpr size_t k_max_kept = 160;
 
 size_t node_capacity(const SegmentGraph &graph) {
     return static_cast<size_t>(ggml_graph_size(graph.gf));
@@ -26,6 +25,15 @@ void advise_compute_buffers(ggml_cgraph *gf) {
             last = buffer;
         }
     }
+}
+
+int64_t buffer_bytes(ggml_backend_sched_t scheduler) {
+    int64_t n_bytes = 0;
+    for (int i = 0; i < ggml_backend_sched_get_n_backends(scheduler); ++i) {
+        n_bytes += static_cast<int64_t>(ggml_backend_sched_get_buffer_size(
+            scheduler, ggml_backend_sched_get_backend(scheduler, i)));
+    }
+    return n_bytes;
 }
 
 // ggml's two questions about a node: is it wanted (is_asking), and, once it is there, go on?
@@ -62,8 +70,9 @@ void write_input(ggml_tensor *tensor, const std::function<void(uint16_t *)> &wri
     ggml_backend_tensor_set(tensor, values.data(), 0, ggml_nbytes(tensor));
 }
 
-Runner::Runner(const Model &model, const KvCache &cache, const Backends &backends)
-    : model_(model), cache_(cache), backends_(backends) {}
+Runner::Runner(const Model &model, const KvCache &cache, const Backends &backends,
+               int64_t max_kept_bytes)
+    : model_(model), cache_(cache), backends_(backends), max_kept_bytes_(max_kept_bytes) {}
 
 void Runner::clear() {
     kept_.clear();
@@ -85,9 +94,6 @@ Runner::Entry &Runner::entry_for(const SegmentShape &shape, const SegmentState &
             kept_.splice(kept_.begin(), kept_, it);
             return kept_.front();
         }
-    }
-    if (kept_.size() >= k_max_kept) {
-        kept_.pop_back();
     }
     Entry entry;
     entry.graph = build_segment(model_, cache_, state, shape);
@@ -111,7 +117,12 @@ SegmentGraph &Runner::run(const SegmentShape &shape, const SegmentState &state,
                  std::max(shape.rows.n_rows, shape.body.n_rows));
         }
         advise_compute_buffers(graph.gf);
-        entry.is_allocated = &entry != &large_;
+        if (&entry != &large_) {
+            entry.is_allocated = true;
+            entry.n_bytes =
+                static_cast<int64_t>(ggml_get_mem_size(graph.ctx.get())) + buffer_bytes(scheduler);
+            shrink_kept();
+        }
     }
     fill(graph);
     if (watch != nullptr) {
@@ -134,23 +145,28 @@ void Runner::drop(Entry &entry) {
     }
 }
 
-int64_t Runner::compute_bytes() const {
-    const auto bytes_of = [](const Entry &entry) {
-        int64_t bytes = 0;
-        if (entry.scheduler) {
-            ggml_backend_sched_t scheduler = entry.scheduler.get();
-            for (int i = 0; i < ggml_backend_sched_get_n_backends(scheduler); ++i) {
-                bytes += static_cast<int64_t>(ggml_backend_sched_get_buffer_size(
-                    scheduler, ggml_backend_sched_get_backend(scheduler, i)));
-            }
-        }
-        return bytes;
-    };
-    int64_t bytes = bytes_of(large_);
-    for (const Entry &entry : kept_) {
-        bytes += bytes_of(entry);
+void Runner::shrink_kept() {
+    int64_t n_bytes = kept_bytes();
+    while (n_bytes > max_kept_bytes_ && kept_.size() > 1) {
+        n_bytes -= kept_.back().n_bytes;
+        kept_.pop_back();
     }
-    return bytes;
+}
+
+int64_t Runner::kept_bytes() const {
+    int64_t n_bytes = 0;
+    for (const Entry &entry : kept_) {
+        n_bytes += entry.n_bytes;
+    }
+    return n_bytes;
+}
+
+int64_t Runner::compute_bytes() const {
+    int64_t n_bytes = large_.scheduler ? buffer_bytes(large_.scheduler.get()) : 0;
+    for (const Entry &entry : kept_) {
+        n_bytes += buffer_bytes(entry.scheduler.get());
+    }
+    return n_bytes;
 }
 
 }  // namespace orthorank

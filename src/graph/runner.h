@@ -1,6 +1,7 @@
 // Runs segment graphs: builds, allocates, computes, and keeps the small ones (decode) for the next
-// step with the same shape. Large graphs (prefill) share one compute buffer and are rebuilt, which
-// costs a fraction of a millisecond. Not thread-safe: one runner per engine.
+// step with the same shape, as many as k_max_kept_bytes have room for. Large graphs (prefill) share
+// one compute buffer and are rebuilt, which costs a fraction of a millisecond. Not thread-safe: one
+// runner per engine.
 #pragma once
 
 #include <functional>
@@ -13,9 +14,14 @@
 
 namespace orthorank {
 
+// Of the kept graphs together: hundreds of a small model's, dozens of the largest models'.
+constexpr int64_t k_max_kept_bytes = int64_t{256} << 20;
+
 class Runner {
  public:
-    Runner(const Model &model, const KvCache &cache, const Backends &backends);
+    // max_kept_bytes: of kept graphs, nodes and compute buffers; the last one run is kept anyway.
+    Runner(const Model &model, const KvCache &cache, const Backends &backends,
+           int64_t max_kept_bytes = k_max_kept_bytes);
 
     // Runs the graph of this shape: `fill` sets its inputs, then it is computed; the outputs may be
     // read until the next call. watch: null, or sees it run.
@@ -25,20 +31,27 @@ class Runner {
     void clear();
     // Bytes of compute buffers held now.
     int64_t compute_bytes() const;
+    // Kept graphs, and the bytes of their nodes and compute buffers.
+    size_t n_kept() const { return kept_.size(); }
+    int64_t kept_bytes() const;
 
  private:
     struct Entry {
         SegmentGraph graph;
         ggml_backend_sched_ptr scheduler;
         bool is_allocated = false;
+        int64_t n_bytes = 0;  // of its nodes and, once allocated, its compute buffers
     };
     Entry &entry_for(const SegmentShape &shape, const SegmentState &state);
+    // Forgets the kept graphs that were not used for longest, until the rest is small enough.
+    void shrink_kept();
     // Forgets an entry that could not run: a scheduler without its buffer must not be used again.
     void drop(Entry &entry);
 
     const Model &model_;
     const KvCache &cache_;
     const Backends &backends_;
+    int64_t max_kept_bytes_;
     std::list<Entry> kept_;  // most recently used first
     Entry large_;
     size_t large_capacity_ = 0;  // nodes its scheduler is made for

@@ -15,6 +15,7 @@
 #include "graph/block.h"
 #include "model/file_bytes.h"
 #include "model/gguf_file.h"
+#include "model/not_finite.h"
 #include "model/weight_list.h"
 #include "model/weight_store.h"
 
@@ -153,10 +154,22 @@ class Taylor {
             hidden_[static_cast<size_t>(il) + 1].clear();
             step();
         }
+        check_result();
         return result_;
     }
 
  private:
+    void check_result() const {
+        bool is_finite = std::isfinite(result_.loss);
+        for (const double score : result_.scores) {
+            is_finite = is_finite && std::isfinite(score);
+        }
+        if (!is_finite) {
+            fail_not_finite(file_.path(), "Taylor scores",
+                            "its numbers are beyond what F32 holds; take another method");
+        }
+    }
+
     std::span<const int32_t> window(size_t w) const {
         return tokens_.subspan(w * static_cast<size_t>(n_ctx_), static_cast<size_t>(n_ctx_));
     }

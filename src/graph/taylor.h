@@ -2,7 +2,8 @@
 // |W * dLoss/dW|, Loss the mean negative log-likelihood over all windows, by ggml's automatic
 // differentiation. One block at a time with F32 copies of its weights, read from the model's file;
 // always on the CPU. Memory: one block's weights and gradients, one window's activations, the
-// hidden states of all windows at all boundaries. Throws Error{file}, Error{limit}.
+// hidden states of all windows at all boundaries. Throws Error{file},
+// Error{limit}, and Error{format} when a weight that is no number makes the scores none.
 #pragma once
 
 #include <cstdint>

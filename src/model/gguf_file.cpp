@@ -3,6 +3,7 @@
 #include <gguf.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
@@ -352,6 +353,12 @@ std::vector<float> GgufFile::floats(const std::string &key) const {
                               values.data(), static_cast<int64_t>(n));
     }
     return values;
+}
+
+bool GgufFile::is_aligned() const {
+    return std::all_of(tensors_.begin(), tensors_.end(), [](const TensorInfo &tensor) {
+        return tensor.offset % k_tensor_alignment == 0;
+    });
 }
 
 const TensorInfo *GgufFile::find_tensor(const std::string &name) const {

@@ -26,6 +26,8 @@ struct TensorInfo {
     int64_t n_bytes = 0;
 };
 
+constexpr int64_t k_tensor_alignment = 32;
+
 class GgufFile {
  public:
     // Reads the metadata and checks that every tensor lies inside the file.
@@ -59,6 +61,9 @@ class GgufFile {
     // An array of F32, or of U16 that are the bits of F16; throws when the key is missing.
     std::vector<float> floats(const std::string &key) const;
 
+    // Whether every tensor begins where ggml's kernels can read it in place: at a multiple of
+    // k_tensor_alignment. GGUF files do, unless they say otherwise.
+    bool is_aligned() const;
     const std::vector<TensorInfo> &tensors() const { return tensors_; }
     const TensorInfo *find_tensor(const std::string &name) const;
 

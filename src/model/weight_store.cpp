@@ -15,9 +15,6 @@ namespace orthorank {
 
 namespace {
 
-// ggml's kernels want tensors aligned so; GGUF files are, unless they say otherwise.
-constexpr int64_t k_alignment = 32;
-
 bool is_converted(const WeightRequest &request) {
     return request.type != request.info->type;
 }
@@ -99,7 +96,7 @@ bool WeightStore::can_stay_mapped(const WeightRequest &request,
     ggml_backend_dev_get_props(cpu, &props);
     return file_->is_mapped() && type == ggml_backend_dev_buffer_type(cpu) &&
            props.caps.buffer_from_host_ptr && !is_converted(request) &&
-           request.info->offset % k_alignment == 0;
+           request.info->offset % k_tensor_alignment == 0;
 }
 
 // Chooses a buffer type for each weight and makes its tensor there, without memory yet. Requests

@@ -1,22 +1,31 @@
-// Compiled with -ffast-math (src/CMakeLists.txt), which lets the compiler use the vector exp of
-// libm. Inputs are finite.
 #include "session/log_probs.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+
+#include "session/exp_sums.h"
 
 namespace orthorank {
 
 namespace {
 
-constexpr size_t k_block = 4096;
-
+// The largest of them; a positive NaN counts as larger than all, so that it is seen. Floats are
+// ordered as the integers of their bits are once those of negative ones are turned round, and
+// integers are what a compiler finds the largest of in vectors without leave to forget NaN.
 float max_of(std::span<const float> row) {
-    float max = row[0];
-    for (float x : row) {
-        max = x > max ? x : max;
+    int32_t largest = std::numeric_limits<int32_t>::min();
+    for (const float &x : row) {
+        int32_t bits = 0;
+        std::memcpy(&bits, &x, sizeof(bits));
+        largest = std::max(largest, bits ^ ((bits >> 31) & 0x7fffffff));
     }
+    largest ^= (largest >> 31) & 0x7fffffff;
+    float max = 0;
+    std::memcpy(&max, &largest, sizeof(max));
     return max;
 }
 
@@ -24,16 +33,7 @@ float max_of(std::span<const float> row) {
 
 double log_sum_exp(std::span<const float> row) {
     const float max = max_of(row);
-    double sum = 0;
-    for (size_t first = 0; first < row.size(); first += k_block) {
-        const size_t end = std::min(row.size(), first + k_block);
-        float block = 0;
-        for (size_t i = first; i < end; ++i) {
-            block += std::exp(row[i] - max);
-        }
-        sum += static_cast<double>(block);
-    }
-    return static_cast<double>(max) + std::log(sum);
+    return static_cast<double>(max) + std::log(sum_of_exp(row, max));
 }
 
 void target_log_probs(const float *logits, int n_vocab, std::span<const int32_t> targets,
@@ -54,17 +54,8 @@ void target_log_probs(const float *logits, int n_vocab, std::span<const int32_t>
 double kl_divergence(std::span<const float> p_logits, std::span<const float> q_logits) {
     const auto p_lse = static_cast<float>(log_sum_exp(p_logits));
     const auto q_lse = static_cast<float>(log_sum_exp(q_logits));
-    double sum = 0;
-    for (size_t first = 0; first < p_logits.size(); first += k_block) {
-        const size_t end = std::min(p_logits.size(), first + k_block);
-        float block = 0;
-        for (size_t i = first; i < end; ++i) {
-            const float log_p = p_logits[i] - p_lse;
-            block += std::exp(log_p) * (log_p - (q_logits[i] - q_lse));
-        }
-        sum += static_cast<double>(block);
-    }
-    return std::max(sum, 0.0);
+    const double sum = sum_of_divergence(p_logits, p_lse, q_logits, q_lse);
+    return sum < 0.0 ? 0.0 : sum;  // rounding; a NaN stays one
 }
 
 int32_t argmax(std::span<const float> row) {

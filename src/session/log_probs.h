@@ -1,5 +1,6 @@
 // Log-probabilities from logits: the inner loop of perplexity, evaluation and layer selection,
-// written so that the compiler vectorises it and all processors work. Thread-safe.
+// written so that the compiler vectorises it and all processors work. Logits that are no numbers
+// (NaN, +infinity) give results that are none either, never a plausible one. Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,7 @@ void target_log_probs(const float *logits, int n_vocab, std::span<const int32_t>
 // the Kullback-Leibler divergence of q from p, in nats. Not below 0.
 double kl_divergence(std::span<const float> p_logits, std::span<const float> q_logits);
 
-// Index of the largest logit; the lowest index wins ties.
+// Index of the largest logit, which must be numbers; the lowest index wins ties.
 int32_t argmax(std::span<const float> row);
 
 }  // namespace orthorank

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/threads.h"
+#include "model/gguf_file.h"
 #include "timing/bench.h"
 
 namespace orthorank {
@@ -14,12 +15,6 @@ namespace orthorank {
 namespace {
 
 constexpr int k_ubatch = 512;
-
-ggml_type to_ggml(KvType type) {
-    return type == KvType::f16   ? GGML_TYPE_F16
-           : type == KvType::f32 ? GGML_TYPE_F32
-                                 : GGML_TYPE_Q8_0;
-}
 
 // What libllama may offload to: the model's device, or nothing for the CPU; and the list's end.
 std::vector<ggml_backend_dev_t> devices_for_libllama(const Model &model) {
@@ -45,6 +40,7 @@ class LibllamaArm : public BenchArm {
  public:
     LibllamaArm(const Model &model, const EngineOptions &options)
         : n_sequences_(options.n_sequences) {
+        check_kv_type(model.hparams(), options.kv_type);
         llama_backend_init();
         load(model);
         llama_context_params params = llama_context_default_params();
@@ -55,7 +51,7 @@ class LibllamaArm : public BenchArm {
         params.n_ubatch = k_ubatch;
         params.n_threads = options.n_threads > 0 ? options.n_threads : default_n_threads();
         params.n_threads_batch = params.n_threads;
-        params.type_k = to_ggml(options.kv_type);
+        params.type_k = static_cast<ggml_type>(ggml_type_of(options.kv_type));
         params.type_v = params.type_k;
         params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
         params.no_perf = true;
@@ -94,7 +90,8 @@ class LibllamaArm : public BenchArm {
         llama_model_params params = llama_model_default_params();
         params.n_gpu_layers = devices.size() > 1 ? -1 : 0;  // all, or none
         params.devices = devices.data();
-        if (!model.use_mmap()) {
+        // libllama leaves tensors where the file has them, and its kernels assert their alignment.
+        if (!model.use_mmap() || !GgufFile(model.path()).is_aligned()) {
             params.load_mode = LLAMA_LOAD_MODE_NONE;
         }
         model_.reset(llama_model_load_from_file(model.path().c_str(), params));

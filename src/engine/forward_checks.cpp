@@ -1,0 +1,54 @@
+// The part of a forward pass that looks at its numbers: nothing that is no number (NaN, infinity)
+// leaves the engine, as logits, scores or hidden states, nor stays in the cache.
+#include "base/error.h"
+#include "base/finite.h"
+#include "engine/engine_impl.h"
+#include "engine/forward.h"
+#include "model/not_finite.h"
+
+namespace orthorank {
+
+void ForwardPass::refuse(const std::string &what, const char *advice) const {
+    for (const Chunk &chunk : batch_) {
+        engine_.cache.close_cells(chunk.sequence->slot(), chunk.sequence->n_past());
+    }
+    fail_not_finite(engine_.model.path(), what, advice);
+}
+
+void ForwardPass::check_finite(const char *what, std::span<const float> values) const {
+    if (!all_finite(values)) {
+        refuse(what,
+               "some within the model are beyond what its types hold; try --kv-type f32, and "
+               "--weights bf16 where weights are F16");
+    }
+}
+
+// A key of -infinity would hide its token from attention and leave everything else finite, so the
+// cells are looked at as they are written. That takes no time where the host reads the cache; where
+// it is to be fetched from a device, only rows of prompts are.
+void ForwardPass::check_stored(const Segment &segment, int first, int end) const {
+    std::vector<int> layers = segment.dense_layers;
+    if (segment.score_layer >= 0) {
+        layers.push_back(segment.score_layer);
+    }
+    const KvCache &cache = engine_.cache;
+    for (int row = first; row < end;) {
+        const RowRef ref = sets_.ref(row);
+        int next = row + 1;
+        while (next < end && sets_.ref(next).chunk == ref.chunk) {
+            ++next;
+        }
+        const Chunk &chunk = batch_[static_cast<size_t>(ref.chunk)];
+        const bool is_checked = cache.is_on_host() || chunk.phase == Phase::prefill;
+        for (size_t i = 0; i < layers.size() && is_checked; ++i) {
+            const int il = layers[i];
+            if (!cache.is_finite(il, chunk.sequence->slot(), sets_.position(ref), next - row)) {
+                refuse(fmt::format("keys or values of layer {}", il),
+                       "they are beyond what this KV cache holds; use --kv-type f32");
+            }
+        }
+        row = next;
+    }
+}
+
+}  // namespace orthorank

@@ -54,6 +54,7 @@ Json key_of(const JointSettings &settings) {
     json["fingerprint"] = settings.fingerprint;
     json["file_type"] = settings.file_type;
     json["kv_type"] = settings.kv_type;
+    json["kernels"] = settings.kernels;
     json["correction_type"] = settings.correction_type;
     json["device"] = settings.device;
     json["seqlen"] = settings.calibration.at("seqlen");
@@ -271,6 +272,7 @@ Json joint_provenance(const JointSettings &settings, const JointState &state,
     json["calibration"] = settings.calibration;
     json["file_type"] = settings.file_type;
     json["kv_type"] = settings.kv_type;
+    json["kernels"] = settings.kernels;
     json["date"] = today_utc();
     json["savings"] = savings_json(state.savings);
     json["rounds"] = joint_order_json(state);

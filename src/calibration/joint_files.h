@@ -45,6 +45,7 @@ struct JointSettings {
     std::string fingerprint;
     std::string file_type;
     std::string kv_type;
+    std::string kernels;  // as kernels_text() has it
     std::string correction_type;
     std::string device;
     int n_model_layers = 0;

@@ -42,6 +42,7 @@ Json key_of(const SelectionSettings &settings) {
     json["fingerprint"] = settings.fingerprint;
     json["file_type"] = settings.file_type;
     json["kv_type"] = settings.kv_type;
+    json["kernels"] = settings.kernels;
     json["device"] = settings.device;
     json["seqlen"] = settings.calibration.at("seqlen");
     json["windows"] = settings.calibration.at("windows");
@@ -190,6 +191,7 @@ Plan plan_of_order(const SelectionSettings &settings, const LayerOrder &order, i
     json["calibration"] = settings.calibration;
     json["file_type"] = settings.file_type;
     json["kv_type"] = settings.kv_type;
+    json["kernels"] = settings.kernels;
     json["date"] = today_utc();
     json["dense_loss"] = json_number(order.dense_loss / n_windows);
     if (plan_loss) {
@@ -258,6 +260,7 @@ void record_corrections(Plan &plan, const CorrectionOptions &options,
     json["calibration"] = settings.calibration;
     json["file_type"] = settings.file_type;
     json["kv_type"] = settings.kv_type;
+    json["kernels"] = settings.kernels;
     json["date"] = today_utc();
     json["layers"] = Json::array();
     for (const RecordedFit &fit : fits) {

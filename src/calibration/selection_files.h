@@ -24,7 +24,8 @@ struct SelectionSettings {
     std::string fingerprint;
     std::string file_type;
     std::string kv_type;
-    std::string device;  // another one gives other bits
+    std::string kernels;  // as kernels_text() has it
+    std::string device;   // another one gives other bits
     int n_model_layers = 0;
     nlohmann::ordered_json calibration;  // as read_calibration describes it
 };

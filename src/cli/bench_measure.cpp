@@ -171,7 +171,8 @@ Measured measure(const BenchArguments &arguments, const Model &model,
     measured.engine = {{"device", device_name(model)},
                        {"threads", n_threads_of(arguments)},
                        {"n_ctx", n_ctx},
-                       {"kv_type", arguments.model.kv_type}};
+                       {"kv_type", arguments.model.kv_type},
+                       {"kernels", kernels_of(arguments.model)}};
     return measured;
 }
 

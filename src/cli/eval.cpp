@@ -70,6 +70,7 @@ nlohmann::ordered_json run_of(const EvalArguments &arguments, const Model &model
     run["model"] = model.fingerprint();
     run["file_type"] = model.type_in_use();
     run["kv_type"] = arguments.model.kv_type;
+    run["kernels"] = kernels_of(arguments.model);
     run["correction_type"] = arguments.model.correction_type;
     run["device"] = device_identity(model);
     for (const Plan &plan : plans) {

@@ -86,6 +86,7 @@ nlohmann::ordered_json model_json(const Model &model, const InfoArguments &argum
         json["buffers"].push_back({{"name", name}, {"bytes", bytes}});
     }
     json["kv_cache"] = {{"n_ctx", n_ctx}, {"type", arguments.model.kv_type}, {"bytes", kv_bytes}};
+    json["kernels"] = kernels_of(arguments.model);
     json["device"] = device_name(model);
     json["devices"] = nlohmann::ordered_json::array();
     for (const DeviceInfo &device : list_devices()) {
@@ -130,6 +131,7 @@ void print_storage(const Model &model, const InfoArguments &arguments, int n_ctx
     }
     fmt::print("KV cache     {} in {} at {} tokens\n", bytes_text(kv_bytes),
                arguments.model.kv_type, n_ctx);
+    fmt::print("kernels      {}\n", kernels_of(arguments.model));
     fmt::print("\ntensor types\n");
     for (const TensorTypeCount &count : model.tensor_types()) {
         fmt::print("  {:<10} {:>5} tensors  {:>10}\n", count.type, count.n_tensors,

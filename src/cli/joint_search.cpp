@@ -74,6 +74,7 @@ JointSettings settings_of(const SelectLayersArguments &arguments, const Selectio
     settings.fingerprint = common.fingerprint;
     settings.file_type = common.file_type;
     settings.kv_type = common.kv_type;
+    settings.kernels = common.kernels;
     settings.correction_type = arguments.model.correction_type;
     settings.device = common.device;
     settings.n_model_layers = common.n_model_layers;

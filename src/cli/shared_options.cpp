@@ -119,6 +119,11 @@ void add_model_options(CLI::App &command, ModelArguments &arguments) {
         ->type_name("TYPE");
     command.add_flag("--no-mmap", arguments.no_mmap,
                      "read the weights into memory (huge pages) instead of mapping the file");
+    command
+        .add_option("--kernels", arguments.kernels,
+                    "matrix products of prompts on a CPU: fast (our own), or exact (ggml's bits)")
+        ->capture_default_str()
+        ->type_name("KIND");
 }
 
 void add_json_option(CLI::App &command, std::string &path) {
@@ -129,7 +134,9 @@ void add_json_option(CLI::App &command, std::string &path) {
 std::unique_ptr<Model> load_model(const ModelArguments &arguments) {
     kv_type_from_name(arguments.kv_type);  // before the long work
     correction_type_from_name(arguments.correction_type);
+    const Kernels kernels = kernels_from_name(arguments.kernels);
     ModelOptions options;
+    options.plain_copies = kernels == Kernels::fast && best_cpu_level() != CpuLevel::none;
     options.weights = weight_types_from_text(arguments.weights);
     options.use_mmap = !arguments.no_mmap;
     const std::string path = model_path(arguments);
@@ -165,6 +172,10 @@ nlohmann::ordered_json weight_copy_json(const WeightCopy &copy) {
     return {{"type", copy.type}, {"bytes", copy.bytes}, {"nmse", copy.nmse}};
 }
 
+std::string kernels_of(const ModelArguments &arguments) {
+    return kernels_text(kernels_from_name(arguments.kernels));
+}
+
 EngineOptions engine_options(const ModelArguments &arguments, int n_ctx, int n_sequences) {
     EngineOptions options;
     options.n_ctx = n_ctx;
@@ -172,6 +183,7 @@ EngineOptions engine_options(const ModelArguments &arguments, int n_ctx, int n_s
     options.n_threads = arguments.n_threads;
     options.kv_type = kv_type_from_name(arguments.kv_type);
     options.correction_type = correction_type_from_name(arguments.correction_type);
+    options.kernels = kernels_from_name(arguments.kernels);
     return options;
 }
 
@@ -288,7 +300,8 @@ nlohmann::ordered_json result_frame(const Argv &argv, const Model &model, const 
         json["engine"] = {{"device", device_name(model)},
                           {"threads", engine->n_threads()},
                           {"n_ctx", engine->n_ctx()},
-                          {"kv_type", arguments.kv_type}};
+                          {"kv_type", arguments.kv_type},
+                          {"kernels", kernels_of(arguments)}};
     }
     return json;
 }

@@ -16,7 +16,8 @@
 
 namespace orthorank {
 
-// -m/--model, --device, --threads, --kv-type, --correction-type, --weights, --no-mmap
+// -m/--model, --device, --threads, --kv-type, --correction-type, --weights, --no-mmap,
+// --kernels
 struct ModelArguments {
     std::string path;
     std::string device;
@@ -25,6 +26,7 @@ struct ModelArguments {
     std::string correction_type = "f16";
     std::string weights = "file";
     bool no_mmap = false;
+    std::string kernels = "fast";
 };
 
 void add_model_options(CLI::App &command, ModelArguments &arguments);
@@ -36,6 +38,9 @@ std::string model_path(const ModelArguments &arguments);
 // Loads that model. With --weights auto it first times or remembers, and says what was chosen on
 // standard error. Throws as Model::load does.
 std::unique_ptr<Model> load_model(const ModelArguments &arguments);
+
+// What numbers depend on, of --kernels: kernels_text().
+std::string kernels_of(const ModelArguments &arguments);
 
 // What the options say of an engine for sequences of n_ctx tokens (0: the model's context).
 EngineOptions engine_options(const ModelArguments &arguments, int n_ctx, int n_sequences = 1);

@@ -14,6 +14,7 @@
 
 #include "engine/sequence.h"
 #include "graph/graph_watch.h"
+#include "graph/kernels.h"
 #include "graph/kv_type.h"
 #include "model/model.h"
 
@@ -24,6 +25,9 @@ struct EngineOptions {
     int n_sequences = 1;  // slots of the KV cache
     int n_threads = 0;    // 0: default_n_threads()
     KvType kv_type = KvType::f16;
+    // Of prompts on a CPU. Which of them compute follows from the rows of a whole call, so that
+    // results do not depend on chunk_rows.
+    Kernels kernels = Kernels::fast;
     // A plan's corrections on the device: their two matrices in F16 or F32.
     CorrectionType correction_type = CorrectionType::f16;
     // Dense layers run prompts in chunks of this many rows; results do not depend on it.

@@ -21,7 +21,8 @@ struct Engine::Impl {
 
     const Model &model;
     EngineOptions options;
-    int n_ctx;  // as asked for; the cache's is rounded up
+    int n_ctx;       // as asked for; the cache's is rounded up
+    CpuLevel level;  // of our own products, for prompts
     Backends backends;
     KvCache cache;
     CorrectionStore corrections;

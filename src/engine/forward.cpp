@@ -19,6 +19,16 @@ Phase phase_of(std::span<const Chunk> batch) {
     return Phase::decode;
 }
 
+// By the rows of the whole call: results must not depend on how it is cut into graphs.
+CpuLevel level_of(std::span<const Chunk> batch, int n_embd, CpuLevel of_engine) {
+    size_t n_rows = 0;
+    for (const Chunk &chunk : batch) {
+        n_rows += chunk.n_rows(n_embd);
+    }
+    return phase_of(batch) == Phase::prefill && n_rows >= k_min_fast_rows ? of_engine
+                                                                          : CpuLevel::none;
+}
+
 }  // namespace
 
 ForwardPass::ForwardPass(Engine::Impl &engine, std::span<const Chunk> batch,
@@ -26,7 +36,8 @@ ForwardPass::ForwardPass(Engine::Impl &engine, std::span<const Chunk> batch,
     : engine_(engine),
       batch_(batch),
       options_(options),
-      weights_(engine.model.weights(phase_of(batch))),
+      level_(level_of(batch, engine.model.hparams().n_embd, engine.level)),
+      weights_(engine.model.weights(phase_of(batch), level_ != CpuLevel::none)),
       n_layers_(engine.model.hparams().n_layers),
       end_layer_(options.end_layer < 0 ? n_layers_ : options.end_layer),
       sets_(engine.cache, batch, engine.model.hparams().n_embd),
@@ -153,6 +164,7 @@ SegmentShape ForwardPass::shape_of(const Segment &segment, int first, int end) c
     const bool is_last = &segment == &schedule_.segments.back();
     SegmentShape shape;
     shape.weights = &weights_;
+    shape.level = level_;
     shape.first_row = first;
     shape.rows = sets_.shape(sets_.range(first, end), false);
     shape.from_tokens = is_first && batch_.front().hidden.empty();
@@ -186,6 +198,7 @@ void ForwardPass::run_body(const Segment &segment, std::span<const RowRef> rows)
         part.body = rows.subspan(first, n);
         SegmentShape shape;
         shape.weights = &weights_;
+        shape.level = level_;
         shape.body_layer = segment.row_layer;
         shape.body = sets_.shape(part.body, true);
         run_graph(shape, [&](SegmentGraph &graph) { fill(graph, part); });

@@ -73,6 +73,7 @@ class ForwardPass {
     Engine::Impl &engine_;
     std::span<const Chunk> batch_;
     const ForwardOptions &options_;
+    CpuLevel level_;
     const Weights &weights_;
     int n_layers_;
     int end_layer_;

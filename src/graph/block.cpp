@@ -68,8 +68,16 @@ ggml_tensor *BlockBuilder::rms_norm(ggml_tensor *x, ggml_tensor *weight) const {
     return ggml_mul(ctx_, ggml_rms_norm(ctx_, x, hparams_.rms_eps), weight);
 }
 
+// weight [d, m], x [d, n] -> [m, n].
+ggml_tensor *BlockBuilder::product(ggml_tensor *weight, ggml_tensor *x) const {
+    if (level_ == CpuLevel::none || !fits_cpu_matmul(weight)) {
+        return ggml_mul_mat(ctx_, weight, x);
+    }
+    return cpu_matmul_.multiply(ctx_, weight, x);
+}
+
 ggml_tensor *BlockBuilder::project(ggml_tensor *weight, ggml_tensor *bias, ggml_tensor *x) const {
-    ggml_tensor *y = ggml_mul_mat(ctx_, weight, x);
+    ggml_tensor *y = product(weight, x);
     return bias ? ggml_add(ctx_, y, bias) : y;
 }
 
@@ -246,7 +254,7 @@ ggml_tensor *BlockBuilder::attention_received(int il, ggml_tensor *a, const Piec
 }
 
 ggml_tensor *BlockBuilder::logits(ggml_tensor *h) const {
-    return ggml_mul_mat(ctx_, weights_.output, rms_norm(h, weights_.output_norm));
+    return product(weights_.output, rms_norm(h, weights_.output_norm));
 }
 
 }  // namespace orthorank

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ggml.h"
+#include "graph/cpu_matmul.h"
 #include "graph/kv_cache.h"
 #include "model/model.h"
 
@@ -46,10 +47,17 @@ struct RowInputs {
 
 class BlockBuilder {
  public:
-    // Without a cache: for whole_block() and logits() alone.
+    // Without a cache: for whole_block() and logits() alone. level: of cpu_matmul() for the
+    // products that it computes; none: ggml's.
     BlockBuilder(ggml_context *ctx, ggml_cgraph *gf, const Hparams &hparams, const Weights &weights,
-                 const KvCache *cache = nullptr)
-        : ctx_(ctx), gf_(gf), hparams_(hparams), weights_(weights), cache_(cache) {}
+                 const KvCache *cache = nullptr, CpuLevel level = CpuLevel::none)
+        : ctx_(ctx),
+          gf_(gf),
+          hparams_(hparams),
+          weights_(weights),
+          cache_(cache),
+          level_(level),
+          cpu_matmul_(level) {}
 
     // Makes the input tensors for a row set.
     RowInputs make_inputs(const RowSet &rows) const;
@@ -77,6 +85,7 @@ class BlockBuilder {
 
  private:
     ggml_tensor *rms_norm(ggml_tensor *x, ggml_tensor *weight) const;
+    ggml_tensor *product(ggml_tensor *weight, ggml_tensor *x) const;
     ggml_tensor *project(ggml_tensor *weight, ggml_tensor *bias, ggml_tensor *x) const;
     ggml_tensor *rope(ggml_tensor *x, ggml_tensor *positions) const;
     ggml_tensor *queries(int il, ggml_tensor *a, ggml_tensor *positions) const;
@@ -100,6 +109,8 @@ class BlockBuilder {
     const Hparams &hparams_;
     const Weights &weights_;
     const KvCache *cache_;
+    CpuLevel level_;
+    mutable CpuMatmul cpu_matmul_;  // remembers packed rows
 };
 
 // An upper bound of the nodes and leaves that n layers make over row sets of n pieces. With experts

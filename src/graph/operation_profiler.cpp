@@ -88,11 +88,20 @@ Operation operation_of_product(const ggml_tensor *node, const Operations &known)
     return has_sink ? Operation::score : Operation::other;
 }
 
+// Of cpu_matmul(), pack_rows() and cpu_attention().
+Operation operation_of_custom(const ggml_tensor *node, const Operations &known) {
+    if (is_weight(node->src[0])) {
+        return operation_of_product(node, known);
+    }
+    return node->type == GGML_TYPE_I8 ? inherited(node, known) : Operation::attention;
+}
+
 Operation operation_of(const ggml_tensor *node, const Operations &known) {
     switch (node->op) {
         case GGML_OP_FLASH_ATTN_EXT:
-        case GGML_OP_CUSTOM:  // cpu_attention()
             return Operation::attention;
+        case GGML_OP_CUSTOM:
+            return operation_of_custom(node, known);
         case GGML_OP_L2_NORM:
         case GGML_OP_SQR:
         case GGML_OP_SQRT:

@@ -17,7 +17,7 @@ class SegmentBuilder {
           graph_(graph),
           shape_(graph.shape),
           ctx_(graph.ctx.get()),
-          block_(ctx_, graph.gf, model.hparams(), *shape_.weights, &cache) {}
+          block_(ctx_, graph.gf, model.hparams(), *shape_.weights, &cache, shape_.level) {}
 
     void build() {
         ggml_tensor *h = first_hidden();

@@ -33,6 +33,7 @@ struct UpdateShape {
 
 struct SegmentShape {
     const Weights *weights = nullptr;  // the model's for this phase
+    CpuLevel level = CpuLevel::none;   // of our own products; none: ggml's
     // The graph's rows, n of them, stand at hidden rows first_row .. first_row + n - 1.
     int first_row = 0;
     RowSet rows;

@@ -25,6 +25,7 @@ struct Model::Impl {
     std::unique_ptr<WeightStore> store;
     // Pointers into the store; by phase, the second only when the types differ.
     std::array<Weights, 2> weights;
+    Weights plain;  // the prefill's; without layers if there are no such copies
     std::array<WeightCopy, 2> copies;
     WeightTypes types;
     std::unique_ptr<Vocab> vocab;
@@ -114,6 +115,14 @@ std::unique_ptr<Model> Model::load(const std::string &path, const ModelOptions &
         hold_as(decode_requests, m.types.decode);
         all.insert(all.end(), decode_requests.begin(), decode_requests.end());
     }
+    if (options.plain_copies) {
+        std::vector<WeightRequest> plain_requests = list_weights(file, m.hparams, m.plain);
+        hold_as(plain_requests, m.types.prefill);
+        for (WeightRequest &request : plain_requests) {
+            request.is_plain = true;
+        }
+        all.insert(all.end(), plain_requests.begin(), plain_requests.end());
+    }
     m.vocab = Vocab::load(path);
     CHECK(m.vocab->n_tokens() == m.hparams.n_vocab);
     m.store = std::make_unique<WeightStore>(
@@ -140,7 +149,10 @@ const Hparams &Model::hparams() const {
     return impl_->hparams;
 }
 
-const Weights &Model::weights(Phase phase) const {
+const Weights &Model::weights(Phase phase, bool plain) const {
+    if (plain && phase == Phase::prefill && !impl_->plain.layers.empty()) {
+        return impl_->plain;
+    }
     const bool has_two = impl_->types.prefill != impl_->types.decode;
     return impl_->weights[has_two && phase == Phase::decode ? 1 : 0];
 }

@@ -25,6 +25,9 @@ struct ModelOptions {
     std::string device;
     bool use_mmap = true;  // false: read the weights into memory
     bool repack = true;    // false: never convert weights to the device's own layouts (repacked)
+    // Weights of the prefill that are repacked are held as the file has them too: in the mapping,
+    // or in memory beside the repacked ones.
+    bool plain_copies = false;
     // What the matrices are held in; no "auto" any more. Other weights stay as they are.
     WeightTypes weights;
 };
@@ -57,7 +60,8 @@ class Model {
     bool use_mmap() const;
     const Hparams &hparams() const;
     // Both phases have the same weights unless ModelOptions asks for two types.
-    const Weights &weights(Phase phase = Phase::prefill) const;
+    // plain: the prefill's as the file has them (ModelOptions::plain_copies).
+    const Weights &weights(Phase phase = Phase::prefill, bool plain = false) const;
     const WeightCopy &weight_copy(Phase phase) const;
     WeightTypes weight_types() const;
     const Vocab &vocab() const;

@@ -21,6 +21,7 @@ struct WeightRequest {
     bool is_convertible = false;  // a matrix that may be held in another type than the file's
     bool is_norm = false;         // part of the model's fingerprint
     bool is_tied = false;         // the output head that is the embedding again
+    bool is_plain = false;        // never in a layout of the device's own
 };
 
 // Fills weights.layers with empty layers and lists what goes where. `file` and `weights` must stay

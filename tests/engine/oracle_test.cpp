@@ -20,6 +20,7 @@ EngineOptions oracle_options(int n_ctx, KvType kv_type) {
     options.n_ctx = n_ctx;
     options.n_threads = 1;
     options.kv_type = kv_type;
+    options.kernels = Kernels::exact;
     return options;
 }
 

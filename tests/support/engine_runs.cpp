@@ -55,6 +55,7 @@ EngineOptions test_options() {
     options.n_ctx = 512;
     options.n_threads = 1;
     options.kv_type = KvType::f32;
+    options.kernels = Kernels::exact;
     return options;
 }
 

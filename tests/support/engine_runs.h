@@ -31,7 +31,7 @@ std::string test_name(std::string name);
 std::unique_ptr<Model> load_on_cpu(const std::string &path);
 std::unique_ptr<Model> load_tiny(const TinyModel &model);
 
-// n_threads 1, F32 K and V (so that rounding hides nothing), one sequence of 512.
+// n_threads 1, ggml's kernels and F32 K and V (so that rounding hides nothing), one sequence of 512.
 EngineOptions test_options();
 
 std::vector<int32_t> random_tokens(int n, uint64_t seed, int n_vocab = k_tiny_n_vocab);

@@ -1,0 +1,41 @@
+// Products of matrices with many rows of activations on a CPU, in place of ggml's, which for most
+// types has dot products alone and unpacks a weight again for every row. Here a thread unpacks a
+// panel of 32 weight rows once, keeps it in its second cache, and multiplies it with all rows.
+// Activations are packed once for all the products that read them.
+#pragma once
+
+#include <map>
+#include <utility>
+
+#include "ggml.h"
+#include "graph/cpu_level.h"
+
+namespace orthorank {
+
+// Does cpu_matmul() multiply with this matrix [n_k, n_out]? It wants one of BF16, Q4_0, Q4_1, Q5_0,
+// Q5_1, Q8_0, IQ4_NL, Q4_K, Q5_K and Q6_K as the file has it, in a CPU's memory, and n_k divisible
+// by 32.
+bool fits_cpu_matmul(const ggml_tensor *weight);
+
+struct MatmulKernel;
+
+// The products of one graph at one level, not none. Rows of activations are packed by a node of
+// their own (I8), which the products of the same rows share.
+class CpuMatmul {
+ public:
+    explicit CpuMatmul(CpuLevel level) : level_(level) {}
+
+    // weight [n_k, n_out] x x [n_k, n_rows], F32, as one node (GGML_OP_CUSTOM) and where they are
+    // new one that packs the rows: F32 [n_out, n_rows]. Sums are F32; with BF16 weights, where the
+    // level multiplies BF16, x is rounded to it as in ggml. A row's numbers do not depend on the
+    // rows beside it, nor on the threads. Not for a level that the processor lacks.
+    ggml_tensor *multiply(ggml_context *ctx, ggml_tensor *weight, ggml_tensor *x);
+
+ private:
+    ggml_tensor *pack(ggml_context *ctx, ggml_tensor *x, const MatmulKernel &kernel);
+
+    CpuLevel level_;
+    std::map<std::pair<const ggml_tensor *, const MatmulKernel *>, ggml_tensor *> packed_;
+};
+
+}  // namespace orthorank

@@ -1,0 +1,195 @@
+// The kernel of cpu_matmul() for a level L: the panel of weights is unpacked into words of 32 bits,
+// one weight row a lane, so that no sum crosses lanes; then it meets the activations, 32 rows of
+// them at a time. Included by the files of a level alone, each of which has its own copy.
+//
+// L has: k_words (32-bit words that 32 numbers become) and k_parts (how often: sums of parts), so
+// that a tile is [k_parts][16][k_words]; pack() of one row into it, to_words() of 16 weight rows to
+// [k_parts][k_words][16], k_strip_panels (as many as stay in the second cache), and add(): the 32 x
+// 32 sums of a Block, by add_in_registers() or its own way.
+#pragma once
+
+#include "graph/cpu_matmul_kernel.h"
+#include "graph/cpu_unpack.h"
+
+namespace orthorank {
+namespace {
+
+// What 32 rows of activations meet at once: n_parts tiles of the first 16, of the second 16, and
+// twice as many of the panel.
+struct Block {
+    const uint32_t *first_rows;
+    const uint32_t *second_rows;
+    const uint32_t *panel;
+    int64_t n_parts;
+    bool has_sums;  // to be added to; else they begin here
+};
+
+// What is unpacked at once: 32 weight rows from first_weight on, n_parts times 32 of their numbers.
+struct Piece {
+    int first_weight;
+    int64_t first_part;
+    int64_t n_parts;
+};
+
+template <typename L>
+struct Panel {
+    static constexpr int64_t k_tile_words = int64_t{L::k_parts} * k_tile_rows * L::k_words;
+    static constexpr size_t k_tile_bytes = static_cast<size_t>(k_tile_words) * sizeof(uint32_t);
+    static constexpr int64_t k_piece_parts = 48;  // 1536 of K
+    static constexpr int64_t k_panel_words = k_piece_parts * 2 * k_tile_words;
+
+    static void pack(const float *x, int64_t n_k, int row, char *tiles) {
+        auto *to = reinterpret_cast<uint32_t *>(tiles) + row * L::k_words;
+        for (int64_t k = 0; k < n_k; k += k_tile_k, to += k_tile_words) {
+            static constexpr float zeros[k_tile_k] = {};
+            L::pack(x == nullptr ? zeros : x + k, to);
+        }
+    }
+
+    // The parts of one panel that a piece has; words: [n_parts][2] tiles.
+    template <ggml_type type>
+    static void unpack(const StripTask &task, const Piece &piece, uint32_t *words) {
+        alignas(64) float y[k_tile_rows][k_unpacked];
+        for (int half = 0; half < 2; ++half) {
+            for (int64_t part = 0; part < piece.n_parts; ++part) {
+                for (int i = 0; i < k_tile_rows; ++i) {
+                    // Lanes without a weight row repeat the last one's.
+                    int row = piece.first_weight + half * k_tile_rows + i;
+                    row = row < task.n_weight_rows ? row : task.n_weight_rows - 1;
+                    Unpacker<type>::unpack(reinterpret_cast<const uint8_t *>(task.weights) +
+                                               static_cast<size_t>(row) * task.weight_stride,
+                                           piece.first_part + part, y[i]);
+                }
+                L::to_words(y, words + (part * 2 + half) * k_tile_words);
+            }
+        }
+    }
+
+    static void unpack(const StripTask &task, const Piece &piece, uint32_t *words) {
+        switch (task.type) {
+            case GGML_TYPE_BF16:
+                return unpack<GGML_TYPE_BF16>(task, piece, words);
+            case GGML_TYPE_Q4_0:
+                return unpack<GGML_TYPE_Q4_0>(task, piece, words);
+            case GGML_TYPE_Q4_1:
+                return unpack<GGML_TYPE_Q4_1>(task, piece, words);
+            case GGML_TYPE_Q5_0:
+                return unpack<GGML_TYPE_Q5_0>(task, piece, words);
+            case GGML_TYPE_Q5_1:
+                return unpack<GGML_TYPE_Q5_1>(task, piece, words);
+            case GGML_TYPE_Q8_0:
+                return unpack<GGML_TYPE_Q8_0>(task, piece, words);
+            case GGML_TYPE_IQ4_NL:
+                return unpack<GGML_TYPE_IQ4_NL>(task, piece, words);
+            case GGML_TYPE_Q4_K:
+                return unpack<GGML_TYPE_Q4_K>(task, piece, words);
+            case GGML_TYPE_Q5_K:
+                return unpack<GGML_TYPE_Q5_K>(task, piece, words);
+            case GGML_TYPE_Q6_K:
+                return unpack<GGML_TYPE_Q6_K>(task, piece, words);
+            default:
+                return;  // cpu_matmul() takes no others
+        }
+    }
+
+    // A strip of panels and a piece of K at a time, which stay in the second cache while all rows
+    // pass; between pieces sums wait in the output.
+    static void multiply(const StripTask &task) {
+        auto *words = static_cast<uint32_t *>(task.scratch);
+        const int64_t n_parts = task.n_k / k_tile_k;
+        L::begin();
+        for (int64_t part = 0; part < n_parts; part += k_piece_parts) {
+            const int64_t n = n_parts - part < k_piece_parts ? n_parts - part : k_piece_parts;
+            for (int first = 0; first < task.n_weight_rows; first += k_panel_rows) {
+                unpack(task, {first, part, n}, words + first / k_panel_rows * k_panel_words);
+            }
+            for (int64_t row = task.first_row; row < task.end_row; row += k_group_rows) {
+                const auto *tiles = reinterpret_cast<const uint32_t *>(task.tiles) +
+                                    (row / k_tile_rows * n_parts + part) * k_tile_words;
+                for (int first = 0; first < task.n_weight_rows; first += k_panel_rows) {
+                    const Block block{tiles, tiles + n_parts * k_tile_words,
+                                      words + first / k_panel_rows * k_panel_words, n, part > 0};
+                    multiply(task, row, first, block);
+                }
+            }
+        }
+        L::end();
+    }
+
+    static void multiply(const StripTask &task, int64_t row, int first_weight, const Block &block) {
+        char *out = task.out + static_cast<size_t>(row) * task.out_stride +
+                    static_cast<size_t>(first_weight) * sizeof(float);
+        const int n_weights = task.n_weight_rows - first_weight < k_panel_rows
+                                  ? task.n_weight_rows - first_weight
+                                  : k_panel_rows;
+        if (row + k_group_rows <= task.end_row && n_weights == k_panel_rows) {
+            L::add(block, reinterpret_cast<float *>(out), task.out_stride / sizeof(float));
+            return;
+        }
+        alignas(64) float sums[k_group_rows][k_panel_rows];
+        const auto n_bytes = static_cast<size_t>(n_weights) * sizeof(float);
+        const int64_t n_rows =
+            task.end_row - row < k_group_rows ? task.end_row - row : k_group_rows;
+        for (int64_t i = 0; block.has_sums && i < n_rows; ++i) {
+            std::memcpy(sums[i], out + static_cast<size_t>(i) * task.out_stride, n_bytes);
+        }
+        L::add(block, sums[0], k_panel_rows);
+        for (int64_t i = 0; i < n_rows; ++i) {
+            std::memcpy(out + static_cast<size_t>(i) * task.out_stride, sums[i], n_bytes);
+        }
+    }
+
+    static constexpr MatmulKernel kernel() {
+        return {k_tile_bytes, L::k_strip_panels,
+                L::k_strip_panels * k_panel_words * sizeof(uint32_t), pack, multiply};
+    }
+};
+
+// The sums of a block in registers of Ops::n words; out [32][stride].
+template <typename Ops>
+void add_in_registers(const Block &block, float *out, size_t stride) {
+    constexpr int n_vecs_of_half = k_tile_rows / Ops::n;
+    constexpr int n_rows = Ops::n_rows_at_once;
+    constexpr int n_vecs = Ops::n_vecs_at_once;
+    constexpr int tile_words = k_tile_rows * Ops::k_words;
+    for (int first = 0; first < k_group_rows; first += n_rows) {
+        const uint32_t *tiles = first < k_tile_rows ? block.first_rows : block.second_rows;
+        const uint32_t *rows = tiles + first % k_tile_rows * Ops::k_words;
+        for (int first_vec = 0; first_vec < 2 * n_vecs_of_half; first_vec += n_vecs) {
+            float *to = out + static_cast<size_t>(first) * stride + first_vec * Ops::n;
+            typename Ops::Vec sums[n_rows][n_vecs];
+            for (int row = 0; row < n_rows; ++row) {
+                for (int v = 0; v < n_vecs; ++v) {
+                    const float *at = to + static_cast<size_t>(row) * stride + v * Ops::n;
+                    sums[row][v] = block.has_sums ? Ops::load_sums(at) : Ops::zero();
+                }
+            }
+            for (int64_t part = 0; part < block.n_parts; ++part) {
+                const uint32_t *x = rows + part * tile_words;
+                const uint32_t *w = block.panel + part * 2 * tile_words;
+                for (int word = 0; word < Ops::k_words; ++word) {
+                    typename Ops::Vec weights[n_vecs];
+                    for (int v = 0; v < n_vecs; ++v) {
+                        const int vec = first_vec + v;
+                        weights[v] = Ops::load(w + vec / n_vecs_of_half * tile_words +
+                                               word * k_tile_rows + vec % n_vecs_of_half * Ops::n);
+                    }
+                    for (int row = 0; row < n_rows; ++row) {
+                        const auto number = Ops::broadcast(x[row * Ops::k_words + word]);
+                        for (int v = 0; v < n_vecs; ++v) {
+                            sums[row][v] = Ops::dot(sums[row][v], weights[v], number);
+                        }
+                    }
+                }
+            }
+            for (int row = 0; row < n_rows; ++row) {
+                for (int v = 0; v < n_vecs; ++v) {
+                    Ops::store(to + static_cast<size_t>(row) * stride + v * Ops::n, sums[row][v]);
+                }
+            }
+        }
+    }
+}
+
+}  // namespace
+}  // namespace orthorank

@@ -11,7 +11,7 @@ namespace orthorank {
 
 #ifdef __linux__
 void limit_spinning(char **argv) {
-    constexpr const char *k_spins = "20000";  // longer than a wait between undisturbed threads
+    constexpr const char *k_spins = "5000";  // longer than threads wait when nothing disturbs them
     if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) {
         return;
     }

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/fnv1a.h"
 #include "calibration/draws.h"
+#include "calibration/retrieval.h"
 #include "eval/streams.h"
 
 namespace orthorank {
@@ -111,6 +112,12 @@ void set_defaults(CalibrationOptions &options) {
     if (options.stride < 0 || options.n_windows < 0) {
         fail(ErrorKind::usage, "a stride and a number of windows must be positive");
     }
+    if (options.n_continuation >= options.seqlen) {
+        fail(ErrorKind::usage,
+             "a continuation of {} tokens leaves no prompt in a window of {}: give fewer, or a "
+             "larger --seqlen",
+             options.n_continuation, options.seqlen);
+    }
     if (options.files.empty()) {
         fail(ErrorKind::usage, "no calibration text: name a file");
     }
@@ -129,6 +136,12 @@ nlohmann::ordered_json description_of(const Calibration &calibration,
         json["stride"] = options.stride;
     }
     json["windows"] = calibration.windows.size();
+    if (options.n_continuation > 0) {
+        json["continuation"] = options.n_continuation;
+    }
+    if (options.n_retrieval > 0) {
+        json["retrieval"] = options.n_retrieval;
+    }
     json["tokens"] = calibration.n_tokens;
     json["hash"] = windows_hash(calibration.windows);
     return json;
@@ -190,6 +203,7 @@ Calibration read_calibration(const CalibrationOptions &options_in, const Vocab &
     set_defaults(options);
     Calibration calibration;
     calibration.windows.n_ctx = options.seqlen;
+    calibration.windows.n_continuation = options.n_continuation;
     for (const std::string &path : options.files) {
         const size_t n_before = calibration.windows.size();
         add_file(calibration, path, options, vocab);
@@ -201,6 +215,7 @@ Calibration read_calibration(const CalibrationOptions &options_in, const Vocab &
              "smaller --seqlen",
              calibration.n_tokens, options.seqlen);
     }
+    add_retrieval_windows(calibration.windows, options.n_retrieval, vocab);
     calibration.description = description_of(calibration, options);
     return calibration;
 }

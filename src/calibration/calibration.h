@@ -28,9 +28,11 @@ struct CalibrationOptions {
     std::vector<std::string> files;  // raw text, or JSON Lines (*.jsonl, *.json)
     std::string field = "text";      // of JSON Lines
     CalibrationProtocol protocol = CalibrationProtocol::windows;
-    int seqlen = 0;     // tokens in a window; 0: 2048, crops 128
-    int stride = 0;     // a window starts every so many tokens; 0: seqlen
-    int n_windows = 0;  // of each file at most; 0: all, crops 10
+    int seqlen = 0;          // tokens in a window; 0: 2048, crops 128
+    int stride = 0;          // a window starts every so many tokens; 0: seqlen
+    int n_windows = 0;       // of each file at most; 0: all, crops 10
+    int n_continuation = 0;  // the last tokens of each window that are its targets; 0: all but one
+    int n_retrieval = 0;     // windows added that ask for a number (calibration/retrieval.h)
 };
 
 struct Calibration {

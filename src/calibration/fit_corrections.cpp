@@ -17,13 +17,18 @@ class Walk {
         : engine_(engine),
           windows_(windows),
           options_(options),
+          correction_(options.correction),
           plan_(plan),
           dense_plan_(dense_plan(plan.n_layers())),
           converted_(dense_plan_),
-          store_(2 * windows.size(),
-                 static_cast<size_t>(windows.n_ctx) *
+          n_windows_(windows.n_plain()),
+          store_(2 * n_windows_,
+                 static_cast<size_t>(windows.n_ctx - windows.n_continuation) *
                      static_cast<size_t>(engine.model().hparams().n_embd),
-                 options.budget_bytes) {
+                 options.budget_bytes),
+          records_(n_windows_) {
+        correction_.keep_last = plan_.keep_last;
+        converted_.keep_last = plan_.keep_last;
         for (int il = 0; il < plan_.n_layers(); ++il) {
             LayerPlan &layer = plan_.layers[static_cast<size_t>(il)];
             layer.correction = nullptr;
@@ -39,16 +44,15 @@ class Walk {
             fail(ErrorKind::usage, "{}: every layer is dense, there is nothing to correct",
                  plan_.name);
         }
-        LayerFitter fitter(engine_, options_.correction);
+        LayerFitter fitter(engine_, correction_);
         for (size_t i = 0; i < layers_.size(); ++i) {
             const int il = layers_[i];
             arrive_at(il);
-            const LayerFit fit =
-                fitter
-                    .fit(
-                        il, windows_.size(), [this](size_t w) { return rows_of(w); },
-                        std::span(&plan_.layers[static_cast<size_t>(il)], 1))
-                    .front();
+            const LayerFit fit = fitter
+                                     .fit(
+                                         il, n_windows_, [this](size_t w) { return rows_of(w); },
+                                         std::span(&plan_.layers[static_cast<size_t>(il)], 1))
+                                     .front();
             plan_.layers[static_cast<size_t>(il)] = fit.plan;
             converted_.layers[static_cast<size_t>(il)] = fit.plan;
             if (options_.on_layer) {
@@ -69,7 +73,7 @@ class Walk {
     // Both streams: the dense one to what leaves the layer, the other one to what enters it. Before
     // the first changed layer they are one.
     void arrive_at(int il) {
-        for (size_t w = 0; w < windows_.size(); ++w) {
+        for (size_t w = 0; w < n_windows_; ++w) {
             check_stop();
             if (at_ < 0) {
                 pass(w, dense_plan_, 0, dense_slot(w), {{il, slot(w)}, {il + 1, dense_slot(w)}});
@@ -90,7 +94,7 @@ class Walk {
         stretch.first = first;
         stretch.end = keep.rbegin()->first;
         if (first == 0) {
-            stretch.tokens = windows_.window(window);
+            stretch.tokens = windows_.prompt_of(window);
         } else {
             stretch.hidden = store_.read(from, scratch_);
         }
@@ -100,13 +104,21 @@ class Walk {
         stretch.on_hidden = [&](int boundary, size_t, std::span<const float> hidden) {
             store_.write(keep.at(boundary), hidden);
         };
-        run_stretch(engine_, plan, stretch);
+        stretch.inherited = &records_[window];
+        Sequence sequence = engine_.new_sequence(plan, Apply::prefill);
+        run_stretch(engine_, sequence, stretch);
+        for (int il = stretch.end - 1; il >= first; --il) {
+            if (plan.layers[static_cast<size_t>(il)].action == Action::select) {
+                records_[window] = sequence.record(il);
+                break;
+            }
+        }
     }
 
     LayerRows rows_of(size_t window) {
         check_stop();
         return {store_.read(slot(window), scratch_),
-                store_.read(dense_slot(window), dense_scratch_)};
+                store_.read(dense_slot(window), dense_scratch_), records_[window].chosen};
     }
 
     void check_stop() const {
@@ -118,12 +130,16 @@ class Walk {
     Engine &engine_;
     const Windows &windows_;
     const FitOptions &options_;
+    CorrectionOptions correction_;
     Plan plan_;
     Plan dense_plan_;
     Plan converted_;           // those layers of plan_ that are fitted, the others dense
     std::vector<int> layers_;  // the changed ones, ascending
-    HiddenStore store_;        // by window: the dense stream, the other one
-    int at_ = -1;              // the boundary where the other stream stands; -1: before the start
+    size_t n_windows_;
+    HiddenStore store_;  // by window: the dense stream, the other one
+    // By window: what the last selecting layer that the other stream passed decided.
+    std::vector<LayerRecord> records_;
+    int at_ = -1;  // the boundary where the other stream stands; -1: before the start
     int dense_at_ = 0;
     std::vector<float> scratch_;
     std::vector<float> dense_scratch_;
@@ -133,7 +149,7 @@ class Walk {
 
 Plan fit_corrections(Engine &engine, const Windows &windows, const Plan &plan,
                      const FitOptions &options) {
-    if (windows.size() == 0) {
+    if (windows.n_plain() == 0) {
         fail(ErrorKind::limit, "there is no window of calibration text");
     }
     return Walk(engine, windows, plan, options).run();

@@ -1,9 +1,9 @@
 // Corrections and probes for all changed layers of a plan, fitted in one walk over the layers
-// (docs/layer-selection.md, Corrections and probes). Two streams of hidden states go along, one
-// pair per calibration window: those of the dense model and those of the model as converted so
-// far; what does not fit into memory goes to a temporary file. Uses one sequence of the engine;
-// throws what calibration/ridge_fit.h does, Error{usage} for a plan that changes nothing,
-// Error{file} for the temporary file, Interrupted when asked to stop.
+// (docs/layer-selection.md, Corrections and probes), by the prompts of the windows. Two streams of
+// hidden states go along, one pair per calibration window: those of the dense model and those of
+// the model as converted so far; what does not fit into memory goes to a temporary file. Uses one
+// sequence of the engine; throws what calibration/ridge_fit.h does, Error{usage} for a plan that
+// changes nothing, Error{file} for the temporary file, Interrupted when asked to stop.
 #pragma once
 
 #include <cstdint>

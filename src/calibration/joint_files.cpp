@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "calibration/partial_file.h"
+#include "calibration/selection_files.h"
 
 namespace orthorank {
 
@@ -46,6 +47,7 @@ void describe(Json &json, const JointSettings &settings) {
     json["search"] = settings.brute_force ? "brute force" : "lazy";
     json["moves"] = settings.n_again;
     json["kl_windows"] = settings.n_kl_windows;
+    describe_objective(json, settings.n_continuation, settings.keep_last);
 }
 
 Json key_of(const JointSettings &settings) {

@@ -39,7 +39,9 @@ struct JointSettings {
     int n_kl_windows = 1;
     int n_again = 8;
     bool brute_force = false;
-    double target = 0;     // what is to be saved, a part of the whole
+    double target = 0;       // what is to be saved, a part of the whole
+    int n_continuation = 0;  // as SelectionSettings has them
+    int keep_last = 0;
     bool by_time = false;  // of the prefill's time; else of the layers: effective sparsity
     std::string model_name;
     std::string fingerprint;

@@ -23,6 +23,7 @@ JointModel::JointModel(Engine &engine, const Windows &windows, const JointModelO
              "the model has {} layers: the first and the last are never changed, none is left",
              n_layers_);
     }
+    base_.keep_last = options.keep_last;
     choose_windows();
     check_memory();
     for (size_t w = 0; w < windows_.size(); ++w) {
@@ -36,7 +37,7 @@ JointModel::JointModel(Engine &engine, const Windows &windows, const JointModelO
 
 // Evenly spread, so that every file of a calibration in equal parts measures and fits.
 void JointModel::choose_windows() {
-    const size_t n = windows_.size();
+    const size_t n = windows_.n_plain();
     const auto n_kl = static_cast<size_t>(options_.n_kl_windows);
     if (n <= n_kl) {
         fail(ErrorKind::usage,
@@ -47,23 +48,33 @@ void JointModel::choose_windows() {
     for (size_t i = 0; i < n_kl; ++i) {
         kl_windows_.push_back((2 * i + 1) * n / (2 * n_kl));
     }
+    for (size_t w = n; w < windows_.size(); ++w) {
+        kl_windows_.push_back(w);
+    }
     for (size_t w = 0; w < n; ++w) {
-        if (!std::binary_search(kl_windows_.begin(), kl_windows_.end(), w)) {
+        if (!is_measuring(w)) {
             fit_windows_.push_back(w);
         }
     }
 }
 
+bool JointModel::is_measuring(size_t window) const {
+    return std::binary_search(kl_windows_.begin(), kl_windows_.end(), window);
+}
+
 void JointModel::check_memory() const {
     const Hparams &hparams = engine_.model().hparams();
     const int64_t stream = int64_t{windows_.n_ctx} * hparams.n_embd * (n_layers_ - 1);
-    const int64_t logits = int64_t{windows_.n_ctx - 1} * hparams.n_vocab;
+    int64_t logits = 0;
+    for (size_t w : kl_windows_) {
+        logits += int64_t{windows_.n_targets_of(w)} * hparams.n_vocab;
+    }
     const int64_t fits = static_cast<int64_t>(options_.choices.size()) * (n_layers_ - 2) *
                          hparams.n_embd * (2 * int64_t{options_.correction.rank} + 2);
     const auto n_kl = static_cast<int64_t>(kl_windows_.size());
     const auto n_fit = static_cast<int64_t>(fit_windows_.size());
     const int64_t bytes =
-        static_cast<int64_t>(sizeof(float)) * (stream * (2 * n_fit + n_kl) + logits * n_kl + fits);
+        static_cast<int64_t>(sizeof(float)) * (stream * (2 * n_fit + n_kl) + logits + fits);
     if (bytes > options_.memory_bytes) {
         fail(ErrorKind::limit,
              "the joint search keeps {} MiB of hidden states and logits, --memory is {} MiB: fewer "
@@ -72,28 +83,30 @@ void JointModel::check_memory() const {
     }
 }
 
+// Windows that fit need their prompt alone.
 void JointModel::run_dense(size_t window) {
-    const auto kl = std::lower_bound(kl_windows_.begin(), kl_windows_.end(), window);
-    const bool is_measuring = kl != kl_windows_.end() && *kl == window;
+    const bool measures = is_measuring(window);
     Stretch stretch;
-    stretch.end = is_measuring ? -1 : n_layers_ - 1;
-    stretch.tokens = windows_.window(window);
+    stretch.end = measures ? -1 : n_layers_ - 1;
+    stretch.tokens = measures ? windows_.window(window) : windows_.prompt_of(window);
+    stretch.n_continuation = measures ? windows_.continuation_of(window) : 0;
     stretch.boundaries = boundaries_behind(0, n_layers_ - 1);
     stretch.on_hidden = keep_in(kept_[window]);
     const auto n_vocab = static_cast<size_t>(engine_.model().hparams().n_vocab);
+    const auto n_targets = static_cast<size_t>(windows_.n_targets_of(window));
     std::vector<float> logits;
-    logits.reserve(is_measuring ? n_vocab * static_cast<size_t>(windows_.n_ctx) : 0);
-    if (is_measuring) {
+    logits.reserve(measures ? n_vocab * (n_targets + 1) : 0);
+    if (measures) {
         stretch.on_logits = [&](const LogitsBlock &block) {
             logits.insert(logits.end(), block.logits, block.logits + block.n_rows * block.n_vocab);
         };
     }
     run_stretch(engine_, base_, stretch);
-    if (is_measuring) {
-        logits.resize(logits.size() - n_vocab);  // the last row predicts nothing
+    if (measures) {
+        logits.resize(n_targets * n_vocab);  // the last row predicts nothing
         dense_logits_.push_back(std::move(logits));
     }
-    n_layer_evaluations_ += is_measuring ? n_layers_ : n_layers_ - 1;
+    n_layer_evaluations_ += measures ? n_layers_ : n_layers_ - 1;
 }
 
 void JointModel::run_base(size_t window, int first, int end) {
@@ -101,6 +114,7 @@ void JointModel::run_base(size_t window, int first, int end) {
     stretch.first = first;
     stretch.end = end;
     stretch.hidden = kept_[window].at(first);
+    stretch.n_continuation = is_measuring(window) ? windows_.continuation_of(window) : 0;
     stretch.boundaries = boundaries_behind(first, end);
     stretch.on_hidden = keep_in(kept_[window]);
     run_stretch(engine_, base_, stretch);
@@ -155,7 +169,7 @@ const std::vector<LayerPlan> &JointModel::fitted(int layer) {
         check_stop();
         std::vector<LayerRows> rows;
         for (size_t w : fit_windows_) {
-            rows.push_back({kept_[w].at(layer), dense_[w].at(layer + 1)});
+            rows.push_back({kept_[w].at(layer), dense_[w].at(layer + 1), {}});
         }
         plans = fitter_.fit(layer, rows, options_.choices);
         n_layer_evaluations_ += static_cast<int64_t>(fit_windows_.size());
@@ -165,19 +179,24 @@ const std::vector<LayerPlan> &JointModel::fitted(int layer) {
 
 std::vector<float> JointModel::divergences_of(const Plan &plan, size_t window, int first) {
     const std::vector<float> &dense = dense_logits_[window];
-    std::vector<float> divergences(static_cast<size_t>(windows_.n_ctx - 1));
+    const size_t w = kl_windows_[window];
+    std::vector<float> divergences(static_cast<size_t>(windows_.n_targets_of(w)));
+    // The row that predicts the first target.
+    const int64_t first_row = windows_.n_ctx - 1 - windows_.n_targets_of(w);
     Stretch stretch;
     stretch.first = first;
-    stretch.hidden = kept_[kl_windows_[window]].at(first);
+    stretch.hidden = kept_[w].at(first);
+    stretch.n_continuation = windows_.continuation_of(w);
     stretch.on_logits = [&](const LogitsBlock &block) {
         const auto n_vocab = static_cast<size_t>(block.n_vocab);
+        const int64_t first_target = block.first_row - first_row;
         const auto end = std::min<std::ptrdiff_t>(
-            block.n_rows, static_cast<std::ptrdiff_t>(divergences.size()) - block.first_row);
+            block.n_rows, static_cast<std::ptrdiff_t>(divergences.size()) - first_target);
 #pragma omp parallel for num_threads(engine_.n_threads()) schedule(static)
         for (std::ptrdiff_t i = 0; i < end; ++i) {
-            const auto row = static_cast<size_t>(block.first_row + i);
-            divergences[row] = static_cast<float>(
-                kl_divergence(std::span(dense).subspan(row * n_vocab, n_vocab),
+            const auto target = static_cast<size_t>(first_target + i);
+            divergences[target] = static_cast<float>(
+                kl_divergence(std::span(dense).subspan(target * n_vocab, n_vocab),
                               {block.logits + static_cast<size_t>(i) * n_vocab, n_vocab}));
         }
     };

@@ -1,6 +1,7 @@
 // The model that a joint search makes cheaper step by step: its plan so far, every changed layer
 // with its correction and probe, and the Kullback-Leibler divergence from the dense model that a
-// move would bring. Some of the windows measure (n_kl_windows, evenly spread), the others fit. Kept
+// move would bring, over the targets of a window. Some of the windows measure (n_kl_windows, evenly
+// spread, and all with a continuation of their own), the others fit, by their prompts. Kept
 // in memory: the dense model's hidden states and the base's at all layer boundaries, and the dense
 // logits of the measuring windows in F32 (to make them anew for every move would cost as much as a
 // quarter of the search, their top alone would not give the divergence). After a move is accepted
@@ -27,6 +28,7 @@ struct JointModelOptions {
     std::vector<LayerPlan> choices;  // skip, or select with ratio and policy; nothing fitted yet
     CorrectionOptions correction;
     int n_kl_windows = 1;
+    int keep_last = 0;  // of the plan
     int64_t memory_bytes = int64_t{4} << 30;
     std::function<bool()> should_stop;  // asked between windows
 };
@@ -55,6 +57,7 @@ class JointModel : public JointPrices {
  private:
     void choose_windows();
     void check_memory() const;
+    bool is_measuring(size_t window) const;
     void run_dense(size_t window);
     // The base over its layers first..end-1, from the hidden states that enter `first`.
     void run_base(size_t window, int first, int end);
@@ -75,7 +78,7 @@ class JointModel : public JointPrices {
     std::vector<size_t> fit_windows_;               // the others
     std::vector<HiddenStates> dense_;               // by window of windows_; fit_windows_ only
     std::vector<HiddenStates> kept_;                // of the base, by window of windows_
-    std::vector<std::vector<float>> dense_logits_;  // by kl_windows_: [n_vocab, n_ctx - 1]
+    std::vector<std::vector<float>> dense_logits_;  // by kl_windows_: [n_vocab, n_targets]
     // By layer: the choices with their corrections for the base as it is; empty: not known.
     std::vector<std::vector<LayerPlan>> fitted_;
     int64_t n_layer_evaluations_ = 0;

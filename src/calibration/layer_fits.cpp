@@ -88,8 +88,10 @@ std::vector<float> gains(const Correction &correction, const Window &window,
 
 // The rows that the choices leave out, the sink not among them. Ratios ascend, so what a choice
 // leaves out contains what the next one does: band i has the rows that i + 1 choices leave out.
-std::vector<std::vector<int32_t>> bands_left_out(std::span<const float> scores,
+std::vector<std::vector<int32_t>> bands_left_out(std::span<const float> all_scores, int keep_last,
                                                  std::span<const LayerPlan> selecting) {
+    const size_t n_kept = std::min(all_scores.size(), static_cast<size_t>(keep_last));
+    const std::span<const float> scores = all_scores.first(all_scores.size() - n_kept);
     std::vector<size_t> n_left_out(scores.size(), selecting.size());  // by row
     for (size_t i = selecting.size(); i-- > 0;) {
         const LayerPlan &choice = selecting[i];
@@ -104,6 +106,17 @@ std::vector<std::vector<int32_t>> bands_left_out(std::span<const float> scores,
         }
     }
     return bands;
+}
+
+// Those rows, the sink not among them.
+std::vector<int32_t> rows_left_out(std::span<const uint8_t> computed) {
+    std::vector<int32_t> rows;
+    for (size_t row = 1; row < computed.size(); ++row) {
+        if (computed[row] == 0) {
+            rows.push_back(static_cast<int32_t>(row));
+        }
+    }
+    return rows;
 }
 
 // The choices that select, by ascending ratio.
@@ -231,8 +244,12 @@ class Fit {
         for (size_t w = 0; w < n_windows_; ++w) {
             const LayerRows rows = rows_(w);
             const Window window = window_of(rows);
-            const auto bands =
-                bands_left_out(scores_of(window, rows, selecting.front()), selecting);
+            if (selecting.front().policy.score == ScoreKind::inherit) {
+                add_rows(moments.front(), window, rows_left_out(rows.computed), n_embd_);
+                continue;
+            }
+            const auto bands = bands_left_out(scores_of(window, rows, selecting.front()),
+                                              options_.keep_last, selecting);
             for (size_t i = 0; i < bands.size(); ++i) {
                 add_rows(moments[i], window, bands[i], n_embd_);
             }

@@ -17,6 +17,8 @@ namespace orthorank {
 
 struct CorrectionOptions {
     int rank = 64;  // 0: the mean alone
+    // Rows at the end of a window that selecting layers compute in any case (Plan::keep_last).
+    int keep_last = 0;
     double ridge = k_default_ridge;
 };
 
@@ -24,6 +26,8 @@ struct CorrectionOptions {
 struct LayerRows {
     std::span<const float> hidden;  // h, what enters the layer of the model as converted so far
     std::span<const float> target;  // h*, what leaves it in the dense model
+    // Policy inherit: 1 for each row that the layer computes.
+    std::span<const uint8_t> computed = {};
 };
 
 // The rows of a window; they need be valid until the next call only. Asked for up to three times

@@ -7,11 +7,13 @@
 
 namespace orthorank {
 
-LayerLosses::LayerLosses(Engine &engine, const Windows &windows, int64_t budget_bytes)
+LayerLosses::LayerLosses(Engine &engine, const Windows &windows, int64_t budget_bytes,
+                         int keep_last)
     : engine_(engine),
       windows_(windows),
       base_(dense_plan(engine.model().hparams().n_layers)),
       kept_(windows.size()) {
+    base_.keep_last = keep_last;
     const Hparams &hparams = engine.model().hparams();
     const int64_t bytes_per_boundary = static_cast<int64_t>(windows.tokens.size()) *
                                        hparams.n_embd * static_cast<int64_t>(sizeof(float));
@@ -55,6 +57,7 @@ void LayerLosses::keep_base(size_t window, int layer) {
     } else {
         stretch.hidden = kept.at(first);
     }
+    stretch.n_continuation = windows_.continuation_of(window);
     stretch.boundaries.assign(std::upper_bound(boundaries_.begin(), boundaries_.end(), first),
                               boundaries_.end());
     stretch.on_hidden = keep_in(kept);
@@ -65,6 +68,7 @@ void LayerLosses::keep_base(size_t window, int layer) {
 WindowStart LayerLosses::start_for(size_t window, int layer) {
     keep_base(window, layer);
     WindowStart start;
+    start.n_continuation = windows_.continuation_of(window);
     start.layer = last_kept_boundary(layer);
     if (start.layer > 0) {
         start.hidden = kept_[window].at(start.layer);

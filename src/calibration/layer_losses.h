@@ -18,12 +18,13 @@ class LayerLosses {
  public:
     // budget_bytes: what the kept hidden states may take; 0: none are kept, each loss is a full
     // pass from the tokens (brute force). If they do not all fit, every s-th boundary is kept.
-    LayerLosses(Engine &engine, const Windows &windows, int64_t budget_bytes);
+    // keep_last: of the plans that are measured.
+    LayerLosses(Engine &engine, const Windows &windows, int64_t budget_bytes, int keep_last = 0);
 
     const Plan &base() const { return base_; }
     size_t n_windows() const { return windows_.size(); }
 
-    // Mean negative log-likelihood of a window's tokens but the first, of the base.
+    // Mean negative log-likelihood of a window's targets, of the base.
     double base_nll(size_t window);
     // Of the base with one layer changed.
     double nll(size_t window, int layer, const LayerPlan &change);

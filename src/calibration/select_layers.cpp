@@ -24,7 +24,8 @@ class Search {
  public:
     Search(Engine &engine, const Windows &windows, const LayerSelectionOptions &options)
         : options_(options),
-          losses_(engine, windows, options.brute_force ? 0 : options.budget_bytes),
+          losses_(engine, windows, options.brute_force ? 0 : options.budget_bytes,
+                  options.keep_last),
           order_(options.done),
           n_before_(options.done.n_layer_evaluations),
           s_before_(options.done.seconds) {}

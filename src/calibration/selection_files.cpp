@@ -34,7 +34,21 @@ void describe_method(Json &json, const SelectionSettings &settings) {
     } else {
         json["plus"] = settings.plus;
     }
+    describe_objective(json, settings.n_continuation, settings.keep_last);
 }
+
+}  // namespace
+
+void describe_objective(Json &json, int n_continuation, int keep_last) {
+    if (n_continuation == 0) {
+        return;
+    }
+    json["objective"] = "continuation";
+    json["continuation"] = n_continuation;
+    json["keep_last"] = keep_last;
+}
+
+namespace {
 
 Json key_of(const SelectionSettings &settings) {
     Json json;
@@ -177,6 +191,8 @@ Plan plan_of_order(const SelectionSettings &settings, const LayerOrder &order, i
     Plan plan = dense_plan(settings.n_model_layers);
     plan.model_name = settings.model_name;
     plan.fingerprint = settings.fingerprint;
+    plan.apply = settings.n_continuation > 0 ? Apply::prefill : Apply::both;
+    plan.keep_last = settings.keep_last;
     for (int i = 0; i < n_layers; ++i) {
         plan.layers[static_cast<size_t>(order.rounds[static_cast<size_t>(i)].layer)] =
             settings.change;
@@ -238,6 +254,7 @@ Plan plan_from_recorded_order(const Plan &from, int n_layers) {
              from.name, order.size(), n_layers);
     }
     Plan plan = from;
+    plan.losses.clear();
     for (LayerPlan &layer : plan.layers) {
         layer = LayerPlan{};
     }

@@ -20,6 +20,10 @@ struct SelectionSettings {
     LayerPlan change;
     bool plus = true;
     bool race = false;
+    // The loss is that of the last so many tokens of a window, the plan one for prompts that keeps
+    // its last rows; 0: of all tokens.
+    int n_continuation = 0;
+    int keep_last = 0;
     std::string model_name;
     std::string fingerprint;
     std::string file_type;
@@ -29,6 +33,9 @@ struct SelectionSettings {
     int n_model_layers = 0;
     nlohmann::ordered_json calibration;  // as read_calibration describes it
 };
+
+// What a search for the continuation says in a file; nothing for n_continuation 0.
+void describe_objective(nlohmann::ordered_json &json, int n_continuation, int keep_last);
 
 // The plan that changes the first n_layers of the order, with its provenance. plan_loss: measured
 // for it (sum over windows), or nothing when the order says it.

@@ -185,6 +185,8 @@ void add_bench(CLI::App &app, const Argv &argv) {
         ->capture_default_str()
         ->type_name("ARM,...");
     add_list(command, "--prefill", a.prefills, 1, k_max_tokens, "prompt lengths to time");
+    add_list(command, "--ttft", a.first_tokens, 1, k_max_tokens,
+             "prompt lengths whose time to first token is measured: ids in, first id out");
     add_list(command, "--decode", a.decodes, 1, k_max_tokens, "numbers of tokens to decode");
     add_list(command, "--depth", a.depths, 0, k_max_tokens,
              "decode after prompts of these lengths (default: 0)");

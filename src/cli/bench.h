@@ -18,6 +18,7 @@ struct BenchArguments {
     ModelArguments model;
     std::vector<std::string> arms = {"libllama", "dense"};
     std::vector<int> prefills;
+    std::vector<int> first_tokens;  // prompt lengths
     std::vector<int> decodes;
     std::vector<int> depths = {0};
     std::vector<int> batches = {1};
@@ -124,6 +125,8 @@ BenchMemory bench_memory(const BenchRow &row, const BenchReport &report);
 int64_t bytes_beside_weights(const Engine::MemoryUse &use);
 
 // "4 x decode 32 @ 512"
+// "prefill", "first token" or "decode".
+const char *phase_text(const BenchShape &shape);
 std::string shape_text(const BenchShape &shape);
 // Interquartile range over the median.
 double relative_spread(std::span<const double> seconds);

@@ -84,6 +84,9 @@ std::vector<BenchShape> bench_shapes(const BenchArguments &arguments) {
         for (int n : arguments.prefills) {
             shapes.push_back({Phase::prefill, n, 0, n_sequences});
         }
+        for (int n : arguments.first_tokens) {
+            shapes.push_back({Phase::prefill, n, 0, n_sequences, /*takes_token=*/true});
+        }
         for (int depth : arguments.depths) {
             for (int n : arguments.decodes) {
                 shapes.push_back({Phase::decode, n, depth, n_sequences});
@@ -91,7 +94,7 @@ std::vector<BenchShape> bench_shapes(const BenchArguments &arguments) {
         }
     }
     if (shapes.empty()) {
-        fail(ErrorKind::usage, "nothing to run: give --prefill N or --decode N");
+        fail(ErrorKind::usage, "nothing to run: give --prefill N, --ttft N or --decode N");
     }
     return shapes;
 }

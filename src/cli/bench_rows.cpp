@@ -29,7 +29,8 @@ const BenchResult *smallest_dense_prefill(std::span<const BenchResult> results, 
 double prefill_growth(const Model &model, const Plan &plan, const BenchShape &of,
                       const BenchShape &base) {
     const ModelShape shape = model_shape(model.hparams());
-    return of.n_sequences * prefill_flops(shape, plan, of.n_tokens, HeadRows::last_read) /
+    return of.n_sequences *
+           prefill_flops(shape, plan_in_prefill(plan), of.n_tokens, HeadRows::last_read) /
            (base.n_sequences *
             prefill_flops(shape, dense_plan(shape.n_layers()), base.n_tokens, HeadRows::last_read));
 }
@@ -163,8 +164,13 @@ BenchMemory bench_memory(const BenchRow &row, const BenchReport &report) {
             {"peak_resident", row.result->peak_resident_bytes}};
 }
 
+const char *phase_text(const BenchShape &shape) {
+    return shape.takes_token ? "first token" : shape.phase == Phase::prefill ? "prefill" : "decode";
+}
+
 std::string shape_text(const BenchShape &shape) {
-    std::string text = shape.phase == Phase::prefill
+    std::string text = shape.takes_token ? fmt::format("first token after {}", shape.n_tokens)
+                       : shape.phase == Phase::prefill
                            ? fmt::format("prefill {}", shape.n_tokens)
                            : fmt::format("decode {} @ {}", shape.n_tokens, shape.depth);
     return shape.n_sequences > 1 ? fmt::format("{} x {}", shape.n_sequences, text) : text;
@@ -199,7 +205,7 @@ nlohmann::ordered_json bench_row_json(const BenchRow &row, const BenchReport &re
     json["weights"] = row.arm->is_libllama ? k_file_weights : report.weights;
     json["device"] = report.device;
     json["threads"] = report.n_threads;
-    json["phase"] = result.shape.phase == Phase::prefill ? "prefill" : "decode";
+    json["phase"] = phase_text(result.shape);
     json["n_tokens"] = result.shape.n_tokens;
     json["depth"] = result.shape.depth;
     json["n_sequences"] = result.shape.n_sequences;

@@ -242,7 +242,7 @@ Cells csv_cells(const BenchRow &row, const BenchReport &report) {
         {"device", report.device},
         {"threads", std::to_string(report.n_threads)},
         {"processes", std::to_string(report.n_processes)},
-        {"phase", shape.phase == Phase::prefill ? "prefill" : "decode"},
+        {"phase", phase_text(shape)},
         {"n_tokens", std::to_string(shape.n_tokens)},
         {"depth", std::to_string(shape.depth)},
         {"n_sequences", std::to_string(shape.n_sequences)},

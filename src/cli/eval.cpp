@@ -6,6 +6,8 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "base/text_file.h"
+#include "cli/apply_options.h"
+#include "cli/eval_passkey.h"
 #include "cli/shared_options.h"
 #include "eval/text.h"
 #include "evaluation/evaluate.h"
@@ -29,8 +31,15 @@ struct EvalArguments {
     int n_ctx = 0;
     int n_parallel = 16;
     bool no_sharing = false;
+    ApplyArguments apply;
+    PasskeyArguments passkey;
     std::string json;
 };
+
+// The one task whose documents the program makes.
+bool is_passkey(const EvalArguments &arguments) {
+    return arguments.tasks == k_passkey;
+}
 
 // "five" stands for the paper's five tasks, "all" for every one.
 std::vector<std::string> task_list(const std::string &text) {
@@ -196,7 +205,13 @@ void run_eval(const EvalArguments &arguments, const Argv &argv) {
     }
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const bool has_dense = !arguments.no_dense;
-    const std::vector<Plan> plans = read_plans(*model, arguments.plans, has_dense);
+    const std::vector<Plan> plans =
+        read_scored_plans(*model, arguments.plans, has_dense, arguments.apply);
+    if (is_passkey(arguments)) {
+        run_passkey_task(arguments.passkey, arguments.model, *model, plans, has_dense,
+                         arguments.json, argv);
+        return;
+    }
     const std::vector<EvalTask> tasks = read_tasks(arguments, *model);
     SampleLog log;
     if (!arguments.samples.empty()) {
@@ -234,11 +249,11 @@ void run_eval(const EvalArguments &arguments, const Argv &argv) {
 
 void add_document_options(CLI::App &command, EvalArguments &a) {
     command
-        .add_option("--tasks", a.tasks, "tasks, parted by commas; 'five': the paper's five, 'all'")
+        .add_option("--tasks", a.tasks,
+                    "tasks, parted by commas; 'five': the paper's five, 'all'; or 'passkey' alone")
         ->required()
         ->type_name("NAMES");
     command.add_option("--data", a.selection.data_dir, "folder with the data sets' files")
-        ->required()
         ->type_name("DIR");
     command.add_option("--limit", a.limit, "the first N documents of each task")
         ->check(CLI::Range(1, 1 << 30))
@@ -273,9 +288,28 @@ void add_eval(CLI::App &app, const Argv &argv) {
         ->check(CLI::Range(1, 1024))
         ->type_name("N");
     command.add_flag("--no-sharing", a.no_sharing, "run every choice under every plan alone");
+    add_scoring_apply_options(command, a.apply);
+    add_passkey_options(command, a.passkey);
     add_model_options(command, a.model);
     add_json_option(command, a.json);
     command.callback([arguments, &command, &argv] {
+        if (is_passkey(*arguments)) {
+            refuse_idle(command, true,
+                        {"--data", "--limit", "--docs", "--samples", "--markdown", "--ctx",
+                         "--parallel", "--no-sharing"},
+                        "the program makes the documents of passkey");
+            if (arguments->passkey.text.empty()) {
+                fail(ErrorKind::usage, "passkey: name a text for its prompts with --text");
+            }
+            run_eval(*arguments, argv);
+            return;
+        }
+        refuse_idle(command, true,
+                    {"--text", "--field", "--lengths", "--depths", "--count", "--seed"},
+                    "it goes with --tasks passkey");
+        if (arguments->selection.data_dir.empty()) {
+            fail(ErrorKind::usage, "name the folder of the data sets with --data");
+        }
         const std::vector<std::string> tasks = task_list(arguments->tasks);
         refuse_idle(command, std::all_of(tasks.begin(), tasks.end(), is_generation_task),
                     {"--no-sharing"}, "no task has choices");

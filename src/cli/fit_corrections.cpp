@@ -28,10 +28,13 @@ CorrectionOptions correction_options(const SelectLayersArguments &arguments) {
 // The plan whose selecting layers have the policy that --policy says; what was fitted for another
 // one goes.
 Plan with_policy(const SelectLayersArguments &arguments, Plan plan) {
+    plan.losses.clear();  // they were another fit's
+    plan.keep_last = arguments.keep_last.value_or(plan.keep_last);
     for (LayerPlan &layer : plan.layers) {
         layer.correction = nullptr;
         layer.probe = nullptr;
-        if (arguments.has_policy && layer.action == Action::select) {
+        if (arguments.has_policy && layer.action == Action::select &&
+            layer.policy.score != ScoreKind::inherit) {
             layer.policy = policy_from_name(arguments.policy);
             layer.policy.seed = layer.policy.score == ScoreKind::hash ? arguments.seed : 0;
         }

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "cli/apply_options.h"
 #include "cli/shared_options.h"
 #include "model/vocab.h"
 #include "session/generate.h"
@@ -19,7 +20,7 @@ struct GenerateArguments {
     std::string prompt;
     std::string prompt_file;
     std::string plan;
-    std::string apply = "both";
+    ApplyArguments apply;
     std::string json;
     bool is_chat = false;
     int n_ctx = 0;
@@ -99,9 +100,10 @@ void print_summary(const GenerateResult &result, const Plan &plan, int n_ctx) {
     }
     std::string rows = "dense";
     if (result.n_rows_offered > 0) {
-        rows = fmt::format("{}: {:.1f}% of rows computed in {} selecting layers", plan.name,
+        rows = fmt::format("{}: {:.1f}% of {}rows computed in {} selecting layers", plan.name,
                            100.0 * static_cast<double>(result.n_rows_computed) /
                                static_cast<double>(result.n_rows_offered),
+                           plan.apply == Apply::prefill ? "the prompt's " : "",
                            plan.layers_with(Action::select).size());
     } else if (!plan.is_dense()) {
         rows =
@@ -110,6 +112,12 @@ void print_summary(const GenerateResult &result, const Plan &plan, int n_ctx) {
     fmt::print(stderr, "prefill {} tokens, {} | decode {} tokens, {} | {}\n", result.n_prompt,
                rate_text(result.n_prompt, result.prefill_s), result.n_decoded,
                rate_text(result.n_decoded, result.decode_s), rows);
+    const bool is_for_prompt = plan.apply == Apply::prefill;
+    const std::string loss =
+        loss_text(plan, is_for_prompt ? PlanPurpose::prompt : PlanPurpose::every_row);
+    if (!loss.empty()) {
+        fmt::print(stderr, "{}: {}\n", plan.name, loss);
+    }
 }
 
 nlohmann::ordered_json result_json(const GenerateResult &result, const Plan &plan) {
@@ -130,16 +138,23 @@ nlohmann::ordered_json result_json(const GenerateResult &result, const Plan &pla
     return json;
 }
 
+Plan plan_of(const GenerateArguments &arguments, const Model &model) {
+    if (arguments.plan.empty()) {
+        return dense_plan(model.hparams().n_layers);
+    }
+    const PlanPurpose purpose = arguments.apply.purpose(PlanPurpose::prompt);
+    return arguments.apply.applied_to(read_plan_for(model, arguments.plan, purpose));
+}
+
 void run_generate(const GenerateArguments &arguments, const Argv &argv) {
     GenerateOptions options;
-    options.apply = apply_from_name(arguments.apply);
+    arguments.apply.check();
     options.n_predict = arguments.n_predict;
     options.sampler = arguments.sampler;
     (void)Sampler(options.sampler);  // refuses bad options before the model is loaded
     check_output_path(arguments.json);
     const std::unique_ptr<Model> model = load_model(arguments.model);
-    options.plan = arguments.plan.empty() ? dense_plan(model->hparams().n_layers)
-                                          : read_plan_for(*model, arguments.plan);
+    options.plan = plan_of(arguments, *model);
     const std::string prompt = read_prompt(*arguments.prompt_option, *arguments.file_option);
     check_prompt_fits(prompt, std::max(arguments.n_ctx, model->hparams().n_ctx_train),
                       model->vocab());
@@ -204,16 +219,16 @@ void add_generate(CLI::App &app, const Argv &argv) {
         .add_option("--plan", a.plan, "plan file: what each layer computes (default: all of it)")
         ->type_name("FILE");
     add_sparsity_option(command, a.plan);
-    command.add_option("--apply", a.apply, "where the plan selects: prefill, decode or both")
-        ->capture_default_str()
-        ->type_name("MODE");
+    add_apply_option(command, a.apply);
+    add_keep_last_option(command, a.apply);
     command.add_option("--ctx", a.n_ctx, "context in tokens (default: what -n needs)")
         ->check(CLI::Range(1, 1 << 30))
         ->type_name("N");
     add_model_options(command, a.model);
     add_json_option(command, a.json);
     command.callback([arguments, &command, &argv] {
-        refuse_idle(command, arguments->plan.empty(), {"--apply"}, "there is no --plan");
+        refuse_idle(command, arguments->plan.empty(), {"--apply", "--keep-last"},
+                    "there is no --plan");
         run_generate(*arguments, argv);
     });
 }

@@ -44,11 +44,21 @@ void check_joint_arguments(const SelectLayersArguments &arguments) {
     }
 }
 
+// A removed layer leaves no keys for the continuation, ratio 0 does.
+std::vector<std::string> choice_texts(const SelectLayersArguments &arguments) {
+    if (!arguments.joint.choices.empty()) {
+        return arguments.joint.choices;
+    }
+    return arguments.n_continuation() > 0
+               ? std::vector<std::string>{"0.333", "0.2", "0.1", "0.05", "0"}
+               : std::vector<std::string>{"0.5", "0.333", "0.2", "skip"};
+}
+
 std::vector<LayerPlan> choices_of(const SelectLayersArguments &arguments) {
     Policy policy = policy_from_name(arguments.policy);
     policy.seed = policy.score == ScoreKind::hash ? arguments.seed : 0;
     std::vector<LayerPlan> choices;
-    for (const std::string &text : arguments.joint.choices) {
+    for (const std::string &text : choice_texts(arguments)) {
         choices.push_back(choice_from_text(text, policy));
         for (size_t i = 0; i + 1 < choices.size(); ++i) {
             if (choices[i] == choices.back()) {
@@ -67,6 +77,9 @@ JointSettings settings_of(const SelectLayersArguments &arguments, const Selectio
     settings.n_kl_windows = arguments.joint.n_kl_windows;
     settings.n_again = arguments.joint.n_moves;
     settings.brute_force = arguments.brute_force;
+    settings.n_continuation = common.n_continuation;
+    settings.keep_last = common.keep_last;
+    settings.correction.keep_last = common.keep_last;
     settings.by_time = arguments.joint.target_time.has_value();
     settings.target = settings.by_time ? 1.0 - *arguments.joint.target_time
                                        : sparsity_from_text(arguments.sparsity);
@@ -132,6 +145,7 @@ Plan search(const Run &run, JointState &state) {
     model_options.choices = state.savings.choices;
     model_options.correction = run.settings.correction;
     model_options.n_kl_windows = run.settings.n_kl_windows;
+    model_options.keep_last = run.settings.keep_last;
     model_options.memory_bytes = int64_t{run.arguments.memory_mib} << 20;
     model_options.should_stop = run.should_stop;
     JointModel model(*run.inputs.engine, run.inputs.windows(), model_options);
@@ -195,6 +209,7 @@ Plan find_plan(const Run &run, JointState &state) {
         Plan plan = search(run, state);
         plan.model_name = run.settings.model_name;
         plan.fingerprint = run.settings.fingerprint;
+        plan.apply = run.settings.n_continuation > 0 ? Apply::prefill : Apply::both;
         plan.provenance = joint_provenance(run.settings, state, plan.effective_sparsity());
         if (run.prints) {
             print_rounds(state);
@@ -218,9 +233,10 @@ void add_joint_options(CLI::App &command, SelectLayersArguments &a) {
         ->type_name("X");
     command
         .add_option("--choices", a.joint.choices,
-                    "with --joint: what a layer may become: ratios of selecting layers, skip")
+                    "with --joint: what a layer may become: ratios of selecting layers, skip "
+                    "(default: 0.5,0.333,0.2,skip; with --objective continuation "
+                    "0.333,0.2,0.1,0.05,0)")
         ->delimiter(',')
-        ->capture_default_str()
         ->type_name("LIST");
     command
         .add_option("--kl-windows", a.joint.n_kl_windows,

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/progress.h"
+#include "cli/apply_options.h"
 #include "cli/shared_options.h"
 #include "eval/longbench_scores.h"
 #include "eval/text.h"
@@ -28,6 +29,7 @@ struct LongBenchArguments {
     std::string output;
     std::vector<std::string> plans;
     bool no_dense = false;
+    ApplyArguments apply;
     std::vector<std::string> score;
     bool with_levenshtein = false;
     std::string json;
@@ -199,7 +201,8 @@ std::vector<std::vector<Prediction>> predict(const LongBenchArguments &arguments
 
 void run_sets(const LongBenchArguments &arguments, const Argv &argv) {
     const std::unique_ptr<Model> model = load_model(arguments.model);
-    const std::vector<Plan> plans = read_plans(*model, arguments.plans, !arguments.no_dense);
+    const std::vector<Plan> plans =
+        read_scored_plans(*model, arguments.plans, !arguments.no_dense, arguments.apply);
     LongBenchOptions options = arguments.options;
     if (options.max_length == 0) {
         options.max_length = default_max_length(model->hparams().n_ctx_train);
@@ -268,6 +271,7 @@ void add_longbench(CLI::App &app, const Argv &argv) {
     command.add_option("--plan", a.plans, "plan file to compare; may be given several times")
         ->type_name("FILE");
     add_sparsity_option(command, a.plans);
+    add_scoring_apply_options(command, a.apply);
     command.add_flag("--no-dense", a.no_dense, "leave out the dense model");
     command.add_option("--score", a.score, "score files of predictions, each named SET.jsonl")
         ->type_name("FILE");
@@ -278,7 +282,7 @@ void add_longbench(CLI::App &app, const Argv &argv) {
     command.callback([arguments, &command, &argv] {
         refuse_idle(command, !arguments->score.empty(),
                     {"--data", "--output", "--max-length", "--limit", "--clean-spaces", "--plan",
-                     "--sparsity", "--no-dense"},
+                     "--sparsity", "--no-dense", "--apply", "--keep-last"},
                     "--score runs nothing");
         run_longbench_command(*arguments, argv);
     });

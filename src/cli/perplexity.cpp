@@ -2,11 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <memory>
 
 #include "base/error.h"
 #include "base/progress.h"
+#include "calibration/partial_file.h"
+#include "cli/apply_options.h"
 #include "cli/shared_options.h"
+#include "engine/plan_files.h"
 #include "eval/streams.h"
 #include "evaluation/perplexity.h"
 #include "model/vocab.h"
@@ -27,6 +31,9 @@ struct PerplexityArguments {
     std::string data_dir;
     int n_ctx = 2048;
     int n_windows = 0;
+    int n_continuation = 0;
+    ApplyArguments apply;
+    bool record = false;
     std::string json;
 };
 
@@ -44,6 +51,7 @@ TextSet set_of_files(const PerplexityArguments &arguments, const Vocab &vocab) {
     TextSet set;
     set.files = arguments.files;
     set.windows.n_ctx = arguments.n_ctx;
+    set.windows.n_continuation = arguments.n_continuation;
     size_t n_longest = 0;
     for (const std::string &file : arguments.files) {
         const std::vector<int32_t> tokens =
@@ -69,6 +77,7 @@ TextSet set_of_stream(const std::string &name, const TextStream &stream,
     set.n_documents = stream.n_documents;
     set.n_wanted = stream.n_wanted;
     set.windows.n_ctx = arguments.n_ctx;
+    set.windows.n_continuation = arguments.n_continuation;
     const std::vector<int32_t> tokens = vocab.tokenize(stream.text, /*add_bos=*/true);
     set.n_tokens = tokens.size();
     size_t n = n_windows(tokens.size(), static_cast<size_t>(arguments.n_ctx), stream);
@@ -106,6 +115,77 @@ void check_arguments(const PerplexityArguments &arguments) {
              "--kl compares plans with the dense model: name a --plan, without "
              "--no-dense");
     }
+    if (arguments.n_continuation >= arguments.n_ctx) {
+        fail(ErrorKind::usage,
+             "--continuation {} leaves no prompt in a window of {} tokens: give fewer, or a larger "
+             "--ctx",
+             arguments.n_continuation, arguments.n_ctx);
+    }
+    if (arguments.record) {
+        if (arguments.plans.size() != 1 || arguments.plans.front().starts_with("sparsity:") ||
+            arguments.no_dense) {
+            fail(ErrorKind::usage,
+                 "--record writes into the plan file what it costs beside the dense model: name "
+                 "one --plan, without --no-dense");
+        }
+        if (arguments.apply.keep_last) {
+            fail(ErrorKind::usage,
+                 "--record writes what the plan costs as it is: --keep-last does not go with it");
+        }
+    }
+}
+
+// The plans as they are measured: for prompts, or for every row.
+std::vector<Plan> plans_of(const PerplexityArguments &arguments, const Model &model) {
+    const bool is_for_prompts = arguments.n_continuation > 0;
+    std::vector<Plan> plans =
+        read_plans(model, arguments.plans, !arguments.no_dense,
+                   is_for_prompts ? PlanPurpose::prompt : PlanPurpose::every_row);
+    for (Plan &plan : plans) {
+        plan = is_for_prompts ? arguments.apply.applied_to(std::move(plan))
+                              : for_every_row(std::move(plan));
+    }
+    return plans;
+}
+
+// What one set of texts is called in a plan.
+std::string text_name(const TextSet &set) {
+    std::string name = set.name;
+    for (const std::string &file : set.files) {
+        if (set.name.empty()) {
+            name += (name.empty() ? "" : " + ") + std::filesystem::path(file).filename().string();
+        }
+    }
+    return name;
+}
+
+PlanLoss loss_of(const PerplexityResult &result, const TextSet &set, const Model &model) {
+    PlanLoss loss;
+    loss.text = text_name(set);
+    loss.n_windows = static_cast<int>(set.windows.size());
+    loss.n_ctx = set.windows.n_ctx;
+    loss.n_continuation = set.windows.n_continuation;
+    loss.ratio = result.ratio;
+    loss.se = result.ratio_se;
+    loss.weights = model.file_type();
+    loss.date = today_utc();
+    loss.version = ORTHORANK_VERSION;
+    return loss;
+}
+
+// Puts a loss into the plan file, in place of one of the same text, weights and kind.
+void record(const std::string &path, const PlanLoss &loss) {
+    if (loss.n_windows < 2) {
+        fail(ErrorKind::usage,
+             "--record: one window has no standard error: nothing was written to {}", path);
+    }
+    Plan plan = read_plan_files(path);
+    std::erase_if(plan.losses, [&](const PlanLoss &other) {
+        return other.text == loss.text && other.weights == loss.weights &&
+               other.n_ctx == loss.n_ctx && other.n_continuation == loss.n_continuation;
+    });
+    plan.losses.push_back(loss);
+    replace_plan_json(plan, path);
 }
 
 nlohmann::ordered_json divergence_json(const Divergence &divergence) {
@@ -133,6 +213,7 @@ nlohmann::ordered_json result_json(const PerplexityResult &result, const TextSet
         json["ratio_se"] = result.ratio_se;
     }
     json["n_windows"] = set.windows.size();
+    json["n_continuation"] = set.windows.n_continuation;
     json["n_targets"] = result.n_targets;
     json["effective_sparsity"] = result.plan.effective_sparsity();
     json["fraction_of_rows_computed"] = nullptr;
@@ -184,7 +265,10 @@ void print_divergences(std::span<const PerplexityResult> results) {
 
 void print_set(const TextSet &set) {
     if (set.name.empty()) {
-        fmt::print("{} windows of {} tokens\n", set.windows.size(), set.windows.n_ctx);
+        fmt::print("{} windows of {} tokens{}\n", set.windows.size(), set.windows.n_ctx,
+                   set.windows.n_continuation > 0
+                       ? fmt::format(", the last {} of each scored", set.windows.n_continuation)
+                       : "");
         return;
     }
     const std::string of =
@@ -228,7 +312,7 @@ void run_perplexity(const PerplexityArguments &arguments, const Argv &argv) {
     check_output_path(arguments.json);
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const bool has_dense = !arguments.no_dense;
-    const std::vector<Plan> plans = read_plans(*model, arguments.plans, has_dense);
+    const std::vector<Plan> plans = plans_of(arguments, *model);
     const std::vector<TextSet> sets = sets_of(arguments, model->vocab());
     const std::unique_ptr<Engine> engine = make_engine(*model, arguments.model, arguments.n_ctx);
     nlohmann::ordered_json json = result_frame(argv, *model, engine.get(), arguments.model);
@@ -242,6 +326,9 @@ void run_perplexity(const PerplexityArguments &arguments, const Argv &argv) {
         const std::vector<PerplexityResult> results = run_set(set, arguments, *engine, plans);
         for (const PerplexityResult &result : results) {
             json["results"].push_back(result_json(result, set, has_dense));
+        }
+        if (arguments.record) {
+            record(arguments.plans.front(), loss_of(results.back(), set, *model));
         }
         if (prints_text(arguments.json)) {
             print_set(set);
@@ -284,9 +371,19 @@ void add_perplexity(CLI::App &app, const Argv &argv) {
     command.add_option("--windows", a.n_windows, "the first N windows of each text (default: all)")
         ->check(CLI::Range(1, 1 << 30))
         ->type_name("N");
+    command
+        .add_option("--continuation", a.n_continuation,
+                    "score the last N tokens of each window, computed densely behind a prompt "
+                    "under the plan (default: score all, all under the plan)")
+        ->check(CLI::Range(1, 1 << 30))
+        ->type_name("N");
+    add_keep_last_option(command, a.apply);
+    command.add_flag("--record", a.record, "write the ratio to dense into the plan file");
     add_model_options(command, a.model);
     add_json_option(command, a.json);
     command.callback([arguments, &command, &argv] {
+        refuse_idle(command, arguments->n_continuation == 0, {"--keep-last"},
+                    "without --continuation every row is scored");
         refuse_idle(command, !arguments->protocol.empty(), {"--field"},
                     "--protocol knows the fields of its texts");
         run_perplexity(*arguments, argv);

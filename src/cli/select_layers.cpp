@@ -79,6 +79,7 @@ LayerOrder search(const Run &run, const LayerOrder &done, bool brute_force) {
     options.n_layers = run.n_layers;
     options.plus = run.inputs.settings.plus;
     options.race = run.inputs.settings.race && !brute_force;
+    options.keep_last = run.inputs.settings.keep_last;
     options.brute_force = brute_force;
     options.budget_bytes = int64_t{run.arguments.memory_mib} << 20;
     options.done = done;
@@ -170,7 +171,9 @@ double measured_loss(const Run &run, const Plan &plan) {
     double loss = 0;
     for (size_t w = 0; w < run.inputs.windows().size(); ++w) {
         Sequence sequence = run.inputs.engine->new_sequence(plan, Apply::prefill);
-        loss += window_nll(*run.inputs.engine, sequence, run.inputs.windows().window(w));
+        WindowStart start;
+        start.n_continuation = run.inputs.windows().continuation_of(w);
+        loss += window_nll(*run.inputs.engine, sequence, run.inputs.windows().window(w), start);
     }
     return loss;
 }

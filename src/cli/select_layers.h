@@ -20,7 +20,7 @@ namespace orthorank {
 struct JointArguments {
     bool is_wanted = false;
     std::optional<double> target_time;
-    std::vector<std::string> choices = {"0.5", "0.333", "0.2", "skip"};
+    std::vector<std::string> choices;  // nothing: by the objective
     int n_kl_windows = 2;
     int n_moves = 8;
 };
@@ -36,6 +36,9 @@ struct SelectLayersArguments {
     uint64_t seed = 0;
     std::string sparsity;
     int n_layers = 0;
+    std::string objective = "all";
+    std::optional<int> continuation;  // nothing: 256 with --objective continuation
+    std::optional<int> keep_last;
     bool no_plus = false;
     bool race = false;
     bool exact = false;
@@ -48,6 +51,12 @@ struct SelectLayersArguments {
     std::optional<int> correct;  // rank; nothing: no corrections, but 64 with --refit
     std::optional<double> ridge;
     bool has_policy = false;  // --policy was given
+
+    // Of --objective continuation; 0: every token is a target.
+    int n_continuation() const {
+        return objective == "continuation" ? continuation.value_or(k_continuation) : 0;
+    }
+    static constexpr int k_continuation = 256;
     JointArguments joint;
     std::string out;
     std::string csv;  // --sweep

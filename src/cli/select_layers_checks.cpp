@@ -39,7 +39,11 @@ struct OptionUse {
     const char *option;
     unsigned modes;  // where it changes something
 };
-constexpr std::array<OptionUse, 29> k_uses = {{
+constexpr std::array<OptionUse, 33> k_uses = {{
+    {"--objective", k_search | k_joint},
+    {"--continuation", k_search | k_joint},
+    {"--keep-last", k_fits},
+    {"--retrieval", k_search | k_joint},
     {"--calibration", k_computes},
     {"--field", k_computes},
     {"--protocol", k_computes},
@@ -111,8 +115,9 @@ void refuse_options_of_other_modes(const CLI::App &command, Mode mode) {
 bool only_removes(const SelectLayersArguments &arguments, Mode mode) {
     const std::vector<std::string> &choices = arguments.joint.choices;
     const auto is_skip = [](const std::string &choice) { return choice == "skip"; };
-    return mode == k_joint ? std::all_of(choices.begin(), choices.end(), is_skip)
-                           : mode == k_search && arguments.convert == "skip";
+    return mode == k_joint
+               ? !choices.empty() && std::all_of(choices.begin(), choices.end(), is_skip)
+               : mode == k_search && arguments.convert == "skip";
 }
 
 void refuse_idle_options(const CLI::App &command, const SelectLayersArguments &arguments,
@@ -129,6 +134,23 @@ void refuse_idle_options(const CLI::App &command, const SelectLayersArguments &a
     refuse_idle(command, arguments.protocol == "crops", {"--stride"}, "crops lie at random places");
     refuse_idle(command, mode == k_joint && arguments.brute_force, {"--moves"},
                 "--brute-force measures every move");
+    if (arguments.objective != "all" && arguments.objective != "continuation") {
+        fail(ErrorKind::usage, "unknown objective '{}' (known: all, continuation)",
+             arguments.objective);
+    }
+    refuse_idle(command, arguments.objective == "all", {"--continuation", "--retrieval"},
+                "it goes with --objective continuation");
+    refuse_idle(command, arguments.objective == "all" && mode != k_refit, {"--keep-last"},
+                "it goes with --objective continuation, or --refit");
+    if (arguments.objective == "continuation" && arguments.method == "shortened-taylor") {
+        fail(ErrorKind::usage,
+             "--objective continuation compares losses, which shortened-taylor has not");
+    }
+    if (policy_from_name(arguments.policy).score == ScoreKind::inherit) {
+        fail(ErrorKind::usage,
+             "--policy inherit takes the rows of an earlier layer, which must pick them by another "
+             "policy: write it into a plan and --refit that");
+    }
     if (arguments.policy == k_probe && mode != k_refit && !arguments.correct) {
         fail(ErrorKind::usage,
              "a probe estimates what computing a row gains over correcting it: --policy probe goes "

@@ -53,6 +53,30 @@ void add_method_options(CLI::App &command, SelectLayersArguments &a) {
                     "such as 20%: removes that part of the layers, or makes as many selecting as "
                     "save the same")
         ->type_name("S");
+    command
+        .add_option("--objective", a.objective,
+                    "what the loss is of: all (tokens of a window), or continuation: its last "
+                    "tokens, computed densely behind a prompt under the plan, which becomes one "
+                    "for prompts")
+        ->capture_default_str()
+        ->type_name("NAME");
+    command
+        .add_option("--continuation", a.continuation,
+                    "with --objective continuation: so many last tokens (default: 256)")
+        ->check(CLI::Range(1, 1 << 30))
+        ->type_name("N");
+    command
+        .add_option("--keep-last", a.keep_last,
+                    "with --objective continuation, or for the plan of --refit: a prompt's last "
+                    "rows that selecting layers compute in any case (default: 0, or the plan's)")
+        ->check(CLI::Range(0, 1 << 30))
+        ->type_name("W");
+    command
+        .add_option("--retrieval", a.calibration.n_retrieval,
+                    "with --objective continuation: add N windows that end in a question for a "
+                    "number that stands before, and count its loss as theirs")
+        ->check(CLI::Range(1, 1 << 20))
+        ->type_name("N");
     command.add_option("--layers", a.n_layers, "choose so many layers")
         ->check(CLI::Range(1, 65536))
         ->type_name("N");

@@ -14,6 +14,8 @@ SelectionSettings settings_for(const SelectLayersArguments &arguments, Selection
     settings.method = method;
     settings.plus = !arguments.no_plus;
     settings.race = arguments.race;
+    settings.n_continuation = arguments.n_continuation();
+    settings.keep_last = arguments.keep_last.value_or(0);
     settings.model_name = model.hparams().name;
     settings.fingerprint = model.fingerprint();
     settings.file_type = model.type_in_use();
@@ -31,6 +33,7 @@ SelectionInputs load_inputs(const SelectLayersArguments &arguments, bool fits_co
     const SelectionMethod method = selection_method_from_name(arguments.method);
     CalibrationOptions options = arguments.calibration;
     options.protocol = calibration_protocol_from_name(arguments.protocol);
+    options.n_continuation = arguments.n_continuation();
     SelectionInputs inputs;
     inputs.model = load_model(arguments.model);
     inputs.calibration = read_calibration(options, inputs.model->vocab());

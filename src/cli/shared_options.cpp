@@ -13,7 +13,6 @@
 #include "base/text_file.h"
 #include "calibration/select_layers.h"
 #include "engine/plan_files.h"
-#include "engine/shipped_plans.h"
 #include "model/backend_info.h"
 #include "model/vocab.h"
 #include "timing/weight_choice.h"
@@ -215,10 +214,10 @@ void add_sparsity_option(CLI::App &command, std::vector<std::string> &plans) {
         ->type_name("S");
 }
 
-Plan read_plan_for(const Model &model, const std::string &path) {
+Plan read_plan_for(const Model &model, const std::string &path, PlanPurpose purpose) {
     if (path.starts_with(k_by_sparsity)) {
-        FoundPlan found =
-            plan_for_sparsity(model, sparsity_from_text(path.substr(k_by_sparsity.size())));
+        FoundPlan found = plan_for_sparsity(
+            model, sparsity_from_text(path.substr(k_by_sparsity.size())), purpose);
         for (const std::string &note : found.notes) {
             fmt::print(stderr, "note: {}\n", note);
         }
@@ -230,7 +229,7 @@ Plan read_plan_for(const Model &model, const std::string &path) {
 }
 
 std::vector<Plan> read_plans(const Model &model, const std::vector<std::string> &paths,
-                             bool with_dense) {
+                             bool with_dense, PlanPurpose purpose) {
     if (!with_dense && paths.empty()) {
         fail(ErrorKind::usage, "--no-dense leaves nothing to run: name a --plan");
     }
@@ -239,7 +238,7 @@ std::vector<Plan> read_plans(const Model &model, const std::vector<std::string> 
         plans.push_back(dense_plan(model.hparams().n_layers));
     }
     for (const std::string &path : paths) {
-        plans.push_back(read_plan_for(model, path));
+        plans.push_back(read_plan_for(model, path, purpose));
     }
     // Two files of one name in different folders: the paths tell them apart.
     const size_t n_dense = plans.size() - paths.size();

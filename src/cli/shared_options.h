@@ -12,6 +12,7 @@
 
 #include "cli/commands.h"
 #include "engine/engine.h"
+#include "engine/shipped_plans.h"
 #include "model/model.h"
 
 namespace orthorank {
@@ -54,13 +55,14 @@ void add_sparsity_option(CLI::App &command, std::string &plan);
 void add_sparsity_option(CLI::App &command, std::vector<std::string> &plans);
 
 // Plan files that must fit the model, or "sparsity:20%": the plan in the model's file or a shipped
-// one. Throws as read_plan_files, check_plan_fits and plan_for_sparsity do.
-Plan read_plan_for(const Model &model, const std::string &path);
+// one for the purpose. Throws as read_plan_files, check_plan_fits and plan_for_sparsity do.
+Plan read_plan_for(const Model &model, const std::string &path,
+                   PlanPurpose purpose = PlanPurpose::every_row);
 
 // Several of them to compare, the dense plan first if wanted; those of one name are told apart by
 // their paths. Throws Error{usage} when there is none, or a file is named twice.
 std::vector<Plan> read_plans(const Model &model, const std::vector<std::string> &paths,
-                             bool with_dense);
+                             bool with_dense, PlanPurpose purpose = PlanPurpose::every_row);
 
 // The text of -p, or of the file -f, or standard input if neither was given. One line end at the
 // end of a file or of standard input is dropped: editors put it there.

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "cli/apply_options.h"
 #include "cli/shared_options.h"
 #include "model/vocab.h"
 
@@ -20,7 +21,7 @@ struct TraceArguments {
     std::string prompt;
     std::string prompt_file;
     std::string plan;
-    std::string apply = "both";
+    ApplyArguments apply;
     std::string json;
     int n_tokens = 64;
     int n_decode = 0;
@@ -110,14 +111,15 @@ void print_trace(const TraceResult &result) {
 
 void run_trace(const TraceArguments &arguments, const Argv &argv) {
     TraceOptions options;
-    options.apply = apply_from_name(arguments.apply);
+    arguments.apply.check();
     options.n_decode = arguments.n_decode;
     check_output_path(arguments.json);
     if (arguments.plan.empty()) {
         fail(ErrorKind::usage, "--plan is required (or --sparsity)");
     }
     const std::unique_ptr<Model> model = load_model(arguments.model);
-    options.plan = read_plan_for(*model, arguments.plan);
+    options.plan = arguments.apply.applied_to(
+        read_plan_for(*model, arguments.plan, arguments.apply.purpose(PlanPurpose::prompt)));
     if (options.plan.layers_with(Action::select).empty()) {
         fail(ErrorKind::usage, "plan {} has no selecting layer: there is nothing to trace",
              options.plan.name);
@@ -158,9 +160,8 @@ void add_trace(CLI::App &app, const Argv &argv) {
         ->capture_default_str()
         ->check(CLI::Range(0, 1 << 24))
         ->type_name("N");
-    command.add_option("--apply", a.apply, "where the plan selects: prefill, decode or both")
-        ->capture_default_str()
-        ->type_name("MODE");
+    add_apply_option(command, a.apply);
+    add_keep_last_option(command, a.apply);
     add_model_options(command, a.model);
     add_json_option(command, a.json);
     command.callback([arguments, &argv] { run_trace(*arguments, argv); });

@@ -96,13 +96,13 @@ int Engine::n_threads() const {
 namespace {
 
 // What can be known without the device.
-void check_plan(const Plan &plan, int n_layers, Apply apply) {
+void check_plan(const Plan &plan, int n_layers) {
     if (plan.n_layers() != n_layers) {
         fail(ErrorKind::format, "plan {} has {} layers, the model has {}: made for another model?",
              plan.name, plan.n_layers(), n_layers);
     }
     for (int il : plan.layers_with(Action::select)) {
-        if (plan.layers[il].policy.score == ScoreKind::attention && apply != Apply::prefill) {
+        if (plan.layers[il].policy.score == ScoreKind::attention && plan.apply != Apply::prefill) {
             fail(ErrorKind::usage,
                  "plan {}, layer {}: policy attention-up has no score for decoded tokens; apply it "
                  "to the prefill only",
@@ -110,6 +110,12 @@ void check_plan(const Plan &plan, int n_layers, Apply apply) {
         }
         if (plan.layers[il].policy.score == ScoreKind::probe && plan.layers[il].probe == nullptr) {
             fail(ErrorKind::usage, "plan {}, layer {}: policy probe, but no probe was fitted",
+                 plan.name, il);
+        }
+        if (plan.layers[il].policy.score == ScoreKind::inherit && plan.inherited_from(il) < 0) {
+            fail(ErrorKind::usage,
+                 "plan {}, layer {}: policy inherit takes the rows of an earlier selecting layer, "
+                 "and there is none",
                  plan.name, il);
         }
     }
@@ -137,14 +143,16 @@ void Engine::release_corrections() {
     }
 }
 
-Sequence Engine::new_sequence(const Plan &plan, Apply apply) {
-    check_plan(plan, impl_->model.hparams().n_layers, apply);
+Sequence Engine::new_sequence(const Plan &given, std::optional<Apply> apply) {
+    Plan plan = given;
+    plan.apply = apply.value_or(plan.apply);
+    check_plan(plan, impl_->model.hparams().n_layers);
     const int slot = impl_->slots->take();
     if (slot < 0) {
         fail(ErrorKind::limit, "all {} sequences of this engine are in use",
              impl_->options.n_sequences);
     }
-    Sequence sequence(impl_->slots, slot, plan, apply);
+    Sequence sequence(impl_->slots, slot, std::move(plan));
     try {
         upload_corrections(sequence);
     } catch (...) {
@@ -158,7 +166,7 @@ Sequence Engine::new_sequence(const Plan &plan, Apply apply) {
 }
 
 Sequence Engine::fork(const Sequence &sequence) {
-    Sequence copy = new_sequence(sequence.plan(), sequence.apply());
+    Sequence copy = new_sequence(sequence.plan());
     impl_->cache.copy_cells(sequence.slot(), copy.slot(), sequence.n_past(),
                             impl_->model.hparams().n_layers);
     copy.n_past_ = sequence.n_past_;

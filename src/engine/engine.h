@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -83,6 +84,9 @@ struct ForwardOptions {
     // resuming the same rows from there.
     int first_layer = 0;
     int end_layer = -1;
+    // One for each chunk: what the nearest selecting layer before first_layer decided, for layers
+    // that inherit its rows.
+    std::span<const LayerRecord> inherited;
 };
 
 class ForwardPass;
@@ -101,9 +105,10 @@ class Engine {
 
     // Throws Error{limit} when all slots are taken, Error{format} when the plan has another number
     // of layers or corrections of another width, Error{usage} when it cannot be applied that way
-    // (attention-up in decode). Corrections and probes are uploaded unless another sequence has
-    // them; those that no sequence has any more are freed, also when it throws.
-    Sequence new_sequence(const Plan &plan, Apply apply = Apply::both);
+    // (attention-up in decode). apply: in place of the plan's. Corrections and probes are uploaded
+    // unless another sequence has them; those that no sequence has any more are freed, also when it
+    // throws.
+    Sequence new_sequence(const Plan &plan, std::optional<Apply> apply = {});
     // A second timeline with the same past and plan.
     Sequence fork(const Sequence &sequence);
 

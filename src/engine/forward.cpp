@@ -50,7 +50,7 @@ void ForwardPass::run() {
     }
     std::vector<const Plan *> plans;
     for (const Chunk &chunk : batch_) {
-        plans.push_back(&chunk.sequence->plan());
+        plans.push_back(&chunk.sequence->plan_in(chunk.phase));
     }
     schedule_ = make_schedule(plans, options_.first_layer, end_layer_, cuts());
     sets_.open_cells(engine_.cache);

@@ -61,7 +61,11 @@ class ForwardPass {
     void read_logits(const SegmentGraph &graph, std::span<const RowRef> outputs) const;
     // After all rows' scores are there: the rows that the row layer computes.
     void pick(int il);
-    void pick_of_chunk(int il, size_t chunk, std::vector<int32_t> &rows);
+    std::vector<int32_t> pick_of_chunk(int il, size_t chunk);
+    void record_scores(int il, size_t chunk);
+    // The positions of the chunk's new rows that its plan picks.
+    std::vector<int32_t> picked_positions(int il, size_t chunk) const;
+    const LayerPlan &layer_plan(size_t chunk, int il) const;
     // The rows of a chunk that its plan corrects: those not in `computed`, and not position 0.
     void add_corrected(int il, size_t chunk, std::span<const int32_t> computed, bool only_outputs);
     bool is_selecting(size_t chunk, int il) const;

@@ -20,14 +20,21 @@ float score_of(const Policy &policy, int il, int64_t position, std::span<const f
     if (policy.score == ScoreKind::hash) {
         return hash_score(policy.seed, il, position);
     }
+    if (policy.score == ScoreKind::inherit) {
+        return std::numeric_limits<float>::quiet_NaN();
+    }
     const float score = made[static_cast<size_t>(i)];
     return policy.score == ScoreKind::probe ? score : std::fabs(score);
 }
 
 }  // namespace
 
+const LayerPlan &ForwardPass::layer_plan(size_t chunk, int il) const {
+    return batch_[chunk].sequence->plan_in(batch_[chunk].phase).layers[static_cast<size_t>(il)];
+}
+
 bool ForwardPass::is_selecting(size_t chunk, int il) const {
-    return batch_[chunk].sequence->plan().layers[il].action == Action::select;
+    return layer_plan(chunk, il).action == Action::select;
 }
 
 std::vector<ScoreShape> ForwardPass::score_shapes(const RowSet &rows, int first, int il) const {
@@ -36,7 +43,7 @@ std::vector<ScoreShape> ForwardPass::score_shapes(const RowSet &rows, int first,
         const Sequence &sequence = *batch_[ref.chunk].sequence;
         ScoreShape shape;
         if (is_selecting(static_cast<size_t>(ref.chunk), il)) {
-            shape.kind = sequence.plan().layers[il].policy.score;
+            shape.kind = layer_plan(static_cast<size_t>(ref.chunk), il).policy.score;
             shape.probe = sequence.probes_[il].get();
         }
         shape.has_sink = sets_.position(ref) == 0;
@@ -131,9 +138,8 @@ void ForwardPass::pick(int il) {
     corrected_.clear();
     const bool is_last =
         il == schedule_.last_layer && end_layer_ == n_layers_ && !taps_hidden_after(il);
-    std::vector<int32_t> rows;
     for (size_t i = 0; i < batch_.size(); ++i) {
-        pick_of_chunk(il, i, rows);
+        const std::vector<int32_t> rows = pick_of_chunk(il, i);
         for (int32_t row : rows) {
             const RowRef ref{static_cast<int>(i), row};
             if (!is_last || wants_output(ref)) {
@@ -170,48 +176,87 @@ void ForwardPass::add_corrected(int il, size_t chunk, std::span<const int32_t> c
     }
 }
 
-// Records the new rows' scores and decides which of them are computed.
-void ForwardPass::pick_of_chunk(int il, size_t chunk, std::vector<int32_t> &rows) {
+void ForwardPass::record_scores(int il, size_t chunk) {
     Sequence &sequence = *batch_[chunk].sequence;
-    const LayerPlan &layer = sequence.plan().layers[il];
     const auto n_new = static_cast<int64_t>(batch_[chunk].n_rows(engine_.model.hparams().n_embd));
     const int64_t n_past = sequence.n_past();
-    rows.clear();
-    if (layer.action == Action::skip || n_new == 0) {
-        return;
-    }
-    if (layer.action == Action::select) {
-        std::vector<float> &scores = sequence.records_[il].scores;
-        CHECK(static_cast<int64_t>(scores.size()) == n_past);
-        for (int64_t i = 0; i < n_new; ++i) {
-            const int64_t position = n_past + i;
-            scores.push_back(score_of(layer.policy, il, position, scores_[chunk], i));
-        }
-        if (n_past == 0) {
-            scores.front() = std::numeric_limits<float>::infinity();
-        }
-        const bool is_applied =
-            sequence.apply() == Apply::both ||
-            (sequence.apply() == Apply::prefill) == (batch_[chunk].phase == Phase::prefill);
-        if (is_applied) {
-            rows = pick_rows(layer.policy.order, scores, n_past, layer.ratio);
-        }
-        sequence.n_rows_offered_ += n_new;
-        if (is_applied) {
-            sequence.records_[il].chosen.resize(static_cast<size_t>(n_past + n_new), 0);
-            for (int32_t &row : rows) {
-                sequence.records_[il].chosen[static_cast<size_t>(row)] = 1;
-                row = static_cast<int32_t>(row - n_past);
-            }
-            sequence.n_rows_computed_ += static_cast<int64_t>(rows.size());
-            return;
-        }
-        sequence.records_[il].chosen.resize(static_cast<size_t>(n_past + n_new), 1);
-        sequence.n_rows_computed_ += n_new;
-    }
+    LayerRecord &record = sequence.records_[static_cast<size_t>(il)];
+    CHECK(static_cast<int64_t>(record.scores.size()) <= n_past);
+    // Rows that were decoded where the plan applies to the prefill alone have no score.
+    record.scores.resize(static_cast<size_t>(n_past), std::numeric_limits<float>::quiet_NaN());
+    record.chosen.resize(static_cast<size_t>(n_past), 1);
     for (int64_t i = 0; i < n_new; ++i) {
+        record.scores.push_back(
+            score_of(layer_plan(chunk, il).policy, il, n_past + i, scores_[chunk], i));
+    }
+    if (n_past == 0) {
+        record.scores.front() = std::numeric_limits<float>::infinity();
+    }
+    record.chosen.resize(static_cast<size_t>(n_past + n_new), 1);
+}
+
+std::vector<int32_t> ForwardPass::picked_positions(int il, size_t chunk) const {
+    const Sequence &sequence = *batch_[chunk].sequence;
+    const LayerPlan &layer = layer_plan(chunk, il);
+    const std::vector<float> &scores = sequence.record(il).scores;
+    const auto n = static_cast<int64_t>(scores.size());
+    const int64_t n_past = sequence.n_past();
+    std::vector<int32_t> rows;
+    if (layer.policy.score == ScoreKind::inherit) {
+        const int source = sequence.plan().inherited_from(il);
+        const bool is_before = source < options_.first_layer;
+        CHECK(!is_before || chunk < options_.inherited.size());
+        const auto &chosen =
+            is_before ? options_.inherited[chunk].chosen : sequence.record(source).chosen;
+        CHECK(static_cast<int64_t>(chosen.size()) == n);
+        for (int64_t i = n_past; i < n; ++i) {
+            if (chosen[static_cast<size_t>(i)] != 0) {
+                rows.push_back(static_cast<int32_t>(i));
+            }
+        }
+        return rows;
+    }
+    const bool is_prompt = batch_[chunk].phase == Phase::prefill;
+    const int64_t n_kept = is_prompt ? std::min<int64_t>(sequence.plan().keep_last, n - n_past) : 0;
+    rows = pick_rows(layer.policy.order, std::span(scores).first(static_cast<size_t>(n - n_kept)),
+                     n_past, layer.ratio);
+    for (int64_t i = n - n_kept; i < n; ++i) {
         rows.push_back(static_cast<int32_t>(i));
     }
+    return rows;
+}
+
+// The chunk's rows that the layer computes; records scores and decisions.
+std::vector<int32_t> ForwardPass::pick_of_chunk(int il, size_t chunk) {
+    Sequence &sequence = *batch_[chunk].sequence;
+    const Phase phase = batch_[chunk].phase;
+    const auto n_new = static_cast<int64_t>(batch_[chunk].n_rows(engine_.model.hparams().n_embd));
+    const int64_t n_past = sequence.n_past();
+    std::vector<int32_t> rows;
+    if (layer_plan(chunk, il).action == Action::skip || n_new == 0) {
+        return rows;
+    }
+    const bool is_applied = sequence.apply() == Apply::both ||
+                            (sequence.apply() == Apply::prefill) == (phase == Phase::prefill);
+    if (is_selecting(chunk, il)) {
+        record_scores(il, chunk);
+    }
+    if (!is_selecting(chunk, il) || !is_applied) {
+        for (int64_t i = 0; i < n_new; ++i) {
+            rows.push_back(static_cast<int32_t>(i));
+        }
+        return rows;
+    }
+    rows = picked_positions(il, chunk);
+    std::vector<uint8_t> &chosen = sequence.records_[static_cast<size_t>(il)].chosen;
+    std::fill(chosen.begin() + n_past, chosen.end(), uint8_t{0});
+    for (int32_t &row : rows) {
+        chosen[static_cast<size_t>(row)] = 1;
+        row = static_cast<int32_t>(row - n_past);
+    }
+    sequence.n_rows_offered_ += n_new;
+    sequence.n_rows_computed_ += static_cast<int64_t>(rows.size());
+    return rows;
 }
 
 }  // namespace orthorank

@@ -238,6 +238,16 @@ void write_plan_files(const Plan &plan, const std::string &path, CorrectionType 
     write_plan(plan, path, {std::filesystem::path(tensors).filename().string(), hash});
 }
 
+void replace_plan_json(const Plan &plan, const std::string &path) {
+    const nlohmann::ordered_json json = parse_plan_text(read_text_file(path), path);
+    PlanTensors tensors;
+    for (const auto &[key, value] :
+         {std::pair("tensors", &tensors.file), std::pair("tensors_hash", &tensors.hash)}) {
+        *value = json.contains(key) ? json.at(key).get<std::string>() : "";
+    }
+    write_plan(plan, path, tensors);
+}
+
 int64_t plan_number_bytes(const Plan &plan, CorrectionType type) {
     int64_t n_bytes = 0;
     for (const FloatTensor &tensor : tensors_of(plan, type)) {

@@ -35,6 +35,10 @@ bool is_plan_numbers(const std::string &path);
 void write_plan_files(const Plan &plan, const std::string &path,
                       CorrectionType type = CorrectionType::f16);
 
+// Replaces the JSON of a plan that was read from there and whose layers are the same: its numbers
+// stay the file that they are. Throws Error{file}.
+void replace_plan_json(const Plan &plan, const std::string &path);
+
 // The bytes that the numbers take in a file, at this type.
 int64_t plan_number_bytes(const Plan &plan, CorrectionType type = CorrectionType::f16);
 

@@ -1,5 +1,6 @@
 #include "engine/sequence.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/error.h"
@@ -7,18 +8,27 @@
 
 namespace orthorank {
 
-Apply apply_from_name(const std::string &name) {
-    if (name == "prefill") return Apply::prefill;
-    if (name == "decode") return Apply::decode;
-    if (name == "both") return Apply::both;
-    fail(ErrorKind::usage, "unknown apply mode '{}' (known: prefill, decode, both)", name);
+namespace {
+
+// Nothing where the rows that were left out are no keys either: that is the layer's in every phase.
+std::optional<Plan> plan_for_decode(const Plan &plan) {
+    const bool hides_keys =
+        std::any_of(plan.layers.begin(), plan.layers.end(), [](const LayerPlan &layer) {
+            return layer.action == Action::select && layer.policy.kv == KvScope::selected;
+        });
+    if (plan.apply != Apply::prefill || hides_keys) {
+        return {};
+    }
+    return plan_in_decode(plan);
 }
 
-Sequence::Sequence(std::shared_ptr<Slots> slots, int slot, Plan plan, Apply apply)
+}  // namespace
+
+Sequence::Sequence(std::shared_ptr<Slots> slots, int slot, Plan plan)
     : slots_(std::move(slots)),
       slot_(slot),
       plan_(std::move(plan)),
-      apply_(apply),
+      decode_plan_(plan_for_decode(plan_)),
       records_(plan_.layers.size()),
       corrections_(plan_.layers.size()),
       probes_(plan_.layers.size()) {}
@@ -27,7 +37,7 @@ Sequence::Sequence(Sequence &&other) noexcept
     : slots_(std::move(other.slots_)),
       slot_(other.slot_),
       plan_(std::move(other.plan_)),
-      apply_(other.apply_),
+      decode_plan_(std::move(other.decode_plan_)),
       n_past_(other.n_past_),
       records_(std::move(other.records_)),
       n_rows_offered_(other.n_rows_offered_),
@@ -39,6 +49,10 @@ Sequence::~Sequence() {
     if (slots_) {
         slots_->give_back(slot_);
     }
+}
+
+const Plan &Sequence::plan_in(Phase phase) const {
+    return phase == Phase::decode && decode_plan_ ? *decode_plan_ : plan_;
 }
 
 void Sequence::clear() {

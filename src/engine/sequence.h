@@ -5,7 +5,7 @@
 
 #include <cstdint>
 #include <memory>
-#include <string>
+#include <optional>
 #include <vector>
 
 #include "model/phase.h"
@@ -17,13 +17,6 @@ class Slots;
 struct CorrectionTensors;
 struct ProbeTensors;
 
-// When a plan's selection is applied. Scores are recorded in any case. Removed layers stay removed
-// in both phases: their K and V would be missing in the other one.
-enum class Apply { prefill, decode, both };
-
-// Throws Error{usage} that lists them.
-Apply apply_from_name(const std::string &name);
-
 // What happened in one selecting layer, by position.
 struct LayerRecord {
     std::vector<float> scores;    // the sink's is +infinity
@@ -32,19 +25,24 @@ struct LayerRecord {
 
 class Sequence {
  public:
-    Sequence(std::shared_ptr<Slots> slots, int slot, Plan plan, Apply apply);
+    Sequence(std::shared_ptr<Slots> slots, int slot, Plan plan);
     ~Sequence();
     Sequence(Sequence &&) noexcept;
     Sequence &operator=(Sequence &&) = delete;
 
     int slot() const { return slot_; }
     const Plan &plan() const { return plan_; }
-    Apply apply() const { return apply_; }
+    Apply apply() const { return plan_.apply; }
+    // What is done with rows of this phase: the plan, or in decode, where it applies to the prefill
+    // alone, the same with its selecting layers dense. A decoded row then has no score: it comes
+    // after all others when later rows are picked.
+    const Plan &plan_in(Phase phase) const;
     // Tokens so far: the position of the next one.
     int64_t n_past() const { return n_past_; }
     // Empty for layers that do not select.
     const LayerRecord &record(int il) const { return records_[il]; }
-    // Rows that selecting layers were given and how many they computed, since the last clear().
+    // Rows that selecting layers were given in the phases where the plan applies, and how many they
+    // computed, since the last clear().
     int64_t n_rows_offered() const { return n_rows_offered_; }
     int64_t n_rows_computed() const { return n_rows_computed_; }
 
@@ -59,7 +57,7 @@ class Sequence {
     std::shared_ptr<Slots> slots_;
     int slot_;
     Plan plan_;
-    Apply apply_;
+    std::optional<Plan> decode_plan_;  // nothing: plan_
     int64_t n_past_ = 0;
     std::vector<LayerRecord> records_;
     int64_t n_rows_offered_ = 0;

@@ -4,7 +4,9 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <limits>
 #include <set>
+#include <tuple>
 #include <vector>
 
 #include "base/error.h"
@@ -45,6 +47,26 @@ int rank_of(const Plan &plan) {
            (method == "joint"  ? 0
             : method == "sleb" ? 1
                                : 2);
+}
+
+// The mean of the ratios that were measured for the purpose; infinite: none was.
+double loss_of(const Plan &plan, PlanPurpose purpose) {
+    double sum = 0.0;
+    int n = 0;
+    for (const PlanLoss &loss : plan.losses) {
+        if ((loss.n_continuation > 0) == (purpose == PlanPurpose::prompt)) {
+            sum += loss.ratio;
+            ++n;
+        }
+    }
+    return n > 0 ? sum / n : std::numeric_limits<double>::infinity();
+}
+
+// Lower is better.
+std::tuple<bool, double, int> rank_for(const Plan &plan, PlanPurpose purpose) {
+    const bool is_for_prompts = plan.apply == Apply::prefill;
+    return {is_for_prompts != (purpose == PlanPurpose::prompt), loss_of(plan, purpose),
+            rank_of(plan)};
 }
 
 std::vector<fs::path> plan_files() {
@@ -112,7 +134,7 @@ std::optional<Plan> embedded_plan(const Model &model) {
     return plan;
 }
 
-FoundPlan plan_for_sparsity(const Model &model, double sparsity) {
+FoundPlan plan_for_sparsity(const Model &model, double sparsity, PlanPurpose purpose) {
     std::set<std::string> levels;
     if (std::optional<Plan> plan = embedded_plan(model)) {
         levels.insert(percent(level_of(*plan)));
@@ -139,8 +161,8 @@ FoundPlan plan_for_sparsity(const Model &model, double sparsity) {
              fmt::join(left_out, "; "));
     }
     const std::string path =
-        std::min_element(candidates.begin(), candidates.end(), [](const auto &a, const auto &b) {
-            return rank_of(a.head) < rank_of(b.head);
+        std::min_element(candidates.begin(), candidates.end(), [&](const auto &a, const auto &b) {
+            return rank_for(a.head, purpose) < rank_for(b.head, purpose);
         })->path;
     FoundPlan found{read_plan_files(path), path, std::move(left_out)};
     for (std::string &note : notes_on(found.plan, model, path)) {

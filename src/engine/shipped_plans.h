@@ -18,6 +18,9 @@ std::string plans_dir();
 // The plan in the metadata of a model's file, if there is one. Throws Error{format}.
 std::optional<Plan> embedded_plan(const Model &model);
 
+// What a plan is wanted for: rows of prompts, whose logits nobody reads, or every row.
+enum class PlanPurpose { prompt, every_row };
+
 struct FoundPlan {
     Plan plan;
     std::string path;  // or the model's file
@@ -26,11 +29,14 @@ struct FoundPlan {
     std::vector<std::string> notes;
 };
 
-// The plan of that sparsity for this model: the embedded one, else of the shipped ones those with
-// corrections first, then selection before removal, then joint, sleb, others. A plan is of the
+// The plan of that sparsity for this model: the embedded one, else of the shipped ones those made
+// for the purpose (Plan::apply prefill for prompts, another for every row) before others, then the
+// one with the smallest loss recorded for the purpose (Plan::losses, the mean of the texts), then
+// those with corrections, then selection before removal, then joint, sleb, others. A plan is of the
 // sparsity that it was made for (provenance), or of its effective one to 1.5 points. Only the
 // numbers of that plan are read. Throws Error{usage} that says how to make one, and as
 // read_plan_files does for the one found.
-FoundPlan plan_for_sparsity(const Model &model, double sparsity);
+FoundPlan plan_for_sparsity(const Model &model, double sparsity,
+                            PlanPurpose purpose = PlanPurpose::every_row);
 
 }  // namespace orthorank

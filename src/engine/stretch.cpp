@@ -28,26 +28,64 @@ std::vector<int> boundaries_behind(int first, int last) {
 }
 
 OnHidden keep_in(HiddenStates &kept) {
-    return [&kept](int boundary, size_t, std::span<const float> hidden) {
-        kept[boundary].assign(hidden.begin(), hidden.end());
+    return [&kept](int boundary, size_t chunk, std::span<const float> hidden) {
+        std::vector<float> &states = kept[boundary];
+        if (chunk == 0) {
+            states.clear();
+        }
+        states.insert(states.end(), hidden.begin(), hidden.end());
     };
 }
+
+namespace {
+
+// Rows first..end-1 of the stretch, in one chunk.
+void run_part(Engine &engine, Sequence &sequence, const Stretch &stretch, size_t first, size_t end,
+              bool is_continuation) {
+    const auto n_embd = static_cast<size_t>(engine.model().hparams().n_embd);
+    Chunk chunk;
+    chunk.sequence = &sequence;
+    if (stretch.tokens.empty()) {
+        chunk.hidden = stretch.hidden.subspan(first * n_embd, (end - first) * n_embd);
+    } else {
+        chunk.tokens = stretch.tokens.subspan(first, end - first);
+    }
+    chunk.phase = is_continuation ? Phase::decode : Phase::prefill;
+    const bool only_last = !is_continuation && stretch.n_continuation > 0;
+    chunk.outputs = !stretch.on_logits ? Outputs::none : only_last ? Outputs::last : Outputs::all;
+    BoundaryTap tap(stretch.boundaries, [&](int boundary, size_t, std::span<const float> hidden) {
+        stretch.on_hidden(boundary, is_continuation ? 1 : 0, hidden);
+    });
+    ForwardOptions options;
+    options.tap = stretch.boundaries.empty() ? nullptr : &tap;
+    if (stretch.on_logits) {
+        options.on_logits = [&](LogitsBlock block) {
+            block.first_row += static_cast<int64_t>(first);
+            stretch.on_logits(block);
+        };
+    }
+    options.first_layer = stretch.first;
+    options.end_layer = stretch.end;
+    if (stretch.inherited != nullptr) {
+        options.inherited = std::span(stretch.inherited, 1);
+    }
+    engine.forward(std::span(&chunk, 1), options);
+}
+
+}  // namespace
 
 void run_stretch(Engine &engine, Sequence &sequence, const Stretch &stretch) {
     CHECK(sequence.n_past() == 0 && stretch.tokens.empty() != stretch.hidden.empty());
     CHECK(stretch.tokens.empty() || stretch.first == 0);
-    Chunk chunk;
-    chunk.sequence = &sequence;
-    chunk.tokens = stretch.tokens;
-    chunk.hidden = stretch.hidden;
-    chunk.outputs = stretch.on_logits ? Outputs::all : Outputs::none;
-    BoundaryTap tap(stretch.boundaries, stretch.on_hidden);
-    ForwardOptions options;
-    options.tap = stretch.boundaries.empty() ? nullptr : &tap;
-    options.on_logits = stretch.on_logits;
-    options.first_layer = stretch.first;
-    options.end_layer = stretch.end;
-    engine.forward(std::span(&chunk, 1), options);
+    const auto n_embd = static_cast<size_t>(engine.model().hparams().n_embd);
+    const size_t n =
+        stretch.tokens.empty() ? stretch.hidden.size() / n_embd : stretch.tokens.size();
+    const auto n_continuation = static_cast<size_t>(stretch.n_continuation);
+    CHECK(n_continuation < n);
+    run_part(engine, sequence, stretch, 0, n - n_continuation, false);
+    if (n_continuation > 0) {
+        run_part(engine, sequence, stretch, n - n_continuation, n, true);
+    }
 }
 
 void run_stretch(Engine &engine, const Plan &plan, const Stretch &stretch) {

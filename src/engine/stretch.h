@@ -18,9 +18,10 @@ namespace orthorank {
 // Hidden states of one pass by boundary: [n_embd, n_tokens] each.
 using HiddenStates = std::map<int, std::vector<float>>;
 
-// Sees the hidden states at a boundary: [n_embd, n_rows] of the chunk's new rows.
+// Sees the hidden states at a boundary: [n_embd, n_rows] of the new rows. chunk: of a batch; of a
+// stretch 0, and 1 for the rows of its continuation, which come behind.
 using OnHidden = std::function<void(int boundary, size_t chunk, std::span<const float> hidden)>;
-// Sees the logits of rows as they are computed.
+// Sees the logits of rows as they are computed; of a stretch, rows are counted from its first one.
 using OnLogits = std::function<void(const LogitsBlock &)>;
 
 // Hands what passes at some boundaries to a function.
@@ -38,7 +39,8 @@ class BoundaryTap : public Tap {
 
 // What leaves layers first..last-1: boundaries first + 1 to last.
 std::vector<int> boundaries_behind(int first, int last);
-// A function that puts them there, for passes of one chunk. `kept` must outlive it.
+// A function that puts them there, for stretches; those of a continuation behind the others. `kept`
+// must outlive it.
 OnHidden keep_in(HiddenStates &kept);
 
 struct Stretch {
@@ -48,7 +50,14 @@ struct Stretch {
     std::span<const float> hidden;    // what enters `first`, [n_embd, n_tokens]
     std::vector<int> boundaries;      // where on_hidden is called
     OnHidden on_hidden;
-    OnLogits on_logits;  // given: the head follows, with the logits of all rows; end == -1 only
+    // The last rows follow in a chunk of their own, as decoded ones would: a plan for prompts
+    // leaves them dense.
+    int n_continuation = 0;
+    // Given: the head follows, with the logits of all rows; end == -1 only. With a continuation: of
+    // the row before it and of its own.
+    OnLogits on_logits;
+    // What the nearest selecting layer before `first` decided; null: no layer inherits its rows.
+    const LayerRecord *inherited = nullptr;
 };
 
 // Under the plan of the sequence, which must be empty.

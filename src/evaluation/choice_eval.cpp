@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "engine/stretch.h"
+#include "evaluation/prompt_choices.h"
 #include "session/log_probs.h"
 
 namespace orthorank {
@@ -262,7 +263,7 @@ PlansRun::PlansRun(Engine &engine, std::span<const Plan> plans, const ChoiceBatc
       watch_(watch),
       n_layers_(engine.model().hparams().n_layers) {
     for (const Plan &plan : plans) {
-        const int n_dense = n_dense_at_start(plan);
+        const int n_dense = plan.apply == Apply::prefill ? 0 : n_dense_at_start(plan);
         if (batch.shares() && 0 < n_dense && n_dense < n_layers_) {
             of_dense_.try_emplace(n_dense, batch.no_hidden());
         }
@@ -278,7 +279,10 @@ std::vector<LogLikelihoods> PlansRun::run() {
     }
     std::vector<LogLikelihoods> found;
     for (const Plan &plan : plans_) {
-        found.push_back(plan.is_dense() ? dense : run_plan(plan));
+        found.push_back(plan.is_dense() ? dense
+                        : plan.apply == Apply::prefill
+                            ? prompt_choice_log_likelihoods(engine_, plan, batch_, watch_)
+                            : run_plan(plan));
     }
     return found;
 }

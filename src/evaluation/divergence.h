@@ -10,7 +10,7 @@
 
 namespace orthorank {
 
-// Over all rows of all windows but each window's last, which predicts nothing.
+// Over the rows of all windows that predict a target.
 struct Divergence {
     double mean = 0;  // Kullback-Leibler divergence from the base, in nats
     double se = 0;    // its standard error, from the spread between windows; NaN for one window
@@ -25,8 +25,9 @@ struct Divergence {
 
 class DivergenceMeter {
  public:
-    // Takes n_ctx * n_vocab floats. Throws Error{limit} when there is no memory for them.
-    DivergenceMeter(size_t n_ctx, int n_vocab, size_t n_plans, int n_threads);
+    // Of each window the rows first_row .. first_row + n_rows - 1 count. Takes n_rows * n_vocab
+    // floats. Throws Error{limit} when there is no memory for them.
+    DivergenceMeter(size_t first_row, size_t n_rows, int n_vocab, size_t n_plans, int n_threads);
 
     // The logits of a plan on the present window, in blocks; plan 0 is the base and comes first.
     void add(size_t plan, const LogitsBlock &block);
@@ -39,10 +40,11 @@ class DivergenceMeter {
         size_t n_same_top = 0;
     };
 
-    size_t n_ctx_;
+    size_t first_row_;
+    size_t n_rows_;
     size_t n_vocab_;
     int n_threads_;
-    std::vector<float> base_;  // [n_vocab, n_ctx]
+    std::vector<float> base_;  // [n_vocab, n_rows]
     std::vector<Rows> plans_;
 };
 

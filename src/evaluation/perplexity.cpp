@@ -10,14 +10,17 @@ namespace orthorank {
 
 namespace {
 
-void run_window(Engine &engine, std::span<const int32_t> tokens, PerplexityResult &result,
+void run_window(Engine &engine, const Windows &windows, size_t window, PerplexityResult &result,
                 const std::function<void(const LogitsBlock &)> &on_logits) {
     const Stopwatch watch;
-    // Nothing is decoded, so policies that cannot decode are welcome.
+    // No row is decoded under the plan, so policies that cannot decode are welcome.
     Sequence sequence = engine.new_sequence(result.plan, Apply::prefill);
-    result.window_nlls.push_back(window_nll(engine, sequence, tokens, {}, on_logits));
+    WindowStart start;
+    start.n_continuation = windows.continuation_of(window);
+    result.window_nlls.push_back(
+        window_nll(engine, sequence, windows.window(window), start, on_logits));
     result.seconds += watch.elapsed_s();
-    result.n_targets += static_cast<int64_t>(tokens.size()) - 1;
+    result.n_targets += windows.n_targets_of(window);
     result.n_rows_offered += sequence.n_rows_offered();
     result.n_rows_computed += sequence.n_rows_computed();
     result.nll = mean(result.window_nlls);
@@ -42,14 +45,21 @@ std::vector<PerplexityResult> perplexity(Engine &engine, const Windows &windows,
     if (windows.size() == 0) {
         fail(ErrorKind::limit, "the text is shorter than one window of {} tokens", windows.n_ctx);
     }
+    if (windows.n_continuation >= windows.n_ctx) {
+        fail(ErrorKind::usage,
+             "a continuation of {} tokens leaves no prompt in a window of {}: give fewer, or a "
+             "larger --ctx",
+             windows.n_continuation, windows.n_ctx);
+    }
     std::vector<PerplexityResult> results(plans.size());
     for (size_t i = 0; i < plans.size(); ++i) {
         results[i].plan = plans[i];
     }
     std::optional<DivergenceMeter> meter;
     if (with_divergence) {
-        meter.emplace(static_cast<size_t>(windows.n_ctx), engine.model().hparams().n_vocab,
-                      plans.size(), engine.n_threads());
+        const auto n_targets = static_cast<size_t>(windows.n_targets_of(0));
+        meter.emplace(static_cast<size_t>(windows.n_ctx) - 1 - n_targets, n_targets,
+                      engine.model().hparams().n_vocab, plans.size(), engine.n_threads());
     }
     size_t n_done = 0;
     for (size_t w = 0; w < windows.size(); ++w) {
@@ -58,7 +68,7 @@ std::vector<PerplexityResult> perplexity(Engine &engine, const Windows &windows,
             if (meter) {
                 on_logits = [&meter, i](const LogitsBlock &block) { meter->add(i, block); };
             }
-            run_window(engine, windows.window(w), results[i], on_logits);
+            run_window(engine, windows, w, results[i], on_logits);
             if (on_window) {
                 on_window(++n_done, windows.size() * plans.size(), results);
             }

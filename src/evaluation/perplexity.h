@@ -1,6 +1,7 @@
 // Perplexity of several plans on the same windows, side by side: the protocol of
-// docs/evaluation.md. Each window is a fresh pass; the plans take turns on each window, so that a
-// machine that slows down slows all of them down.
+// docs/evaluation.md. With Windows::n_continuation the plans do their work in the windows' prompts
+// alone, and what follows is scored. Each window is a fresh pass; the plans take turns on each
+// window, so that a machine that slows down slows all of them down.
 #pragma once
 
 #include <cstdint>
@@ -45,7 +46,8 @@ using OnPerplexity =
 // One result per plan, in their order. The engine needs one free sequence and a context of
 // windows.n_ctx. Throws Error{limit} when there is no window.
 // with_divergence: also how far each plan's distributions are from the first plan's, which takes
-// memory for one window of its logits (n_ctx * n_vocab floats).
+// memory for one window of its logits (targets * n_vocab floats). Throws
+// Error{usage} when the continuation is as long as the window.
 std::vector<PerplexityResult> perplexity(Engine &engine, const Windows &windows,
                                          std::span<const Plan> plans,
                                          const OnPerplexity &on_window = {},

@@ -43,6 +43,7 @@ std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
     std::vector<float> log_probs(targets.size());
     Stretch stretch;
     stretch.first = start.layer;
+    stretch.n_continuation = start.n_continuation;
     if (start.layer == 0) {
         stretch.tokens = tokens;
     } else {
@@ -59,6 +60,9 @@ std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
     };
     run_stretch(engine, sequence, stretch);
     log_probs.pop_back();
+    if (start.n_continuation > 0) {
+        log_probs.erase(log_probs.begin(), log_probs.end() - start.n_continuation);
+    }
     return log_probs;
 }
 

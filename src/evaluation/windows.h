@@ -22,11 +22,28 @@ std::string read_stream(const std::string &path, const std::string &field = "tex
 struct Windows {
     int n_ctx = 0;
     std::vector<int32_t> tokens;  // size() * n_ctx
+    // The last so many tokens of each window are its targets, computed behind a prompt; 0: all but
+    // the first are, and every row is the prompt's.
+    int n_continuation = 0;
+    // In place of n_continuation for the last windows: one each (calibration/retrieval.h).
+    std::vector<int> other_continuations;
 
     size_t size() const { return n_ctx > 0 ? tokens.size() / static_cast<size_t>(n_ctx) : 0; }
     std::span<const int32_t> window(size_t i) const {
         const auto n = static_cast<size_t>(n_ctx);
         return std::span(tokens).subspan(i * n, n);
+    }
+    // Windows of running text: those before the ones with a continuation of their own.
+    size_t n_plain() const { return size() - other_continuations.size(); }
+    int continuation_of(size_t i) const {
+        return i < n_plain() ? n_continuation : other_continuations[i - n_plain()];
+    }
+    std::span<const int32_t> prompt_of(size_t i) const {
+        return window(i).first(static_cast<size_t>(n_ctx - continuation_of(i)));
+    }
+    int n_targets_of(size_t i) const {
+        const int n = continuation_of(i);
+        return n > 0 ? n : n_ctx - 1;
     }
 };
 
@@ -35,19 +52,24 @@ struct Windows {
 size_t add_windows(Windows &windows, std::span<const int32_t> tokens, size_t max_windows = 0);
 
 // Where a pass over a window begins: at its tokens, or at a layer with the hidden states that enter
-// it (taken from a pass whose layers before that one were the same).
+// it (taken from a pass whose layers before that one were the same). And which of its tokens are
+// the targets.
 struct WindowStart {
     int layer = 0;
     std::span<const float> hidden;  // [n_embd, n_tokens], layer > 0 only
+    int n_continuation = 0;         // as Windows::n_continuation
 };
 
-// The log-probability of each token of the window but the first, given all before it: one prefill
-// of the empty sequence, logits of all rows. log_probs[i] is that of tokens[i + 1].
+// The log-probability of each target of the window, given all tokens before it, in order; the
+// sequence must be empty. All but the first token are targets: one prefill with the logits of all
+// rows. With a continuation: a prefill of what is before it, then its rows in one chunk as decoded
+// tokens, which a plan that applies to the prefill computes densely; up to rounding, a prefill and
+// teacher-forced decode steps.
 std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
                                     std::span<const int32_t> tokens, const WindowStart &start = {},
                                     const OnLogits &on_logits = {});
 
-// The mean negative log-likelihood of a window's tokens but the first. The sequence is cleared
+// The mean negative log-likelihood of a window's targets. The sequence is cleared
 // first. NaN if the model's logits are not numbers. At least 2 tokens.
 double window_nll(Engine &engine, Sequence &sequence, std::span<const int32_t> tokens,
                   const WindowStart &start = {}, const OnLogits &on_logits = {});

@@ -184,7 +184,8 @@ class SegmentBuilder {
     // Algorithm 1's inner products with the sink, or a control's score: [n_rows of the piece].
     ggml_tensor *piece_scores(ggml_tensor *h, ggml_tensor *a, const Piece &piece,
                               const ScoreShape &score) {
-        if (score.kind == ScoreKind::hash || score.kind == ScoreKind::attention) {
+        if (score.kind == ScoreKind::hash || score.kind == ScoreKind::inherit ||
+            score.kind == ScoreKind::attention) {
             return nullptr;
         }
         ggml_tensor *x =

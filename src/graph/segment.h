@@ -16,7 +16,7 @@ namespace orthorank {
 
 // What a graph computes of the scores of one piece of its rows.
 struct ScoreShape {
-    ScoreKind kind = ScoreKind::hash;     // hash: nothing
+    ScoreKind kind = ScoreKind::hash;     // hash, inherit: nothing
     bool has_sink = false;                // the piece's first row is position 0
     const ProbeTensors *probe = nullptr;  // ScoreKind::probe
 

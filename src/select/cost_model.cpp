@@ -1,5 +1,6 @@
 #include "select/cost_model.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -57,27 +58,46 @@ void add_dense_layer(OperationFlops &flops, const LayerWidths &widths, int64_t n
     add_layer(flops, widths, n_tokens, n_tokens, (n_tokens + 1.0) / 2.0);
 }
 
-void add_select_layer(OperationFlops &flops, const LayerWidths &widths, int64_t n, double ratio) {
+// The rows of a selecting layer: picked ones, and behind them those kept in any case.
+struct SelectedRows {
+    int64_t n_before = 0;  // rows that are picked from
+    int64_t n_picked = 0;
+    int64_t n_kept = 0;
+
+    SelectedRows(int64_t n, double ratio, int keep_last)
+        : n_before(std::max<int64_t>(0, n - keep_last)),
+          n_picked(n_selected(ratio, n_before)),
+          n_kept(n - n_before) {}
+    bool are_all() const { return n_picked == n_before; }
+};
+
+void add_select_layer(OperationFlops &flops, const LayerWidths &widths, int64_t n, double ratio,
+                      int keep_last) {
     const auto n_tokens = static_cast<double>(n);
-    const int64_t k = n_selected(ratio, n);
-    if (k == n) {  // the sink too
+    const SelectedRows rows(n, ratio, keep_last);
+    if (rows.are_all()) {  // the sink too
         add_dense_layer(flops, widths, n);
     } else {
-        // Positions 1..n-1 are picked evenly: their queries see (n + 2) / 2 keys on average.
-        add_layer(flops, widths, n_tokens, static_cast<double>(k), (n_tokens + 2.0) / 2.0);
+        // Positions 1..n-1 of n are picked evenly: their queries see (n + 2) / 2 keys on average.
+        const auto n_kept = static_cast<double>(rows.n_kept);
+        add_layer(flops, widths, n_tokens, static_cast<double>(rows.n_picked),
+                  (static_cast<double>(rows.n_before) + 2.0) / 2.0);
+        add_layer(flops, widths, 0.0, n_kept, n_tokens - (n_kept - 1.0) / 2.0);
     }
     flops.score += 2.0 * n_tokens * widths.n_embd;
 }
 
 // The last row alone, which sees all keys; in a selecting layer it is picked k times of n - 1.
 void add_last_row(OperationFlops &flops, const LayerWidths &widths, int64_t n,
-                  const LayerPlan &layer) {
+                  const LayerPlan &layer, int keep_last) {
     const auto n_tokens = static_cast<double>(n);
     double n_rows = 1.0;
     if (layer.action == Action::select) {
         flops.score += 2.0 * n_tokens * widths.n_embd;
-        const int64_t k = n_selected(layer.ratio, n);
-        n_rows = k == n ? 1.0 : static_cast<double>(k) / (n_tokens - 1.0);
+        const SelectedRows rows(n, layer.ratio, keep_last);
+        n_rows = rows.are_all() || rows.n_kept > 0
+                     ? 1.0
+                     : static_cast<double>(rows.n_picked) / (n_tokens - 1.0);
     }
     add_layer(flops, widths, n_tokens, n_rows, n_tokens);
 }
@@ -108,19 +128,20 @@ double dense_layer_flops(const LayerWidths &layer, int64_t n) {
     return flops.total();
 }
 
-double select_layer_flops(const LayerWidths &layer, int64_t n, double ratio) {
+double select_layer_flops(const LayerWidths &widths, int64_t n, double ratio, int keep_last) {
     OperationFlops flops;
-    add_select_layer(flops, layer, n, ratio);
+    add_select_layer(flops, widths, n, ratio, keep_last);
     return flops.total();
 }
 
-double correction_flops(const ModelShape &shape, const LayerPlan &layer, int64_t n) {
+double correction_flops(const ModelShape &shape, const LayerPlan &layer, int64_t n, int keep_last) {
     if (layer.correction == nullptr || layer.action == Action::dense || n == 0) {
         return 0.0;
     }
-    const int64_t k = layer.action == Action::select ? n_selected(layer.ratio, n) : 0;
-    const double n_rows = static_cast<double>(k == n ? 0 : n - k - 1);
-    return 4.0 * shape.n_embd * layer.correction->rank * n_rows;
+    const bool is_selecting = layer.action == Action::select;
+    const SelectedRows rows(n, is_selecting ? layer.ratio : 0.0, is_selecting ? keep_last : 0);
+    const int64_t n_rows = rows.are_all() ? 0 : rows.n_before - rows.n_picked - 1;
+    return 4.0 * shape.n_embd * layer.correction->rank * static_cast<double>(n_rows);
 }
 
 double head_flops(const ModelShape &shape, int64_t n_rows) {
@@ -137,17 +158,19 @@ OperationFlops prefill_operations(const ModelShape &shape, const Plan &plan, int
         const LayerPlan &layer = plan.layers[static_cast<size_t>(il)];
         const LayerWidths &widths = shape.layers[static_cast<size_t>(il)];
         const bool is_for_last_row = head == HeadRows::last_read && il == last_layer && n > 1;
-        flops.correction += correction_flops(shape, layer, n) /
-                            (is_for_last_row ? static_cast<double>(n) - 1.0 : 1.0);
+        if (!is_for_last_row || plan.keep_last == 0 || layer.action == Action::skip) {
+            flops.correction += correction_flops(shape, layer, n, plan.keep_last) /
+                                (is_for_last_row ? static_cast<double>(n) - 1.0 : 1.0);
+        }
         if (layer.action == Action::skip) {
             continue;
         }
         if (head == HeadRows::last_read && il == last_layer && n > 0) {
-            add_last_row(flops, widths, n, layer);
+            add_last_row(flops, widths, n, layer, plan.keep_last);
         } else if (layer.action == Action::dense) {
             add_dense_layer(flops, widths, n);
         } else {
-            add_select_layer(flops, widths, n, layer.ratio);
+            add_select_layer(flops, widths, n, layer.ratio, plan.keep_last);
         }
     }
     return flops;

@@ -53,20 +53,22 @@ struct OperationFlops {
 
 // One layer over a prompt of n tokens.
 double dense_layer_flops(const LayerWidths &layer, int64_t n);
-double select_layer_flops(const LayerWidths &layer, int64_t n, double ratio);
+// keep_last: rows at the end that are computed beside the picked ones of those before.
+double select_layer_flops(const LayerWidths &layer, int64_t n, double ratio, int keep_last = 0);
 double head_flops(const ModelShape &shape, int64_t n_rows);
 
 // What a layer's correction adds: down and up, 2 n_embd rank each, for every row that is not
 // computed but the sink. 0 without one.
-double correction_flops(const ModelShape &shape, const LayerPlan &layer, int64_t n);
+double correction_flops(const ModelShape &shape, const LayerPlan &layer, int64_t n,
+                        int keep_last = 0);
 
 // The K and V projections' part of dense_layer_flops, and the attention's.
 double kv_projection_flops(const LayerWidths &layer, int64_t n);
 double attention_flops(const LayerWidths &layer, int64_t n);
 
-// A whole prefill of n tokens. The plan must be one for shape.n_layers(). If the last layer
-// selects, the one row that last_read leaves of it counts as often as it is expected to be picked,
-// or else to be corrected.
+// A whole prefill of n tokens, whatever Plan::apply says (plan_in_prefill). The plan must be one
+// for shape.n_layers(). If the last layer selects, the one row that last_read leaves of it counts
+// as often as it is expected to be picked, or else to be corrected.
 OperationFlops prefill_operations(const ModelShape &shape, const Plan &plan, int64_t n,
                                   HeadRows head);
 double prefill_flops(const ModelShape &shape, const Plan &plan, int64_t n, HeadRows head);

@@ -22,12 +22,57 @@ void add_to_hash(Fnv1a &hash, const std::vector<float> &values) {
     hash.bytes(values.data(), values.size() * sizeof(float));
 }
 
+Plan without_selection(Plan plan) {
+    for (LayerPlan &layer : plan.layers) {
+        if (layer.action == Action::select) {
+            layer = LayerPlan{};
+        }
+    }
+    return plan;
+}
+
+std::string hash_of_numbers(const Plan &plan) {
+    Fnv1a hash;
+    for (const LayerPlan &layer : plan.layers) {
+        if (layer.correction != nullptr) {
+            add_to_hash(hash, layer.correction->down);
+            add_to_hash(hash, layer.correction->up);
+            add_to_hash(hash, layer.correction->bias);
+        }
+        if (layer.probe != nullptr) {
+            add_to_hash(hash, layer.probe->weight);
+        }
+    }
+    return hash.hex();
+}
+
 template <typename T>
 bool same(const std::shared_ptr<const T> &a, const std::shared_ptr<const T> &b) {
     return a == b || (a != nullptr && b != nullptr && *a == *b);
 }
 
 }  // namespace
+
+Apply apply_from_name(const std::string &name) {
+    for (Apply apply : {Apply::prefill, Apply::decode, Apply::both}) {
+        if (name == apply_name(apply)) {
+            return apply;
+        }
+    }
+    fail(ErrorKind::usage, "unknown apply mode '{}' (known: prefill, decode, both)", name);
+}
+
+const char *apply_name(Apply apply) {
+    switch (apply) {
+        case Apply::prefill:
+            return "prefill";
+        case Apply::decode:
+            return "decode";
+        case Apply::both:
+            return "both";
+    }
+    return "both";
+}
 
 bool LayerPlan::operator==(const LayerPlan &other) const {
     return action == other.action && ratio == other.ratio && policy == other.policy &&
@@ -68,12 +113,28 @@ double Plan::effective_sparsity() const {
     return saved / n_layers();
 }
 
+int Plan::inherited_from(int il) const {
+    int source = il - 1;
+    while (source >= 0 && layers[static_cast<size_t>(source)].action != Action::select) {
+        --source;
+    }
+    return source;
+}
+
 Plan dense_plan(int n_layers) {
     CHECK(n_layers >= 0);
     Plan plan;
     plan.name = "dense";
     plan.layers.resize(n_layers);
     return plan;
+}
+
+Plan plan_in_prefill(const Plan &plan) {
+    return plan.apply == Apply::decode ? without_selection(plan) : plan;
+}
+
+Plan plan_in_decode(const Plan &plan) {
+    return plan.apply == Apply::prefill ? without_selection(plan) : plan;
 }
 
 bool Plan::has_numbers() const {
@@ -84,21 +145,20 @@ bool Plan::has_numbers() const {
 
 nlohmann::ordered_json plan_identity(const Plan &plan) {
     nlohmann::ordered_json layers = plan_to_json(plan)["layers"];
-    if (!plan.has_numbers()) {
+    if (!plan.has_numbers() && plan.apply == Apply::both && plan.keep_last == 0) {
         return layers;
     }
-    Fnv1a hash;
-    for (const LayerPlan &layer : plan.layers) {
-        if (layer.correction != nullptr) {
-            add_to_hash(hash, layer.correction->down);
-            add_to_hash(hash, layer.correction->up);
-            add_to_hash(hash, layer.correction->bias);
-        }
-        if (layer.probe != nullptr) {
-            add_to_hash(hash, layer.probe->weight);
-        }
+    nlohmann::ordered_json identity = {{"layers", std::move(layers)}};
+    if (plan.has_numbers()) {
+        identity["numbers"] = hash_of_numbers(plan);
     }
-    return {{"layers", std::move(layers)}, {"numbers", hash.hex()}};
+    if (plan.apply != Apply::both) {
+        identity["apply"] = apply_name(plan.apply);
+    }
+    if (plan.keep_last > 0) {
+        identity["keep_last"] = plan.keep_last;
+    }
+    return identity;
 }
 
 Plan read_plan(const std::string &path, const OpenPlanNumbers &open) {

@@ -22,6 +22,15 @@ enum class Action {
     select,  // the layer is computed for a fraction of the rows
 };
 
+// When a plan's selection is applied. Scores are recorded in any case. Removed layers stay removed
+// in both phases: their K and V would be missing in the other one.
+enum class Apply { prefill, decode, both };
+
+// Throws Error{usage} that lists them.
+Apply apply_from_name(const std::string &name);
+// "prefill", "decode", "both".
+const char *apply_name(Apply apply);
+
 struct LayerPlan {
     Action action = Action::dense;
     double ratio = 1.0;  // fraction of rows computed; Action::select only
@@ -34,11 +43,31 @@ struct LayerPlan {
     bool operator==(const LayerPlan &other) const;
 };
 
+// What a plan was measured to cost: exp of the mean difference of the loss to the dense model's.
+struct PlanLoss {
+    std::string text;  // its file's name, or the data set's
+    int n_windows = 0;
+    int n_ctx = 0;           // tokens in a window
+    int n_continuation = 0;  // the last ones, behind a prompt under the plan; 0: all under the plan
+    double ratio = 1.0;
+    double se = 0.0;      // standard error of ratio, from the windows
+    std::string weights;  // file type of the model that was measured; these three may be empty
+    std::string date;     // YYYY-MM-DD
+    std::string version;  // of the program
+
+    bool operator==(const PlanLoss &) const = default;
+};
+
 struct Plan {
     std::string name;               // for printing: the file's name (no folder), or what made it
     std::string model_name;         // informative
     std::string fingerprint;        // of the model it was made for; empty: any with these layers
     std::vector<LayerPlan> layers;  // one per layer of the model
+    Apply apply = Apply::both;
+    // The last rows of a prompt that selecting layers compute in any case, beside the int(ratio *
+    // (n - keep_last)) picked of those before. Nothing in decode.
+    int keep_last = 0;
+    std::vector<PlanLoss> losses;
 
     // Where it came from: kept and written back as it is (method, calibration, date, losses).
     nlohmann::ordered_json provenance;
@@ -50,11 +79,20 @@ struct Plan {
     // Indices of the layers with this action, ascending.
     std::vector<int> layers_with(Action action) const;
     // sum over layers of (1 - ratio), skip counted as ratio 0, over n_layers (specification 5).
+    // Rows that are kept in any case are not in it.
     double effective_sparsity() const;
+    // The layer whose rows this one takes under policy inherit: the nearest earlier selecting one.
+    // -1: there is none.
+    int inherited_from(int il) const;
 };
 
 // The plan in which every layer is dense.
 Plan dense_plan(int n_layers);
+
+// What a plan does with the rows of one phase: its selecting layers are dense where it applies to
+// the other phase alone.
+Plan plan_in_prefill(const Plan &plan);
+Plan plan_in_decode(const Plan &plan);
 
 // Where the numbers of a plan's corrections and probes come from: the file that the plan names, or
 // the model's own (engine/plan_files.h). Both throw Error{format} for what is not there or has
@@ -80,10 +118,12 @@ using OpenPlanNumbers =
 // Without `open` a plan with corrections or probes is refused.
 Plan plan_from_json(const nlohmann::ordered_json &json, const std::string &name,
                     const OpenPlanNumbers &open = {});
-// Version 1, or version 2 for a plan that has_numbers(); tensors: what that says of where they are.
+// Version 1; 2 for a plan that has_numbers(); 3 with apply, keep_last, inherit or losses. tensors:
+// what versions 2 and 3 say of where the numbers are.
 nlohmann::ordered_json plan_to_json(const Plan &plan, const PlanTensors &tensors = {});
 
-// Which results belong to the same plan: its layers as in JSON, and with numbers their hash.
+// Which results belong to the same plan: its layers as in JSON, with numbers their hash, and where
+// it applies if that is not everywhere.
 nlohmann::ordered_json plan_identity(const Plan &plan);
 
 // The JSON file alone: use read_plan_files() and write_plan_files() of engine/plan_files.h for

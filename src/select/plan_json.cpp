@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "select/json_part.h"
 #include "select/plan.h"
 #include "select/plan_text.h"
 
@@ -15,90 +16,17 @@ using Json = nlohmann::ordered_json;
 constexpr const char *k_format = "orthorank-plan";
 constexpr int64_t k_plain_version = 1;    // neither corrections nor probes
 constexpr int64_t k_numbers_version = 2;  // with them
+constexpr int64_t k_prompt_version = 3;   // with apply, keep_last, inherit or measured losses
+constexpr int64_t k_max_keep_last = 1 << 30;
 constexpr int64_t k_max_rank = 65536;
 constexpr size_t k_hash_digits = 16;
 constexpr int64_t k_max_layers = 65536;  // a file must not make us allocate without bound
 
-// A JSON object together with the words that name it in messages, such as
-// "plans/x.json: layer 13".
-struct Part {
-    const Json &json;
-    std::string where;
-
-    bool has(const char *key) const { return json.contains(key); }
-};
-
-// A short JSON text of a value that is not what it should be.
-std::string shown(const Json &value) {
-    if (value.is_string()) {
-        return in_quotes(value.get_ref<const std::string &>());
-    }
-    if (value.is_object()) {
-        return "an object";
-    }
-    if (value.is_array()) {
-        return "a list";
-    }
-    return value.is_number_float() && !(value.get<double>() == value.get<double>()) ? "NaN"
-                                                                                    : value.dump();
-}
-
-void check_keys(const Part &part, std::initializer_list<std::string_view> known) {
-    for (const auto &[key, value] : part.json.items()) {
-        if (std::find(known.begin(), known.end(), key) == known.end()) {
-            fail(ErrorKind::format, "{}: unknown key {} (known: {})", part.where, in_quotes(key),
-                 fmt::join(known, ", "));
-        }
-    }
-}
-
-[[noreturn]] void fail_type(const Part &part, const char *key, const char *expected) {
-    fail(ErrorKind::format, "{}: \"{}\" must be {}, found {}", part.where, key, expected,
-         shown(part.json.at(key)));
-}
-
-void check_present(const Part &part, const char *key) {
-    if (!part.has(key)) {
-        fail(ErrorKind::format, "{}: \"{}\" is missing", part.where, key);
-    }
-}
-
-std::string text_value(const Part &part, const char *key) {
-    check_present(part, key);
-    const Json &value = part.json.at(key);
-    if (!value.is_string()) {
-        fail_type(part, key, "a string");
-    }
-    return value.get<std::string>();
-}
-
-std::string optional_text(const Part &part, const char *key) {
-    return part.has(key) ? text_value(part, key) : std::string();
-}
-
-int64_t integer_value(const Part &part, const char *key) {
-    check_present(part, key);
-    const Json &value = part.json.at(key);
-    const bool is_too_large = value.is_number_unsigned() && value.get<uint64_t>() > INT64_MAX;
-    if (!value.is_number_integer() || is_too_large) {
-        fail_type(part, key, "a whole number");
-    }
-    return value.get<int64_t>();
-}
-
-Part object_value(const Part &part, const char *key) {
-    check_present(part, key);
-    if (!part.json.at(key).is_object()) {
-        fail_type(part, key, "an object");
-    }
-    return {part.json.at(key), fmt::format("{}: {}", part.where, key)};
-}
-
 // Returns the version.
-int64_t check_header(const Part &file) {
+int64_t check_header(const JsonPart &file) {
     if (!file.json.is_object()) {
         fail(ErrorKind::format, "{}: a plan must be an object, found {}", file.where,
-             shown(file.json));
+             text_of_value(file.json));
     }
     const std::string format = text_value(file, "format");
     if (format != k_format) {
@@ -106,18 +34,18 @@ int64_t check_header(const Part &file) {
              in_quotes(format), k_format);
     }
     const int64_t version = integer_value(file, "version");
-    if (version > k_numbers_version) {
+    if (version > k_prompt_version) {
         fail(ErrorKind::format, "{}: version {} is newer than this program reads ({})", file.where,
-             version, k_numbers_version);
+             version, k_prompt_version);
     }
     if (version < k_plain_version) {
-        fail(ErrorKind::format, "{}: there is no version {} (this program reads {} and {})",
-             file.where, version, k_plain_version, k_numbers_version);
+        fail(ErrorKind::format, "{}: there is no version {} (this program reads {} to {})",
+             file.where, version, k_plain_version, k_prompt_version);
     }
     return version;
 }
 
-Plan model_from_json(const Part &model) {
+Plan model_from_json(const JsonPart &model) {
     check_keys(model, {"name", "n_layers", "fingerprint"});
     const int64_t n_layers = integer_value(model, "n_layers");
     if (n_layers < 1 || n_layers > k_max_layers) {
@@ -130,7 +58,7 @@ Plan model_from_json(const Part &model) {
     return plan;
 }
 
-Action action_value(const Part &layer) {
+Action action_value(const JsonPart &layer) {
     const std::string action = text_value(layer, "action");
     if (action == "dense") {
         return Action::dense;
@@ -145,20 +73,11 @@ Action action_value(const Part &layer) {
          in_quotes(action));
 }
 
-double ratio_value(const Part &layer) {
-    check_present(layer, "ratio");
-    const Json &value = layer.json.at("ratio");
-    if (!value.is_number()) {
-        fail_type(layer, "ratio", "a number from 0 to 1");
-    }
-    const double ratio = value.get<double>();
-    if (!(ratio >= 0.0 && ratio <= 1.0)) {  // NaN too
-        fail_type(layer, "ratio", "a number from 0 to 1");
-    }
-    return ratio == 0.0 ? 0.0 : ratio;  // no -0
+double ratio_value(const JsonPart &layer) {
+    return number_value(layer, "ratio", 0.0, 1.0, "a number from 0 to 1");
 }
 
-Policy policy_value(const Part &layer) {
+Policy policy_value(const JsonPart &layer) {
     Policy policy;
     if (layer.has("policy")) {
         const std::string name = text_value(layer, "policy");
@@ -191,8 +110,8 @@ struct LayerEntry {
     int rank = -1;  // of the correction; -1: there is none
 };
 
-int rank_value(const Part &layer) {
-    const Part correction = object_value(layer, "correction");
+int rank_value(const JsonPart &layer) {
+    const JsonPart correction = object_value(layer, "correction");
     check_keys(correction, {"rank"});
     const int64_t rank = integer_value(correction, "rank");
     if (rank < 0 || rank > k_max_rank) {
@@ -202,15 +121,23 @@ int rank_value(const Part &layer) {
     return static_cast<int>(rank);
 }
 
-void check_version_1(const Part &layer, const LayerEntry &entry) {
-    if (entry.rank >= 0 || entry.plan.policy.score == ScoreKind::probe) {
+// What a layer says that its plan's version does not know.
+void check_version(const JsonPart &layer, const LayerEntry &entry, int64_t version) {
+    const bool has_numbers = entry.rank >= 0 || entry.plan.policy.score == ScoreKind::probe;
+    const bool inherits = entry.plan.policy.score == ScoreKind::inherit;
+    const int64_t needed = inherits      ? k_prompt_version
+                           : has_numbers ? k_numbers_version
+                                         : k_plain_version;
+    if (version < needed) {
         fail(ErrorKind::format, "{}: {} needs \"version\" {}, found {}", layer.where,
-             entry.rank >= 0 ? "a correction" : "policy \"probe\"", k_numbers_version,
-             k_plain_version);
+             inherits          ? "policy \"inherit\""
+             : entry.rank >= 0 ? "a correction"
+                               : "policy \"probe\"",
+             needed, version);
     }
 }
 
-LayerEntry layer_from_json(const Part &layer) {
+LayerEntry layer_from_json(const JsonPart &layer) {
     check_keys(layer, {"index", "action", "ratio", "policy", "seed", "correction"});
     LayerEntry entry;
     LayerPlan &result = entry.plan;
@@ -223,8 +150,17 @@ LayerEntry layer_from_json(const Part &layer) {
         entry.rank = rank_value(layer);
     }
     if (result.action == Action::select) {
-        result.ratio = ratio_value(layer);
         result.policy = policy_value(layer);
+        if (result.policy.score == ScoreKind::inherit) {
+            if (layer.has("ratio")) {
+                fail(ErrorKind::format,
+                     "{}: \"ratio\" does not go with policy \"inherit\": it is that of the layer "
+                     "before",
+                     layer.where);
+            }
+            return entry;
+        }
+        result.ratio = ratio_value(layer);
         return entry;
     }
     for (const char *key : {"ratio", "policy", "seed"}) {
@@ -237,7 +173,7 @@ LayerEntry layer_from_json(const Part &layer) {
 }
 
 // The hash of the numbers' file; empty: none is said.
-std::string hash_value(const Part &file) {
+std::string hash_value(const JsonPart &file) {
     const std::string hash = optional_text(file, "tensors_hash");
     const bool is_hex = hash.find_first_not_of("0123456789abcdef") == std::string::npos;
     if (file.has("tensors_hash") && (hash.size() != k_hash_digits || !is_hex)) {
@@ -247,7 +183,7 @@ std::string hash_value(const Part &file) {
 }
 
 // Fills in corrections and probes; ranks: one per layer, -1 for none.
-void read_numbers(const Part &file, Plan &plan, const std::vector<int> &ranks,
+void read_numbers(const JsonPart &file, Plan &plan, const std::vector<int> &ranks,
                   const OpenPlanNumbers &open) {
     const PlanTensors tensors = {optional_text(file, "tensors"), hash_value(file)};
     std::unique_ptr<PlanNumbers> numbers;
@@ -278,20 +214,10 @@ void read_numbers(const Part &file, Plan &plan, const std::vector<int> &ranks,
 }
 
 // Returns the corrections' ranks, one per layer, -1 for none.
-std::vector<int> layers_from_json(const Part &file, Plan &plan, int64_t version) {
-    check_present(file, "layers");
-    const Json &entries = file.json.at("layers");
-    if (!entries.is_array()) {
-        fail_type(file, "layers", "a list");
-    }
+std::vector<int> layers_from_json(const JsonPart &file, Plan &plan, int64_t version) {
     std::set<int64_t> seen;
     std::vector<int> ranks(plan.layers.size(), -1);
-    for (size_t i = 0; i < entries.size(); ++i) {
-        Part layer{entries[i], fmt::format("{}: layers[{}]", file.where, i)};
-        if (!layer.json.is_object()) {
-            fail(ErrorKind::format, "{}: must be an object, found {}", layer.where,
-                 shown(layer.json));
-        }
+    for (JsonPart &layer : objects_value(file, "layers")) {
         const int64_t index = integer_value(layer, "index");
         layer.where = fmt::format("{}: layer {}", file.where, index);
         if (index < 0 || index >= plan.n_layers()) {
@@ -302,13 +228,88 @@ std::vector<int> layers_from_json(const Part &file, Plan &plan, int64_t version)
             fail(ErrorKind::format, "{}: listed twice", layer.where);
         }
         LayerEntry entry = layer_from_json(layer);
-        if (version == k_plain_version) {
-            check_version_1(layer, entry);
-        }
+        check_version(layer, entry, version);
         ranks[static_cast<size_t>(index)] = entry.rank;
         plan.layers[static_cast<size_t>(index)] = std::move(entry.plan);
     }
     return ranks;
+}
+
+// Layers that inherit get the ratio of the layer whose rows they take.
+void resolve_inherited(const JsonPart &file, Plan &plan) {
+    for (int il : plan.layers_with(Action::select)) {
+        LayerPlan &layer = plan.layers[static_cast<size_t>(il)];
+        if (layer.policy.score != ScoreKind::inherit) {
+            continue;
+        }
+        const int source = plan.inherited_from(il);
+        if (source < 0) {
+            fail(ErrorKind::format,
+                 "{}: layer {}: policy \"inherit\" takes the rows of an earlier selecting layer, "
+                 "and there is none",
+                 file.where, il);
+        }
+        layer.ratio = plan.layers[static_cast<size_t>(source)].ratio;
+    }
+}
+
+Apply apply_value(const JsonPart &file) {
+    const std::string name = text_value(file, "apply");
+    for (Apply apply : {Apply::prefill, Apply::decode, Apply::both}) {
+        if (name == apply_name(apply)) {
+            return apply;
+        }
+    }
+    fail(ErrorKind::format, "{}: unknown \"apply\" {} (known: prefill, decode, both)", file.where,
+         in_quotes(name));
+}
+
+int64_t count_value(const JsonPart &part, const char *key, int64_t min, int64_t max) {
+    const int64_t value = integer_value(part, key);
+    if (value < min || value > max) {
+        fail(ErrorKind::format, "{}: \"{}\" must be {} to {}, found {}", part.where, key, min, max,
+             value);
+    }
+    return value;
+}
+
+PlanLoss loss_from_json(const JsonPart &part) {
+    check_keys(part, {"text", "windows", "n_ctx", "continuation", "ratio", "se", "weights", "date",
+                      "version"});
+    constexpr int64_t k_most = INT32_MAX;
+    constexpr double k_largest = 1e300;
+    PlanLoss loss;
+    loss.text = text_value(part, "text");
+    loss.n_windows = static_cast<int>(count_value(part, "windows", 1, k_most));
+    loss.n_ctx = static_cast<int>(count_value(part, "n_ctx", 2, k_most));
+    loss.n_continuation = static_cast<int>(count_value(part, "continuation", 0, loss.n_ctx - 1));
+    loss.ratio = number_value(part, "ratio", 0.0, k_largest, "a number above 0");
+    loss.se = number_value(part, "se", 0.0, k_largest, "a number not below 0");
+    loss.weights = optional_text(part, "weights");
+    loss.date = optional_text(part, "date");
+    loss.version = optional_text(part, "version");
+    return loss;
+}
+
+// What only version 3 has.
+void read_prompt_keys(const JsonPart &file, Plan &plan) {
+    if (file.has("apply")) {
+        plan.apply = apply_value(file);
+    }
+    if (file.has("keep_last")) {
+        plan.keep_last = static_cast<int>(count_value(file, "keep_last", 0, k_max_keep_last));
+        if (plan.keep_last > 0 && plan.apply == Apply::decode) {
+            fail(ErrorKind::format,
+                 "{}: \"keep_last\" does nothing with \"apply\" \"decode\": it keeps rows of the "
+                 "prompt",
+                 file.where);
+        }
+    }
+    if (file.has("measured")) {
+        for (const JsonPart &entry : objects_value(file, "measured")) {
+            plan.losses.push_back(loss_from_json(entry));
+        }
+    }
 }
 
 Json layer_to_json(int il, const LayerPlan &layer) {
@@ -324,7 +325,9 @@ Json layer_to_json(int il, const LayerPlan &layer) {
         return json;
     }
     json["action"] = "select";
-    json["ratio"] = layer.ratio;
+    if (layer.policy.score != ScoreKind::inherit) {
+        json["ratio"] = layer.ratio;
+    }
     json["policy"] = policy_name(layer.policy);
     if (layer.policy.score == ScoreKind::hash) {
         json["seed"] = layer.policy.seed;
@@ -333,21 +336,53 @@ Json layer_to_json(int il, const LayerPlan &layer) {
     return json;
 }
 
+Json loss_to_json(const PlanLoss &loss) {
+    Json json = {{"text", loss.text},   {"windows", loss.n_windows},
+                 {"n_ctx", loss.n_ctx}, {"continuation", loss.n_continuation},
+                 {"ratio", loss.ratio}, {"se", loss.se}};
+    const auto add = [&json](const char *key, const std::string &text) {
+        if (!text.empty()) {
+            json[key] = text;
+        }
+    };
+    add("weights", loss.weights);
+    add("date", loss.date);
+    add("version", loss.version);
+    return json;
+}
+
+// The oldest version that can say what the plan has.
+int64_t version_of(const Plan &plan) {
+    const bool inherits =
+        std::any_of(plan.layers.begin(), plan.layers.end(), [](const LayerPlan &layer) {
+            return layer.action == Action::select && layer.policy.score == ScoreKind::inherit;
+        });
+    if (inherits || plan.apply != Apply::both || plan.keep_last > 0 || !plan.losses.empty()) {
+        return k_prompt_version;
+    }
+    return plan.has_numbers() ? k_numbers_version : k_plain_version;
+}
+
 }  // namespace
 
 Plan plan_from_json(const Json &json, const std::string &name, const OpenPlanNumbers &open) {
-    const Part file{json, name};
+    const JsonPart file{json, name};
     // First: a newer version may well have other keys.
     const int64_t version = check_header(file);
     if (version == k_plain_version) {
         check_keys(file, {"format", "version", "model", "layers", "provenance"});
-    } else {
+    } else if (version == k_numbers_version) {
         check_keys(file, {"format", "version", "tensors", "tensors_hash", "model", "layers",
                           "provenance"});
+    } else {
+        check_keys(file, {"format", "version", "tensors", "tensors_hash", "apply", "keep_last",
+                          "model", "layers", "measured", "provenance"});
     }
     Plan plan = model_from_json(object_value(file, "model"));
     plan.name = name;
     const std::vector<int> ranks = layers_from_json(file, plan, version);
+    resolve_inherited(file, plan);
+    read_prompt_keys(file, plan);
     if (file.has("provenance")) {
         plan.provenance = object_value(file, "provenance").json;
     }
@@ -371,16 +406,24 @@ Json plan_to_json(const Plan &plan, const PlanTensors &tensors) {
         }
     }
     const bool has_numbers = plan.has_numbers();
-    Json json = {{"format", k_format},
-                 {"version", has_numbers ? k_numbers_version : k_plain_version}};
+    Json json = {{"format", k_format}, {"version", version_of(plan)}};
     if (has_numbers && !tensors.file.empty()) {
         json["tensors"] = tensors.file;
     }
     if (has_numbers && !tensors.hash.empty()) {
         json["tensors_hash"] = tensors.hash;
     }
+    if (plan.apply != Apply::both) {
+        json["apply"] = apply_name(plan.apply);
+    }
+    if (plan.keep_last > 0) {
+        json["keep_last"] = plan.keep_last;
+    }
     json["model"] = std::move(model);
     json["layers"] = std::move(layers);
+    for (const PlanLoss &loss : plan.losses) {
+        json["measured"].push_back(loss_to_json(loss));
+    }
     if (!plan.provenance.is_null()) {
         CHECK(plan.provenance.is_object());
         json["provenance"] = plan.provenance;

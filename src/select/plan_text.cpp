@@ -84,7 +84,7 @@ std::string plan_text(const Json &json) {
     size_t n_written = 0;
     for (const auto &[key, value] : json.items()) {
         text += fmt::format("  {}: ", dump_line(key));
-        if (key == "layers" && !value.empty()) {
+        if ((key == "layers" || key == "measured") && !value.empty()) {
             text += "[\n";
             for (size_t i = 0; i < value.size(); ++i) {
                 text +=

@@ -12,7 +12,7 @@ struct NamedPolicy {
     Policy policy;
 };
 
-constexpr std::array<NamedPolicy, 10> k_policies = {{
+constexpr std::array<NamedPolicy, 11> k_policies = {{
     {"orthogonal", {ScoreKind::inner, PickOrder::smallest, KvScope::all, 0}},
     {"orthogonal-reverse", {ScoreKind::inner, PickOrder::largest, KvScope::all, 0}},
     {"orthogonal-raw", {ScoreKind::inner_raw, PickOrder::smallest, KvScope::all, 0}},
@@ -23,6 +23,7 @@ constexpr std::array<NamedPolicy, 10> k_policies = {{
     {"attention-up", {ScoreKind::attention, PickOrder::largest, KvScope::all, 0}},
     {"cosine", {ScoreKind::cosine, PickOrder::smallest, KvScope::all, 0}},
     {"probe", {ScoreKind::probe, PickOrder::largest, KvScope::all, 0}},
+    {"inherit", {ScoreKind::inherit, PickOrder::largest, KvScope::all, 0}},
 }};
 
 }  // namespace

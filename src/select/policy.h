@@ -21,6 +21,7 @@ enum class ScoreKind {
     attention,  // attention received: sum over heads and queries of the probabilities (Table 6)
     probe,      // <w, a_i>, w fitted on calibration text (select/correction.h); no absolute value
     hash,       // nothing: a hash of (seed, layer, position), made on the host
+    inherit,    // nothing: the rows of the nearest earlier selecting layer
 };
 
 enum class PickOrder { smallest, largest };
@@ -40,7 +41,7 @@ struct Policy {
 };
 
 // The names used in plan files: orthogonal, orthogonal-reverse, orthogonal-raw, orthogonal-no-kv,
-// random, norm-up, norm-down, attention-up, cosine, probe.
+// random, norm-up, norm-down, attention-up, cosine, probe, inherit.
 std::vector<std::string_view> policy_names();
 
 // The policy of that name (seed 0). Throws Error{usage} that lists the known names.

@@ -56,7 +56,7 @@ std::vector<Answer> greedy_answers(Engine &engine, std::span<const std::vector<i
     timelines.reserve(prompts.size());
     for (const std::vector<int32_t> &prompt : prompts) {
         CHECK(!prompt.empty());
-        timelines.push_back({engine.new_sequence(options.plan, options.apply), {}, false});
+        timelines.push_back({engine.new_sequence(options.plan), {}, false});
         timelines.back().is_done = options.max_new_tokens == 0;
     }
     for (bool is_prompt = true;; is_prompt = false) {

@@ -15,7 +15,6 @@ namespace orthorank {
 
 struct AnswerOptions {
     Plan plan;
-    Apply apply = Apply::both;
     size_t max_new_tokens = 0;
     // The answer ends where its text contains this; the text is not cut. Empty: nothing ends it.
     std::string stop;

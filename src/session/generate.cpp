@@ -43,7 +43,7 @@ GenerateResult generate(Engine &engine, std::span<const int32_t> prompt,
     }
     const Vocab &vocab = engine.model().vocab();
     Sampler sampler(options.sampler);
-    Sequence sequence = engine.new_sequence(options.plan, options.apply);
+    Sequence sequence = engine.new_sequence(options.plan);
     Utf8Buffer characters;
     GenerateResult result;
     result.n_prompt = static_cast<int64_t>(prompt.size());

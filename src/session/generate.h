@@ -17,7 +17,6 @@ namespace orthorank {
 
 struct GenerateOptions {
     Plan plan;
-    Apply apply = Apply::both;
     int n_predict = 128;  // tokens at most; negative: as many as the context holds
     SamplerOptions sampler;
     // Called with each piece of text as it comes; whole UTF-8 characters only.

@@ -1,6 +1,7 @@
 #include "session/trace.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "base/error.h"
 #include "engine/sampler.h"
@@ -16,8 +17,11 @@ TraceLayer layer_of(const Sequence &sequence, int il) {
     TraceLayer layer;
     layer.index = il;
     layer.scores = record.scores;
-    for (size_t i = 0; i < record.chosen.size(); ++i) {
-        if (record.chosen[i] != 0) {
+    // What is decoded where the plan does not apply is computed, and has no score.
+    const auto n = static_cast<size_t>(sequence.n_past());
+    layer.scores.resize(n, std::numeric_limits<float>::quiet_NaN());
+    for (size_t i = 0; i < n; ++i) {
+        if (i >= record.chosen.size() || record.chosen[i] != 0) {
             layer.rows.push_back(static_cast<int32_t>(i));
         }
     }
@@ -42,8 +46,8 @@ TraceResult trace(Engine &engine, std::span<const int32_t> prompt, const TraceOp
     }
     const Vocab &vocab = engine.model().vocab();
     // Without decoding, policies that cannot decode are welcome.
-    const Apply apply =
-        options.n_decode == 0 && options.apply == Apply::both ? Apply::prefill : options.apply;
+    const Apply given = options.plan.apply;
+    const Apply apply = options.n_decode == 0 && given == Apply::both ? Apply::prefill : given;
     Sequence sequence = engine.new_sequence(options.plan, apply);
     Sampler greedy({.temperature = 0.0});
     TraceResult result;

@@ -13,7 +13,6 @@ namespace orthorank {
 
 struct TraceOptions {
     Plan plan;
-    Apply apply = Apply::both;
     int n_decode = 0;  // tokens decoded greedily after the prefill, or fewer if the text ends
 };
 

@@ -8,6 +8,7 @@
 #include "base/statistics.h"
 #include "base/stopwatch.h"
 #include "graph/operation_profiler.h"
+#include "session/log_probs.h"
 
 namespace orthorank {
 
@@ -64,8 +65,9 @@ class EngineArm : public BenchArm {
         RunFacts facts;
         double sum = 0;
         int n_selecting = 0;
-        for (int il = 0; il < plan_.n_layers(); ++il) {
-            const Action action = plan_.layers[static_cast<size_t>(il)].action;
+        const Plan plan = shape_.phase == Phase::decode ? plan_in_decode(plan_) : plan_;
+        for (int il = 0; il < plan.n_layers(); ++il) {
+            const Action action = plan.layers[static_cast<size_t>(il)].action;
             const double fraction = action == Action::dense  ? 1.0
                                     : action == Action::skip ? 0.0
                                                              : fraction_computed(il);
@@ -129,7 +131,11 @@ class EngineArm : public BenchArm {
             batch[i].phase = phase;
         }
         ForwardOptions options;
-        options.on_logits = [](const LogitsBlock &) {};
+        options.on_logits = [this](const LogitsBlock &block) {
+            if (shape_.takes_token) {
+                token_ = argmax({block.logits, static_cast<size_t>(block.n_vocab)});
+            }
+        };
         options.watch = watch_;
         engine_->forward(batch, options);
     }
@@ -143,6 +149,7 @@ class EngineArm : public BenchArm {
     int depth_ = -1;
     std::vector<const int32_t *> prompts_;
     GraphWatch *watch_ = nullptr;
+    int32_t token_ = -1;    // that the last run took
     int64_t n_before_ = 0;  // tokens of a sequence before the last run
 };
 

@@ -24,6 +24,9 @@ struct BenchShape {
     int n_tokens = 0;
     int depth = 0;  // decode only
     int n_sequences = 1;
+    // Prefill only: to the id of the first generated token, taken greedily: the time to first
+    // token.
+    bool takes_token = false;
 
     bool operator==(const BenchShape &) const = default;
 };

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "model/gguf_file.h"
+#include "session/log_probs.h"
 #include "timing/bench.h"
 
 namespace orthorank {
@@ -77,6 +78,9 @@ class LibllamaArm : public BenchArm {
     void run(const BenchShape &shape, const BenchTokens &tokens) override {
         if (shape.phase == Phase::prefill) {
             decode(tokens, 0, shape.n_tokens);
+            if (shape.takes_token) {
+                take_tokens();
+            }
             return;
         }
         for (int i = 0; i < shape.n_tokens; ++i) {
@@ -85,6 +89,16 @@ class LibllamaArm : public BenchArm {
     }
 
  private:
+    void take_tokens() {
+        const auto n_vocab =
+            static_cast<size_t>(llama_vocab_n_tokens(llama_model_get_vocab(model_.get())));
+        for (int32_t i = 0; i < batch_.n_tokens; ++i) {
+            if (batch_.logits[i] != 0) {
+                token_ = argmax({llama_get_logits_ith(context_.get(), i), n_vocab});
+            }
+        }
+    }
+
     void load(const Model &model) {
         std::vector<ggml_backend_dev_t> devices = devices_for_libllama(model);
         llama_model_params params = llama_model_default_params();
@@ -123,6 +137,7 @@ class LibllamaArm : public BenchArm {
     std::unique_ptr<llama_context, LlamaDeleter> context_;
     llama_batch batch_{};
     int n_sequences_;
+    int32_t token_ = -1;  // that the last run took
 };
 
 }  // namespace

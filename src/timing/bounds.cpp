@@ -43,6 +43,10 @@ DecodeBytes decode_bytes(const Model &model, const BenchShape &shape, const Deco
     return bytes;
 }
 
+Plan plan_in(Phase phase, const Plan &plan) {
+    return phase == Phase::prefill ? plan_in_prefill(plan) : plan_in_decode(plan);
+}
+
 // The plan with the ratio that each layer really had in a run.
 Plan as_run(Plan plan, const DecodeFacts &facts) {
     CHECK(facts.layer_fractions.size() == plan.layers.size());
@@ -98,8 +102,9 @@ Remaining decode_remaining(const DecodeBytes &bytes, const Plan &plan, int n_seq
 
 }  // namespace
 
-double speed_up_bound(const Model &model, const Plan &plan, const BenchShape &shape,
+double speed_up_bound(const Model &model, const Plan &whole, const BenchShape &shape,
                       const DecodeFacts &facts) {
+    const Plan plan = plan_in(shape.phase, whole);
     if (shape.phase == Phase::prefill) {
         return prefill_speed_up_bound(model_shape(model.hparams()), plan, shape.n_tokens,
                                       HeadRows::last_read);
@@ -108,8 +113,9 @@ double speed_up_bound(const Model &model, const Plan &plan, const BenchShape &sh
                                  shape.n_sequences);
 }
 
-double time_bound(const Model &model, const Plan &plan, const BenchShape &shape,
+double time_bound(const Model &model, const Plan &whole, const BenchShape &shape,
                   const DecodeFacts &facts, const OperationTimes &dense) {
+    const Plan plan = plan_in(shape.phase, whole);
     const Remaining part =
         shape.phase == Phase::prefill
             ? prefill_remaining(model, plan, shape.n_tokens)

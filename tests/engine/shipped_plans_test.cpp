@@ -185,6 +185,34 @@ TEST_F(ShippedPlans, BestFitIsTaken) {
     EXPECT_EQ(plan_for_sparsity(*model_, 0.2).plan.layers, skip.layers);
 }
 
+TEST_F(ShippedPlans, SmallestLossForThePurposeIsTaken) {
+    const auto write = [&](const std::string &name, int layer, Apply apply,
+                           std::vector<PlanLoss> losses) {
+        Plan plan = removing(*model_, {layer, 8});
+        plan.apply = apply;
+        plan.losses = std::move(losses);
+        write_plan(plan, dir_.file(name));
+    };
+    const auto found = [&](PlanPurpose purpose) {
+        return plan_for_sparsity(*model_, 0.2, purpose).plan.name;
+    };
+    const PlanLoss low{"w", 2, 16, 4, 1.1, 0.01, "", "", ""};
+    const PlanLoss high{"w", 2, 16, 4, 1.2, 0.01, "", "", ""};
+    PlanLoss of_all = high;
+    of_all.n_continuation = 0;
+    write("a.json", 1, Apply::both, {low});
+    EXPECT_EQ(found(PlanPurpose::prompt), "a.json");
+    write("b.json", 2, Apply::prefill, {high});
+    EXPECT_EQ(found(PlanPurpose::prompt), "b.json") << "made for it";
+    EXPECT_EQ(found(PlanPurpose::every_row), "a.json");
+    write("c.json", 3, Apply::prefill, {high, low});
+    EXPECT_EQ(found(PlanPurpose::prompt), "c.json") << "the mean of the texts";
+    write("d.json", 4, Apply::prefill, {});
+    EXPECT_EQ(found(PlanPurpose::prompt), "c.json") << "measured before not measured";
+    write("e.json", 5, Apply::both, {of_all});
+    EXPECT_EQ(found(PlanPurpose::every_row), "e.json") << "a's loss is of prompts";
+}
+
 // One bad file in the folder made every --sparsity fail, and every plan's numbers were read.
 TEST_F(ShippedPlans, BadFileAmongOthersIsLeftOut) {
     Plan skip = removing(*model_, {3, 4});

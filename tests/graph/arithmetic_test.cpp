@@ -154,7 +154,14 @@ class Arithmetic : public testing::TestWithParam<Case> {
                 select_plan(n_layers, {0}, 0.333),
                 select_plan(n_layers, {0, 1}, 0.5),
                 both,
+                kept(select_plan(n_layers, {0}, 0.333)),
+                kept(corrected()),
                 corrected()};
+    }
+
+    static Plan kept(Plan plan) {
+        plan.keep_last = 9;
+        return plan;
     }
 
     const Model &model_;

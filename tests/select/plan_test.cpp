@@ -195,10 +195,10 @@ TEST_F(PlanFile, WrongFormatOrVersion) {
     EXPECT_EQ(refusal(R"({"format": "safetensors"})"),
               "not a plan: \"format\" is \"safetensors\", expected \"orthorank-plan\"");
     EXPECT_EQ(refusal(R"({"format": "orthorank-plan"})"), "\"version\" is missing");
-    EXPECT_EQ(refusal(R"({"format": "orthorank-plan", "version": 3, "new": 1})"),
-              "version 3 is newer than this program reads (2)");
+    EXPECT_EQ(refusal(R"({"format": "orthorank-plan", "version": 4, "new": 1})"),
+              "version 4 is newer than this program reads (3)");
     EXPECT_EQ(refusal(R"({"format": "orthorank-plan", "version": 0})"),
-              "there is no version 0 (this program reads 1 and 2)");
+              "there is no version 0 (this program reads 1 to 3)");
     EXPECT_EQ(refusal(R"({"format": "orthorank-plan", "version": 1.0})"),
               "\"version\" must be a whole number, found 1.0");
     EXPECT_EQ(refusal(R"({"format": "orthorank-plan", "version": 18446744073709551615})"),

@@ -13,9 +13,10 @@ namespace {
 
 TEST(Policy, NamesGoThereAndBack) {
     const std::vector<std::string_view> names = policy_names();
-    EXPECT_THAT(names, testing::UnorderedElementsAre(
-                           "orthogonal", "orthogonal-reverse", "orthogonal-raw", "orthogonal-no-kv",
-                           "random", "norm-up", "norm-down", "attention-up", "cosine", "probe"));
+    EXPECT_THAT(names,
+                testing::UnorderedElementsAre("orthogonal", "orthogonal-reverse", "orthogonal-raw",
+                                              "orthogonal-no-kv", "random", "norm-up", "norm-down",
+                                              "attention-up", "cosine", "probe", "inherit"));
     for (std::string_view name : names) {
         EXPECT_EQ(policy_name(policy_from_name(name)), name);
     }

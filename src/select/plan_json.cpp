@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "select/json_part.h"
 #include "select/plan.h"
+#include "select/plan_format.h"
 #include "select/plan_text.h"
 
 namespace orthorank {
@@ -13,10 +14,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr const char *k_format = "orthorank-plan";
-constexpr int64_t k_plain_version = 1;    // neither corrections nor probes
-constexpr int64_t k_numbers_version = 2;  // with them
-constexpr int64_t k_prompt_version = 3;   // with apply, keep_last, inherit or measured losses
 constexpr int64_t k_max_keep_last = 1 << 30;
 constexpr int64_t k_max_rank = 65536;
 constexpr size_t k_hash_digits = 16;
@@ -29,9 +26,9 @@ int64_t check_header(const JsonPart &file) {
              text_of_value(file.json));
     }
     const std::string format = text_value(file, "format");
-    if (format != k_format) {
+    if (format != k_plan_format) {
         fail(ErrorKind::format, "{}: not a plan: \"format\" is {}, expected \"{}\"", file.where,
-             in_quotes(format), k_format);
+             in_quotes(format), k_plan_format);
     }
     const int64_t version = integer_value(file, "version");
     if (version > k_prompt_version) {
@@ -312,57 +309,6 @@ void read_prompt_keys(const JsonPart &file, Plan &plan) {
     }
 }
 
-Json layer_to_json(int il, const LayerPlan &layer) {
-    Json json = {{"index", il}};
-    const auto add_correction = [&] {
-        if (layer.correction != nullptr) {
-            json["correction"] = {{"rank", layer.correction->rank}};
-        }
-    };
-    if (layer.action == Action::skip) {
-        json["action"] = "skip";
-        add_correction();
-        return json;
-    }
-    json["action"] = "select";
-    if (layer.policy.score != ScoreKind::inherit) {
-        json["ratio"] = layer.ratio;
-    }
-    json["policy"] = policy_name(layer.policy);
-    if (layer.policy.score == ScoreKind::hash) {
-        json["seed"] = layer.policy.seed;
-    }
-    add_correction();
-    return json;
-}
-
-Json loss_to_json(const PlanLoss &loss) {
-    Json json = {{"text", loss.text},   {"windows", loss.n_windows},
-                 {"n_ctx", loss.n_ctx}, {"continuation", loss.n_continuation},
-                 {"ratio", loss.ratio}, {"se", loss.se}};
-    const auto add = [&json](const char *key, const std::string &text) {
-        if (!text.empty()) {
-            json[key] = text;
-        }
-    };
-    add("weights", loss.weights);
-    add("date", loss.date);
-    add("version", loss.version);
-    return json;
-}
-
-// The oldest version that can say what the plan has.
-int64_t version_of(const Plan &plan) {
-    const bool inherits =
-        std::any_of(plan.layers.begin(), plan.layers.end(), [](const LayerPlan &layer) {
-            return layer.action == Action::select && layer.policy.score == ScoreKind::inherit;
-        });
-    if (inherits || plan.apply != Apply::both || plan.keep_last > 0 || !plan.losses.empty()) {
-        return k_prompt_version;
-    }
-    return plan.has_numbers() ? k_numbers_version : k_plain_version;
-}
-
 }  // namespace
 
 Plan plan_from_json(const Json &json, const std::string &name, const OpenPlanNumbers &open) {
@@ -388,47 +334,6 @@ Plan plan_from_json(const Json &json, const std::string &name, const OpenPlanNum
     }
     read_numbers(file, plan, ranks, open);
     return plan;
-}
-
-Json plan_to_json(const Plan &plan, const PlanTensors &tensors) {
-    Json model = Json::object();
-    if (!plan.model_name.empty()) {
-        model["name"] = plan.model_name;
-    }
-    model["n_layers"] = plan.n_layers();
-    if (!plan.fingerprint.empty()) {
-        model["fingerprint"] = plan.fingerprint;
-    }
-    Json layers = Json::array();
-    for (int il = 0; il < plan.n_layers(); ++il) {
-        if (plan.layers[il].action != Action::dense) {
-            layers.push_back(layer_to_json(il, plan.layers[il]));
-        }
-    }
-    const bool has_numbers = plan.has_numbers();
-    Json json = {{"format", k_format}, {"version", version_of(plan)}};
-    if (has_numbers && !tensors.file.empty()) {
-        json["tensors"] = tensors.file;
-    }
-    if (has_numbers && !tensors.hash.empty()) {
-        json["tensors_hash"] = tensors.hash;
-    }
-    if (plan.apply != Apply::both) {
-        json["apply"] = apply_name(plan.apply);
-    }
-    if (plan.keep_last > 0) {
-        json["keep_last"] = plan.keep_last;
-    }
-    json["model"] = std::move(model);
-    json["layers"] = std::move(layers);
-    for (const PlanLoss &loss : plan.losses) {
-        json["measured"].push_back(loss_to_json(loss));
-    }
-    if (!plan.provenance.is_null()) {
-        CHECK(plan.provenance.is_object());
-        json["provenance"] = plan.provenance;
-    }
-    return json;
 }
 
 }  // namespace orthorank

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "graph/segment.h"
+#include "session/log_probs.h"
 #include "support/compare.h"
 #include "support/engine_runs.h"
 #include "support/errors.h"
@@ -113,6 +114,46 @@ class ChoiceEvalTest : public testing::TestWithParam<std::string> {
         }
     }
 };
+
+// A context under a plan for prompts, then the choice's tokens one by one, as a session decodes.
+TEST_P(ChoiceEvalTest, ChoicesBehindAPrompt) {
+    const std::vector<DocumentInputs> documents = test::documents();
+    const auto engine = this->engine(10);
+    const auto n_vocab = static_cast<size_t>(model_.hparams().n_vocab);
+    for (Plan plan : plans()) {
+        if (plan.is_dense()) {
+            continue;
+        }
+        plan.apply = Apply::prefill;
+        plan.keep_last = 3;
+        LogLikelihoods expected;
+        for (const DocumentInputs &document : documents) {
+            expected.emplace_back();
+            for (const ScoringInput &input : document) {
+                Sequence sequence = engine->new_sequence(plan);
+                const std::span<const int32_t> ids(input.ids);
+                Logits logits =
+                    run(*engine, sequence, ids.first(input.first_row() + 1), Outputs::last);
+                const Logits steps =
+                    run_steps(*engine, sequence, ids.subspan(input.first_row() + 1));
+                logits.insert(logits.end(), steps.begin(), steps.end());
+                double sum = 0;
+                for (size_t k = 0; k < input.targets.size(); ++k) {
+                    const auto row = std::span(logits).subspan(k * n_vocab, n_vocab);
+                    sum += row[static_cast<size_t>(input.targets[k])] - log_sum_exp(row);
+                }
+                expected.back().push_back(sum);
+            }
+        }
+        for (const bool shares : {true, false}) {
+            ChoiceEvalOptions options;
+            options.shares_context = shares;
+            expect_near(
+                choice_log_likelihoods(*engine, std::span(&plan, 1), documents, options).front(),
+                expected);
+        }
+    }
+}
 
 TEST_P(ChoiceEvalTest, TogetherIsOneByOne) {
     const std::vector<DocumentInputs> documents = test::documents();

@@ -1,0 +1,151 @@
+// Searching and fitting for what follows a prompt: losses of candidates against full passes,
+// divergences against the definition, fits of rows that are inherited or kept, retrieval windows.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "calibration/fit_corrections.h"
+#include "calibration/joint_model.h"
+#include "calibration/layer_losses.h"
+#include "calibration/retrieval.h"
+#include "evaluation/passkey.h"
+#include "evaluation/perplexity.h"
+#include "support/compare.h"
+#include "support/engine_runs.h"
+
+namespace orthorank::test {
+namespace {
+
+class PromptCalibrationTest : public testing::Test {
+ protected:
+    PromptCalibrationTest() {
+        windows_.n_ctx = 200;
+        windows_.n_continuation = 20;
+        add_windows(windows_, random_tokens(600, 41));
+    }
+    static LayerPlan selecting(double ratio, const std::string &policy = "norm-up") {
+        return {Action::select, ratio, policy_from_name(policy)};
+    }
+    // Of the definition: the prompt under the plan, then its continuation.
+    double loss_of(const Plan &plan, size_t window) {
+        Windows one;
+        one.n_ctx = windows_.n_ctx;
+        one.n_continuation = windows_.continuation_of(window);
+        add_windows(one, windows_.window(window));
+        return perplexity(engine_, one, std::span(&plan, 1)).front().nll;
+    }
+
+    const Model &model_ = fixture_model("tiny-llama-gqa");
+    const int n_layers_ = model_.hparams().n_layers;
+    Engine engine_{model_, test_options()};
+    Windows windows_;
+};
+
+TEST_F(PromptCalibrationTest, CandidatesFromKeptStatesAreFullPasses) {
+    add_retrieval_windows(windows_, 2, model_.vocab());
+    constexpr int k_keep_last = 7;
+    LayerLosses kept(engine_, windows_, int64_t{1} << 30, k_keep_last);
+    LayerLosses full(engine_, windows_, 0, k_keep_last);
+    Plan plan = dense_plan(n_layers_);
+    plan.keep_last = k_keep_last;
+    for (LayerLosses *losses : {&kept, &full}) {
+        losses->accept(0, selecting(0.3));
+    }
+    plan.layers[0] = selecting(0.3);
+    plan.layers[1] = selecting(0.2);
+    for (size_t w = 0; w < windows_.size(); ++w) {
+        const double loss = kept.nll(w, 1, selecting(0.2));
+        EXPECT_EQ(loss, full.nll(w, 1, selecting(0.2))) << "to the bit";
+        EXPECT_NEAR(loss, loss_of(plan, w), 1e-6) << w;
+        EXPECT_EQ(kept.log_probs(w, 1, selecting(0.2)).size(),
+                  static_cast<size_t>(windows_.n_targets_of(w)));
+    }
+}
+
+TEST_F(PromptCalibrationTest, DivergencesAreThoseOfTheContinuation) {
+    add_retrieval_windows(windows_, 1, model_.vocab());
+    JointModelOptions options;
+    options.choices = {selecting(0.2)};
+    options.correction.rank = 4;
+    options.correction.keep_last = 5;
+    options.keep_last = 5;
+    JointModel joint(engine_, windows_, options);
+    ASSERT_EQ(joint.n_windows(), 2u) << "one of text, and the one that asks";
+    EXPECT_EQ(joint.base_divergences(0).size(), 20u);
+    for (const float divergence : joint.base_divergences(1)) {
+        EXPECT_NEAR(divergence, 0.0, 1e-6) << "dense";
+    }
+    const std::vector<float> found = joint.divergences(1, {1, 0});
+    joint.accept({1, 0});
+    EXPECT_EQ(joint.base().keep_last, 5);
+    const std::vector<Plan> plans = {dense_plan(n_layers_), joint.base()};
+    Windows one;
+    one.n_ctx = windows_.n_ctx;
+    one.n_continuation = windows_.continuation_of(3);
+    add_windows(one, windows_.window(3));
+    const auto results = perplexity(engine_, one, plans, {}, /*with_divergence=*/true);
+    double mean = 0;
+    for (const float divergence : found) {
+        mean += divergence / static_cast<double>(found.size());
+    }
+    EXPECT_EQ(found.size(), results[1].divergence->n_rows);
+    EXPECT_NEAR(mean, results[1].divergence->mean, 1e-5);
+    EXPECT_GT(mean, 1e-6);
+}
+
+TEST_F(PromptCalibrationTest, InheritedRowsAreFittedAsThoseOfTheLayerBefore) {
+    FitOptions options;
+    options.correction.rank = 3;
+    const auto fitted = [&](double ratio, const LayerPlan &second) {
+        Plan plan = dense_plan(n_layers_);
+        plan.layers[0] = selecting(ratio);
+        plan.layers[1] = second;
+        plan.layers[1].ratio = ratio;
+        return fit_corrections(engine_, windows_, plan, options).layers[1].correction;
+    };
+    const LayerPlan inherit = selecting(0.0, "inherit");
+    const CorrectionPtr none = fitted(0.0, inherit);
+    EXPECT_EQ(*none, *fitted(0.0, selecting(0.0))) << "no row is computed by either";
+    EXPECT_NE(*none, *fitted(0.5, inherit)) << "the rows that the layer before leaves out";
+}
+
+// Of rows that are kept no correction is made: with all but the first ones kept, those alone count.
+TEST_F(PromptCalibrationTest, KeptRowsAreNotFitted) {
+    FitOptions options;
+    options.correction.rank = 0;
+    const auto bias = [&](int keep_last) {
+        Plan plan = dense_plan(n_layers_);
+        plan.layers[1] = selecting(0.0);
+        plan.keep_last = keep_last;
+        return fit_corrections(engine_, windows_, plan, options).layers[1].correction->bias;
+    };
+    Windows shorter;
+    shorter.n_ctx = 50;
+    for (size_t w = 0; w < windows_.size(); ++w) {
+        add_windows(shorter, windows_.window(w).first(50));
+    }
+    Plan plan = dense_plan(n_layers_);
+    plan.layers[1] = selecting(0.0);
+    const Plan expected = fit_corrections(engine_, shorter, plan, options);
+    // 180 tokens of each prompt, the first 50 not kept: the mean of the same rows.
+    EXPECT_LT(relative_distance(bias(130), expected.layers[1].correction->bias), 1e-4);
+    EXPECT_GT(relative_distance(bias(0), expected.layers[1].correction->bias), 1e-3);
+}
+
+TEST_F(PromptCalibrationTest, RetrievalWindowsEndInTheKey) {
+    add_retrieval_windows(windows_, 4, model_.vocab());
+    ASSERT_EQ(windows_.size(), 7u);
+    EXPECT_EQ(windows_.n_plain(), 3u);
+    for (size_t w = 3; w < 7; ++w) {
+        const std::string text = model_.vocab().detokenize(windows_.window(w));
+        const std::string key = text.substr(text.size() - 5);
+        EXPECT_EQ(first_number(text), key) << "the sentence in the text";
+        const auto answer =
+            windows_.window(w).last(static_cast<size_t>(windows_.continuation_of(w)));
+        EXPECT_EQ(first_number(model_.vocab().detokenize(answer)), key);
+        EXPECT_EQ(windows_.prompt_of(w).size() + answer.size(), 200u);
+    }
+    EXPECT_EQ(windows_.continuation_of(0), 20);
+}
+
+}  // namespace
+}  // namespace orthorank::test

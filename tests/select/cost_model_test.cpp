@@ -296,14 +296,15 @@ TEST(CostModel, DecodeBytesOfCorrectionsByHand) {
 // those of the kept ones see 90.5.
 TEST(CostModel, KeptRowsByHand) {
     const ModelShape &shape = k_models[7].second;
-    const double of_row = select_layer_flops(shape, 100, 0.25, 20) -
-                          select_layer_flops(shape, 100, 0.0, 0) -
-                          4.0 * shape.n_head * shape.head_dim * (20 * 41.0 + 20 * 90.5);
-    const double expected = 40.0 * (4.0 * shape.n_embd * shape.n_head * shape.head_dim +
-                                    6.0 * shape.n_embd * shape.n_ff);
+    const LayerWidths &widths = shape.layers.front();
+    const double of_row = select_layer_flops(widths, 100, 0.25, 20) -
+                          select_layer_flops(widths, 100, 0.0, 0) -
+                          4.0 * widths.n_head * widths.head_dim * (20 * 41.0 + 20 * 90.5);
+    const double expected = 40.0 * (4.0 * widths.n_embd * widths.n_head * widths.head_dim +
+                                    6.0 * widths.n_embd * widths.n_ff);
     EXPECT_NEAR(of_row, expected, 1e-9 * expected);
-    EXPECT_DOUBLE_EQ(select_layer_flops(shape, 100, 0.25, 100),
-                     select_layer_flops(shape, 100, 1.0, 0))
+    EXPECT_DOUBLE_EQ(select_layer_flops(widths, 100, 0.25, 100),
+                     select_layer_flops(widths, 100, 1.0, 0))
         << "dense";
     const LayerPlan with = with_correction({Action::select, 0.25, Policy{}}, 576, 64);
     EXPECT_EQ(correction_flops(shape, with, 100, 20), 147456.0 * (80 - 20 - 1));

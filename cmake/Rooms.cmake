@@ -4,13 +4,20 @@ add_library(orthorank_options INTERFACE)
 target_include_directories(orthorank_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
 target_compile_options(orthorank_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion
                        -Wno-sign-conversion)
-# All files alike, since Eigen's inline functions differ by processor. No contraction: plain
-# arithmetic gives the same bits everywhere.
+# Any x86-64 of the last decade; what needs more is chosen when the program runs (src/CMakeLists.txt).
+# No contraction: plain arithmetic gives the same bits everywhere.
+target_compile_options(orthorank_options INTERFACE -ffp-contract=off)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  target_compile_options(orthorank_options INTERFACE -march=x86-64-v2)
+endif()
+# For the files of Eigen's products alone, the sources' and the tests', since its inline functions
+# differ by processor.
+set(ORTHORANK_NATIVE_OPTIONS "")
 if(ORTHORANK_NATIVE)
   include(CheckCXXCompilerFlag)
   check_cxx_compiler_flag(-march=native ORTHORANK_HAS_MARCH_NATIVE)
   if(ORTHORANK_HAS_MARCH_NATIVE)
-    target_compile_options(orthorank_options INTERFACE -march=native -ffp-contract=off)
+    set(ORTHORANK_NATIVE_OPTIONS -march=native)
   endif()
 endif()
 if(ORTHORANK_WERROR)

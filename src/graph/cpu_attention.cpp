@@ -1,82 +1,48 @@
 #include "graph/cpu_attention.h"
 
 #include <array>
-#include <atomic>
-#include <cstdint>
 
 #include "base/error.h"
-#include "ggml-backend.h"
-#include "graph/cpu_attention_group.h"
+#include "graph/cpu_attention_kernel.h"
+#include "graph/cpu_level.h"
+#include "graph/cpu_node.h"
 
 namespace orthorank {
 
 int widest_lanes() {
-#if defined(ORTHORANK_LANES_16)
-    return 16;
-#elif defined(ORTHORANK_LANES_8)
-    return 8;
-#else
-    return 0;
-#endif
+    if (best_cpu_level() == CpuLevel::none) {
+        return 0;
+    }
+    return best_cpu_level() == CpuLevel::avx2 ? 8 : 16;
 }
 
 namespace {
 
 constexpr int k_min_rows = 64;  // from here on ggml takes its tiled kernel
 
-bool is_in_cpu_memory(const ggml_tensor *tensor) {
-    const ggml_tensor *base = tensor->view_src != nullptr ? tensor->view_src : tensor;
-    if (base->buffer == nullptr || !ggml_backend_buffer_is_host(base->buffer)) {
-        return false;
-    }
-    // ggml's own buffers of main memory name no device.
-    ggml_backend_dev_t device =
-        ggml_backend_buft_get_device(ggml_backend_buffer_get_type(base->buffer));
-    return device == nullptr || ggml_backend_dev_type(device) == GGML_BACKEND_DEVICE_TYPE_CPU;
-}
-
-#ifdef ORTHORANK_LANES_8
-
-// Threads draw tickets for groups, the last rows (the most keys) first. The count lies behind
-// ggml's own parameters of a custom node, and whoever draws the last ticket of all sets it back for
-// the next run of the graph.
-template <typename L>
-void run(ggml_tensor *node, int, int n_threads, void *) {
+// A ticket is a group of rows, the last rows (the most keys) first.
+void run(ggml_tensor *node, int, int n_threads, void *data) {
+    const auto &kernel = *static_cast<const AttentionKernel *>(data);
     const int64_t n_kv_heads = node->src[1]->ne[2];
-    const int64_t n_groups = (node->ne[2] + Group<L>::n_queries - 1) / Group<L>::n_queries;
-    const auto n_tickets = static_cast<int32_t>(n_kv_heads * n_groups);
-    std::atomic_ref<int32_t> count(node->op_params[GGML_MAX_OP_PARAMS / sizeof(int32_t) - 1]);
-    for (;;) {
-        const int32_t ticket = count.fetch_add(1);
-        if (ticket >= n_tickets) {
-            if (ticket == n_tickets + n_threads - 1) {
-                count.store(0);
-            }
-            return;
-        }
+    const int64_t n_groups = (node->ne[2] + kernel.n_queries - 1) / kernel.n_queries;
+    thread_local Scratch scratch;
+    draw_tickets(node, n_threads, n_kv_heads * n_groups, [&](int64_t ticket) {
         const int64_t group = n_groups - 1 - ticket / n_kv_heads;
-        Group<L>(node, group * Group<L>::n_queries, ticket % n_kv_heads).compute();
-    }
+        kernel.compute(node, group * kernel.n_queries, ticket % n_kv_heads,
+                       scratch.of_size(kernel.scratch_bytes(node)));
+    });
 }
 
-ggml_custom_op_t kernel_of(int n_lanes) {
-#ifdef ORTHORANK_LANES_16
-    if (n_lanes == 16) {
-        return run<Lanes16>;
-    }
-#endif
-    CHECK(n_lanes == 8);
-    return run<Lanes8>;
-}
-
+const AttentionKernel &kernel_of(int n_lanes) {
+#if defined(__x86_64__)
+    CHECK(n_lanes == 8 || n_lanes == 16);
+    return n_lanes == 16 ? k_attention_avx512 : k_attention_avx2;
 #else
-
-ggml_custom_op_t kernel_of(int) {
-    CHECK(false);
-    return nullptr;
-}
-
+    CHECK(n_lanes < 0);  // no level, no node
+    static const AttentionKernel none{};
+    return none;
 #endif
+}
 
 }  // namespace
 
@@ -95,8 +61,8 @@ ggml_tensor *cpu_attention(ggml_context *ctx, ggml_tensor *q, ggml_tensor *k, gg
     CHECK(mask->type == GGML_TYPE_F16 && mask->ne[0] == k->ne[1] && mask->ne[1] == q->ne[2]);
     std::array<ggml_tensor *, 4> sources = {q, k, v, mask};
     return ggml_custom_4d(ctx, GGML_TYPE_F32, v->ne[0], q->ne[1], q->ne[2], 1, sources.data(),
-                          static_cast<int>(sources.size()), kernel_of(n_lanes), GGML_N_TASKS_MAX,
-                          nullptr);
+                          static_cast<int>(sources.size()), run, GGML_N_TASKS_MAX,
+                          const_cast<AttentionKernel *>(&kernel_of(n_lanes)));
 }
 
 }  // namespace orthorank

@@ -10,8 +10,8 @@
 
 namespace orthorank {
 
-// Floats in the widest register this program was compiled for: 16 (AVX-512), 8 (AVX2), or 0: there
-// is no kernel for this processor.
+// Floats in the widest register of this processor that there is a kernel for: 16 (AVX-512), 8
+// (AVX2), or 0: none.
 int widest_lanes();
 
 // Does cpu_attention() compute this, and ggml by the same sums? q [head_dim_k, n_head, n_rows], k

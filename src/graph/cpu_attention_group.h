@@ -1,5 +1,5 @@
 // One group of rows of cpu_attention(): the sums themselves, for a register of L::n floats
-// (cpu_attention_lanes.h). Included by cpu_attention.cpp alone.
+// (cpu_attention_lanes.h). Included by the files of a level alone, each of which has its own copy.
 #pragma once
 
 #include <algorithm>
@@ -8,44 +8,19 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
-#include <new>
-#include <utility>
 
 #include "ggml.h"
+#include "graph/cpu_attention_kernel.h"
 #include "graph/cpu_attention_lanes.h"
 
 namespace orthorank {
 
-constexpr int k_max_dim_k = 256;
-constexpr int k_keys_of_tile = 64;  // ggml's, and so the order of its sums
+namespace {
+
 // Floats from key to key of a tile: known to the compiler, and no power of two, so that the tile's
 // cache lines do not collide.
 constexpr int k_key_stride = k_max_dim_k + 16;
 constexpr float k_infinity = std::numeric_limits<float>::infinity();
-
-// Memory of one thread, in cache lines; grows and is kept.
-class Scratch {
- public:
-    float *of_size(size_t n) {
-        if (n > capacity_) {
-            release();
-            data_ = static_cast<float *>(::operator new(n * sizeof(float), k_line));
-            capacity_ = n;
-        }
-        return data_;
-    }
-    Scratch() = default;
-    Scratch(const Scratch &) = delete;
-    Scratch &operator=(const Scratch &) = delete;
-    ~Scratch() { release(); }
-
- private:
-    static constexpr std::align_val_t k_line{64};
-    void release() { ::operator delete(data_, k_line); }
-
-    float *data_ = nullptr;
-    size_t capacity_ = 0;
-};
 
 inline const char *row_of(const ggml_tensor *tensor, int64_t i1, int64_t i2) {
     return static_cast<const char *>(tensor->data) + i1 * static_cast<int64_t>(tensor->nb[1]) +
@@ -66,38 +41,60 @@ class Group {
  public:
     static constexpr int n_queries = 2 * L::n;
 
-    Group(ggml_tensor *node, int64_t first_row, int64_t kv_head)
-        : node_(node),
-          q_(node->src[0]),
+    static constexpr AttentionKernel kernel() { return {n_queries, scratch_bytes, compute}; }
+
+ private:
+    using Vec = typename L::Vec;
+
+    static size_t scratch_bytes(const ggml_tensor *node) {
+        return Group(node).n_floats() * sizeof(float);
+    }
+    static void compute(ggml_tensor *node, int64_t first_row, int64_t kv_head, void *scratch) {
+        Group group(node);
+        group.begin(node, first_row, kv_head, static_cast<float *>(scratch));
+        group.compute();
+    }
+
+    explicit Group(const ggml_tensor *node)
+        : q_(node->src[0]),
           k_(node->src[1]),
           v_(node->src[2]),
           mask_(node->src[3]),
           dim_k_(static_cast<int>(q_->ne[0])),
           dim_v_(static_cast<int>(v_->ne[0])),
           n_heads_(static_cast<int>(q_->ne[1] / k_->ne[2])),
-          first_row_(first_row),
-          n_rows_(static_cast<int>(std::min<int64_t>(n_queries, q_->ne[2] - first_row))),
-          kv_head_(kv_head),
-          scale_(1.0f / std::sqrt(static_cast<float>(dim_k_))) {
-        thread_local Scratch scratch;
-        const size_t q = static_cast<size_t>(dim_k_) * n_queries;
-        const size_t o = static_cast<size_t>(dim_v_) * n_queries;
-        const size_t keys = static_cast<size_t>(k_key_stride) * k_keys_of_tile;
-        const size_t values = static_cast<size_t>(dim_v_) * k_keys_of_tile;
-        const size_t scores = static_cast<size_t>(k_keys_of_tile) * n_queries;
-        const size_t heads = static_cast<size_t>(n_heads_);
-        float *memory =
-            scratch.of_size(heads * (q + o + 2 * n_queries) + keys + values + 2 * scores);
-        const auto take = [&memory](size_t n) { return std::exchange(memory, memory + n); };
-        queries_ = take(heads * q);
-        sums_ = take(heads * o);
+          scale_(1.0f / std::sqrt(static_cast<float>(dim_k_))) {}
+
+    size_t n_query_floats() const { return static_cast<size_t>(dim_k_) * n_queries; }
+    size_t n_sum_floats() const { return static_cast<size_t>(dim_v_) * n_queries; }
+    size_t n_value_floats() const { return static_cast<size_t>(dim_v_) * k_keys_of_tile; }
+    static constexpr size_t k_key_floats = size_t{k_key_stride} * k_keys_of_tile;
+    static constexpr size_t k_score_floats = size_t{k_keys_of_tile} * n_queries;
+    size_t n_floats() const {
+        return static_cast<size_t>(n_heads_) * (n_query_floats() + n_sum_floats() + 2 * n_queries) +
+               k_key_floats + n_value_floats() + 2 * k_score_floats;
+    }
+
+    void begin(ggml_tensor *node, int64_t first_row, int64_t kv_head, float *memory) {
+        node_ = node;
+        first_row_ = first_row;
+        n_rows_ = static_cast<int>(std::min<int64_t>(n_queries, q_->ne[2] - first_row));
+        kv_head_ = kv_head;
+        const auto heads = static_cast<size_t>(n_heads_);
+        const auto take = [&memory](size_t n) {
+            float *taken = memory;
+            memory += n;
+            return taken;
+        };
+        queries_ = take(heads * n_query_floats());
+        sums_ = take(heads * n_sum_floats());
         max_ = take(heads * n_queries);
         total_ = take(heads * n_queries);
-        keys_ = take(keys);
-        values_ = take(values);
-        scores_ = take(scores);
-        mask_of_tile_ = take(scores);
-        std::fill_n(sums_, heads * o, 0.0f);
+        keys_ = take(k_key_floats);
+        values_ = take(n_value_floats());
+        scores_ = take(k_score_floats);
+        mask_of_tile_ = take(k_score_floats);
+        std::fill_n(sums_, heads * n_sum_floats(), 0.0f);
         std::fill_n(max_, heads * n_queries, -k_infinity);
         std::fill_n(total_, heads * n_queries, 0.0f);
     }
@@ -123,9 +120,6 @@ class Group {
             store(head);
         }
     }
-
- private:
-    using Vec = typename L::Vec;
 
     // [dim_k, n_rows] -> [n_queries, dim_k]
     void load_queries(int head) {
@@ -362,22 +356,23 @@ class Group {
         }
     }
 
-    ggml_tensor *node_;
+    ggml_tensor *node_ = nullptr;
     const ggml_tensor *q_, *k_, *v_, *mask_;
     int dim_k_, dim_v_;
     int n_heads_;  // query heads of this KV head
-    int64_t first_row_;
-    int n_rows_;
-    int64_t kv_head_;
+    int64_t first_row_ = 0;
+    int n_rows_ = 0;
+    int64_t kv_head_ = 0;
     float scale_;
-    float *queries_;       // [n_queries, dim_k, n_heads]
-    float *sums_;          // [dim_v, n_queries, n_heads], of values so far
-    float *max_;           // [n_queries, n_heads], of scores so far
-    float *total_;         // [n_queries, n_heads], of exponentials so far
-    float *keys_;          // [k_key_stride, k_keys_of_tile]
-    float *values_;        // [dim_v, k_keys_of_tile]
-    float *scores_;        // [n_queries, k_keys_of_tile]
-    float *mask_of_tile_;  // the same
+    float *queries_ = nullptr;       // [n_queries, dim_k, n_heads]
+    float *sums_ = nullptr;          // [dim_v, n_queries, n_heads], of values so far
+    float *max_ = nullptr;           // [n_queries, n_heads], of scores so far
+    float *total_ = nullptr;         // [n_queries, n_heads], of exponentials so far
+    float *keys_ = nullptr;          // [k_key_stride, k_keys_of_tile]
+    float *values_ = nullptr;        // [dim_v, k_keys_of_tile]
+    float *scores_ = nullptr;        // [n_queries, k_keys_of_tile]
+    float *mask_of_tile_ = nullptr;  // the same
 };
 
+}  // namespace
 }  // namespace orthorank

@@ -1,20 +1,15 @@
-// Registers of floats for cpu_attention.cpp, one struct a width: plain names for the processor's
-// instructions. The two round exponentials differently, as ggml does at these widths.
+// Registers of floats for cpu_attention(), one struct a width: plain names for the processor's
+// instructions. The two round exponentials differently, as ggml does at these widths. Each file
+// that includes this has its own copy.
 #pragma once
 
 #include <cstdint>
 
-#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
-#define ORTHORANK_LANES_8
 #include <immintrin.h>
-#endif
-#if defined(ORTHORANK_LANES_8) && defined(__AVX512F__) && defined(__AVX512DQ__)
-#define ORTHORANK_LANES_16
-#endif
 
 namespace orthorank {
+namespace {
 
-#ifdef ORTHORANK_LANES_8
 struct Lanes8 {
     using Vec = __m256;
     static constexpr int n = 8;
@@ -50,9 +45,8 @@ struct Lanes8 {
         return _mm256_and_ps(is_in_range, fma(j, power, power));
     }
 };
-#endif
 
-#ifdef ORTHORANK_LANES_16
+#ifdef __AVX512F__
 struct Lanes16 {
     using Vec = __m512;
     static constexpr int n = 16;
@@ -86,4 +80,5 @@ struct Lanes16 {
 };
 #endif
 
+}  // namespace
 }  // namespace orthorank

@@ -2,6 +2,8 @@
 // written out rather than taken from the compiler's header: GCC 12's ldtilecfg reads 8 bytes of the
 // configuration for all it knows and may leave the others unwritten, and its tile loads may pass
 // the stores before them. Each is told to touch memory, and the configuration is a constant.
+#ifdef __x86_64__
+
 #include "graph/cpu_matmul_bf16.h"
 
 namespace orthorank {
@@ -134,3 +136,5 @@ const MatmulKernel k_matmul_amx = Panel<Amx>::kernel();
 const MatmulKernel k_matmul_split_amx = Panel<SplitAmx>::kernel();
 
 }  // namespace orthorank
+
+#endif

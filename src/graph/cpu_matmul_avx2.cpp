@@ -1,4 +1,6 @@
 // cpu_matmul() in floats of AVX2: weights and activations keep all their bits.
+#ifdef __x86_64__
+
 #include "graph/cpu_matmul_panel.h"
 
 namespace orthorank {
@@ -70,3 +72,5 @@ struct Avx2 {
 const MatmulKernel k_matmul_avx2 = Panel<Avx2>::kernel();
 
 }  // namespace orthorank
+
+#endif

@@ -1,4 +1,6 @@
 // cpu_matmul() in floats of AVX-512: weights and activations keep all their bits.
+#ifdef __x86_64__
+
 #include "graph/cpu_matmul_panel.h"
 #include "graph/cpu_matmul_transpose.h"
 
@@ -47,3 +49,5 @@ struct Avx512 {
 const MatmulKernel k_matmul_avx512 = Panel<Avx512>::kernel();
 
 }  // namespace orthorank
+
+#endif

@@ -1,4 +1,6 @@
 // cpu_matmul() with AVX-512's products of bfloat16.
+#ifdef __x86_64__
+
 #include "graph/cpu_matmul_bf16.h"
 
 namespace orthorank {
@@ -33,3 +35,5 @@ struct Avx512Bf16 : Bf16Words {
 const MatmulKernel k_matmul_avx512_bf16 = Panel<Avx512Bf16>::kernel();
 
 }  // namespace orthorank
+
+#endif

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/threads.h"
+#include "model/ggml_log.h"
 #include "model/gguf_file.h"
 #include "session/log_probs.h"
 #include "timing/bench.h"
@@ -108,9 +109,11 @@ class LibllamaArm : public BenchArm {
         if (!model.use_mmap() || !GgufFile(model.path()).is_aligned()) {
             params.load_mode = LLAMA_LOAD_MODE_NONE;
         }
+        clear_ggml_log();
         model_.reset(llama_model_load_from_file(model.path().c_str(), params));
         if (!model_) {
-            fail(ErrorKind::file, "libllama cannot load {}", model.path());
+            fail(ErrorKind::file, "libllama cannot load {} ({}): leave it out of --arms",
+                 model.path(), ggml_error_or("no reason given"));
         }
     }
 

@@ -47,6 +47,17 @@ template <typename... Args>
     throw Error(kind, fmt::format(format, std::forward<Args>(args)...));
 }
 
+// What f returns; an Error that it throws is thrown again with the place before its message:
+// "valid.jsonl: document 7: ...".
+template <typename Function>
+auto at_place(const std::string &place, Function f) {
+    try {
+        return f();
+    } catch (const Error &error) {
+        throw Error(error.kind(), place + ": " + error.what());
+    }
+}
+
 [[noreturn]] void check_failed(const char *expression, const char *file, int line);
 
 }  // namespace orthorank

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "base/error.h"
 #include "base/progress.h"
@@ -27,6 +28,7 @@ struct PerplexityArguments {
     std::vector<std::string> plans;
     bool no_dense = false;
     bool with_kl = false;
+    bool bos_each_window = false;
     std::string protocol;
     std::string data_dir;
     int n_ctx = 2048;
@@ -45,18 +47,42 @@ struct TextSet {
     size_t n_wanted = 0;
     size_t n_tokens = 0;
     Windows windows;
+    std::string bos;  // which windows begin with BOS: "first", "each" or "none"
 };
+
+std::string bos_of(const PerplexityArguments &arguments, const Vocab &vocab) {
+    return arguments.bos_each_window ? "each" : vocab.adds_bos() ? "first" : "none";
+}
+
+// The tokens of a file, no more than its windows take.
+std::vector<int32_t> tokens_of_file(const std::string &file, const PerplexityArguments &arguments,
+                                    const Vocab &vocab) {
+    const size_t n = arguments.n_windows > 0 ? static_cast<size_t>(arguments.n_windows) *
+                                                   static_cast<size_t>(arguments.n_ctx)
+                                             : SIZE_MAX;
+    return at_place(file, [&] {
+        return vocab.tokenize_first(n, read_stream(file, arguments.field),
+                                    !arguments.bos_each_window);
+    });
+}
 
 TextSet set_of_files(const PerplexityArguments &arguments, const Vocab &vocab) {
     TextSet set;
     set.files = arguments.files;
     set.windows.n_ctx = arguments.n_ctx;
     set.windows.n_continuation = arguments.n_continuation;
+    set.bos = bos_of(arguments, vocab);
+    std::optional<int32_t> first;
+    if (arguments.bos_each_window) {
+        if (vocab.bos() < 0) {
+            fail(ErrorKind::usage, "--bos-each-window: the model has no BOS token");
+        }
+        first = vocab.bos();
+    }
     size_t n_longest = 0;
     for (const std::string &file : arguments.files) {
-        const std::vector<int32_t> tokens =
-            vocab.tokenize(read_stream(file, arguments.field), /*add_bos=*/true);
-        add_windows(set.windows, tokens, static_cast<size_t>(arguments.n_windows));
+        const std::vector<int32_t> tokens = tokens_of_file(file, arguments, vocab);
+        add_windows(set.windows, tokens, static_cast<size_t>(arguments.n_windows), first);
         set.n_tokens += tokens.size();
         n_longest = std::max(n_longest, tokens.size());
     }
@@ -78,7 +104,9 @@ TextSet set_of_stream(const std::string &name, const TextStream &stream,
     set.n_wanted = stream.n_wanted;
     set.windows.n_ctx = arguments.n_ctx;
     set.windows.n_continuation = arguments.n_continuation;
-    const std::vector<int32_t> tokens = vocab.tokenize(stream.text, /*add_bos=*/true);
+    set.bos = bos_of(arguments, vocab);
+    const std::vector<int32_t> tokens =
+        at_place(stream.file, [&] { return vocab.tokenize(stream.text, /*add_bos=*/true); });
     set.n_tokens = tokens.size();
     size_t n = n_windows(tokens.size(), static_cast<size_t>(arguments.n_ctx), stream);
     if (n == 0) {
@@ -214,6 +242,7 @@ nlohmann::ordered_json result_json(const PerplexityResult &result, const TextSet
     }
     json["n_windows"] = set.windows.size();
     json["n_continuation"] = set.windows.n_continuation;
+    json["bos"] = set.bos;
     json["n_targets"] = result.n_targets;
     json["effective_sparsity"] = result.plan.effective_sparsity();
     json["fraction_of_rows_computed"] = nullptr;
@@ -265,10 +294,15 @@ void print_divergences(std::span<const PerplexityResult> results) {
 
 void print_set(const TextSet &set) {
     if (set.name.empty()) {
-        fmt::print("{} windows of {} tokens{}\n", set.windows.size(), set.windows.n_ctx,
-                   set.windows.n_continuation > 0
-                       ? fmt::format(", the last {} of each scored", set.windows.n_continuation)
-                       : "");
+        const std::string scored =
+            set.windows.n_continuation > 0
+                ? fmt::format(", the last {} of each scored", set.windows.n_continuation)
+                : "";
+        const std::string bos = set.bos == "first"  ? "; BOS begins only the first of a text"
+                                : set.bos == "each" ? "; BOS begins each"
+                                                    : "";
+        fmt::print("{} windows of {} tokens{}{}\n", set.windows.size(), set.windows.n_ctx, scored,
+                   bos);
         return;
     }
     const std::string of =
@@ -363,6 +397,10 @@ void add_perplexity(CLI::App &app, const Argv &argv) {
     command.add_option("--plan", a.plans, "plan file to compare; may be given several times")
         ->type_name("FILE");
     add_sparsity_option(command, a.plans);
+    command.add_flag(
+        "--bos-each-window", a.bos_each_window,
+        "begin each window with BOS (default: only the first of a text, if the model's "
+        "texts begin with it)");
     command.add_flag("--no-dense", a.no_dense, "leave out the dense model");
     command.add_option("--ctx", a.n_ctx, "tokens in a window")
         ->capture_default_str()
@@ -384,8 +422,8 @@ void add_perplexity(CLI::App &app, const Argv &argv) {
     command.callback([arguments, &command, &argv] {
         refuse_idle(command, arguments->n_continuation == 0, {"--keep-last"},
                     "without --continuation every row is scored");
-        refuse_idle(command, !arguments->protocol.empty(), {"--field"},
-                    "--protocol knows the fields of its texts");
+        refuse_idle(command, !arguments->protocol.empty(), {"--field", "--bos-each-window"},
+                    "--protocol knows its texts");
         run_perplexity(*arguments, argv);
     });
 }

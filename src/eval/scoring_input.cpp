@@ -29,8 +29,11 @@ ScoringInput make_scoring_input(const TextPair &pair, const Tokenize &tokenize, 
              moved.continuation);
     }
     if (whole.size() <= n_context) {
-        fail(ErrorKind::format, "the continuation '{}' has no token of its own",
-             moved.continuation);
+        fail(
+            ErrorKind::format,
+            "the continuation '{}' has no token of its own: one token spans the end of its context "
+            "and all of it; leave the document out with --docs",
+            moved.continuation);
     }
     ScoringInput input;
     input.targets.assign(whole.begin() + static_cast<std::ptrdiff_t>(n_context), whole.end());

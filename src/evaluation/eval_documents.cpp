@@ -29,6 +29,11 @@ std::optional<int32_t> empty_context(const Vocab &vocab) {
          doc, n, max_length);
 }
 
+// A document for messages, with the file that it is from.
+std::string place_of(const EvalTask &task, size_t doc) {
+    return fmt::format("{}: document {} (from 0)", task.files.front(), doc);
+}
+
 void encode_choices(EvalTask &task, const Vocab &vocab, size_t max_length) {
     const Tokenize tokenize = [&](const std::string &text) {
         return vocab.tokenize(text, /*add_bos=*/false);
@@ -37,8 +42,9 @@ void encode_choices(EvalTask &task, const Vocab &vocab, size_t max_length) {
         DocumentInputs inputs;
         for (const TextPair &pair : document.pairs) {
             // Nothing is cut: a document that does not fit is an error, not a lower score.
-            inputs.push_back(
-                make_scoring_input(pair, tokenize, SIZE_MAX - 1, empty_context(vocab)));
+            inputs.push_back(at_place(place_of(task, document.index), [&] {
+                return make_scoring_input(pair, tokenize, SIZE_MAX - 1, empty_context(vocab));
+            }));
             if (inputs.back().ids.size() > max_length) {
                 too_long(task, document.index, inputs.back().ids.size(), max_length);
             }
@@ -49,7 +55,9 @@ void encode_choices(EvalTask &task, const Vocab &vocab, size_t max_length) {
 
 void encode_questions(EvalTask &task, const Vocab &vocab, size_t max_length) {
     for (const GenerationDocument &question : task.questions) {
-        task.prompts.push_back(vocab.tokenize(question.prompt, /*add_bos=*/false));
+        task.prompts.push_back(at_place(place_of(task, question.index), [&] {
+            return vocab.tokenize(question.prompt, /*add_bos=*/false);
+        }));
         const size_t n = task.prompts.back().size() + task.max_new_tokens;
         if (n > max_length) {
             too_long(task, question.index, n, max_length);

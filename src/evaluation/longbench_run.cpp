@@ -80,8 +80,11 @@ LongBenchTask read_longbench_task(const LongBenchSet &set, const LongBenchOption
     }
     const PromptTokenizer tokenizer = tokenizer_of(vocab, options.cleans_spaces);
     for (const LongBenchRecord &record : task.data.records) {
-        TruncatedPrompt prompt =
-            truncate_middle(fill_prompt(set, record), options.max_length, tokenizer);
+        const std::string place =
+            fmt::format("{}: record {} (from 0)", task.data.file, record.index);
+        TruncatedPrompt prompt = at_place(place, [&] {
+            return truncate_middle(fill_prompt(set, record), options.max_length, tokenizer);
+        });
         task.n_cut += prompt.is_cut ? 1 : 0;
         if (prompt.ids.size() + set.max_new_tokens > static_cast<size_t>(n_ctx)) {
             fail(ErrorKind::limit,

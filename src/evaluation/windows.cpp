@@ -23,13 +23,19 @@ std::string read_stream(const std::string &path, const std::string &field) {
     return stream;
 }
 
-size_t add_windows(Windows &windows, std::span<const int32_t> tokens, size_t max_windows) {
-    CHECK(windows.n_ctx > 0);
-    const auto n_ctx = static_cast<size_t>(windows.n_ctx);
-    size_t n = tokens.size() / n_ctx;
+size_t add_windows(Windows &windows, std::span<const int32_t> tokens, size_t max_windows,
+                   std::optional<int32_t> first) {
+    CHECK(windows.n_ctx > (first ? 1 : 0));
+    const size_t n_text = static_cast<size_t>(windows.n_ctx) - (first ? 1 : 0);
+    size_t n = tokens.size() / n_text;
     n = max_windows > 0 ? std::min(n, max_windows) : n;
-    windows.tokens.insert(windows.tokens.end(), tokens.begin(),
-                          tokens.begin() + static_cast<std::ptrdiff_t>(n * n_ctx));
+    for (size_t i = 0; i < n; ++i) {
+        if (first) {
+            windows.tokens.push_back(*first);
+        }
+        const std::span<const int32_t> text = tokens.subspan(i * n_text, n_text);
+        windows.tokens.insert(windows.tokens.end(), text.begin(), text.end());
+    }
     return n;
 }
 

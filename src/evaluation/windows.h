@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -48,8 +49,10 @@ struct Windows {
 };
 
 // Adds the windows of one stream of tokens, max_windows of them at most (0: all); what is left
-// over at the end belongs to no window. Returns how many were added.
-size_t add_windows(Windows &windows, std::span<const int32_t> tokens, size_t max_windows = 0);
+// over at the end belongs to no window. `first`: each window begins with this token (BOS), then
+// come n_ctx - 1 of the stream. Returns how many were added.
+size_t add_windows(Windows &windows, std::span<const int32_t> tokens, size_t max_windows = 0,
+                   std::optional<int32_t> first = {});
 
 // Where a pass over a window begins: at its tokens, or at a layer with the hidden states that enter
 // it (taken from a pass whose layers before that one were the same). And which of its tokens are

@@ -247,13 +247,10 @@ std::vector<int32_t> Vocab::tokenize_chat(std::span<const ChatMessage> messages)
         guarded_messages.push_back(
             {message.role, guarded(message.content, impl_->controls, guard)});
     }
-    std::string text;
-    try {
-        text = render_chat(impl_->chat_template, guarded_messages,
+    const std::string text = at_place(impl_->path, [&] {
+        return render_chat(impl_->chat_template, guarded_messages,
                            {impl_->name_of(bos()), impl_->name_of(eos())});
-    } catch (const Error &error) {
-        fail(error.kind(), "{}: {}", impl_->path, error.what());
-    }
+    });
     std::vector<int32_t> tokens;
     for (const ChatPiece &piece : chat_pieces(text, impl_->controls, guard)) {
         if (piece.token >= 0) {

@@ -260,6 +260,42 @@ TEST_F(Commands, FullContextEndsTheText) {
     EXPECT_THAT(run(arguments).err, StartsWith("The context of 12 tokens is full.\n"));
 }
 
+TEST_F(Commands, AFileThatIsNoTextIsRefusedAtOnce) {
+    // The longest name of a token has 6 bytes: 2048 of them are 12,288.
+    write_bytes(dir_.file("no-text"), std::string(50'000'000, '\x80'));
+    expect_failure(
+        1, "the prompt of 50000000 bytes has at least 8333333 tokens, the context only 2048",
+        {"generate", "-f", dir_.file("no-text")});
+    // These need only their first tokens.
+    const std::vector<std::string> few = {"perplexity", "-f", dir_.file("long.txt"), "--ctx", "16",
+                                          "--windows",  "2"};
+    write_bytes(dir_.file("long.txt"), std::string(50'000'000, 'x'));
+    EXPECT_EQ(run_json(few)["results"][0]["n_windows"], 2);
+}
+
+TEST_F(Commands, TwoBosAreNoted) {
+    EXPECT_THAT(run({"generate", "-p", "<s>x", "-n", "1"}).err,
+                HasSubstr("note: the prompt begins with two BOS tokens"));
+    EXPECT_THAT(run({"generate", "-p", "x", "-n", "1"}).err, testing::Not(HasSubstr("note")));
+}
+
+TEST_F(Commands, WindowsThatBeginWithBos) {
+    const std::vector<std::string> usual = {"perplexity", "-f", text(), "--ctx", "16"};
+    std::vector<std::string> each = usual;
+    each.push_back("--bos-each-window");
+    EXPECT_THAT(run(usual).out, HasSubstr("windows of 16 tokens; BOS begins only the first"));
+    EXPECT_THAT(run(each).out, HasSubstr("windows of 16 tokens; BOS begins each\n"));
+    const json first = run_json(usual)["results"][0];
+    const json all = run_json(each)["results"][0];
+    EXPECT_EQ(first["bos"], "first");
+    EXPECT_EQ(all["bos"], "each");
+    // The first window is the same either way.
+    EXPECT_EQ(first["window_nlls"][0], all["window_nlls"][0]);
+    EXPECT_NE(first["window_nlls"][1], all["window_nlls"][1]);
+    expect_failure(2, "--bos-each-window does nothing",
+                   {"perplexity", "--protocol", "paper", "--data", "x", "--bos-each-window"});
+}
+
 TEST_F(Commands, PerplexityOfSeveralPlans) {
     const std::string file = dir_.file("out.json");
     const ProgramResult table = run({"perplexity", "-f", text(), "--ctx", "16", "--windows", "2",

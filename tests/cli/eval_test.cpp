@@ -1,4 +1,5 @@
 // `orthorank eval` on tiny models and data files: what it prints, how it fails, how it resumes.
+#include <gguf.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -62,6 +63,43 @@ TEST_F(EvalCommand, ComparesPlansWithDense) {
     EXPECT_NEAR(plan["effective_sparsity"].get<double>(), 0.2, 1e-12);
     EXPECT_EQ(result["results"][2]["metric"], "acc");
     EXPECT_TRUE(result["results"][2]["se"].is_null()) << "one document has no spread";
+}
+
+// The last token of the vocabulary becomes ": left", which is whole wherever it stands.
+void write_model_with_joining_token(const std::string &path) {
+    TinyFile file = make_tiny_file(tiny_llama());
+    gguf_context *meta = file.meta.get();
+    const int64_t tokens = gguf_find_key(meta, "tokenizer.ggml.tokens");
+    const int64_t types = gguf_find_key(meta, "tokenizer.ggml.token_type");
+    const size_t n = gguf_get_arr_n(meta, tokens);
+    std::vector<std::string> names;
+    for (size_t i = 0; i < n; ++i) {
+        names.emplace_back(gguf_get_arr_str(meta, tokens, i));
+    }
+    names.back() = ": left";
+    std::vector<const char *> texts;
+    for (const std::string &name : names) {
+        texts.push_back(name.c_str());
+    }
+    const auto *old_types = static_cast<const int32_t *>(gguf_get_arr_data(meta, types));
+    std::vector<int32_t> new_types(old_types, old_types + n);
+    new_types.back() = 4;  // user-defined: taken out of a text before all else
+    gguf_set_arr_str(meta, "tokenizer.ggml.tokens", texts.data(), n);
+    gguf_set_arr_data(meta, "tokenizer.ggml.token_type", GGUF_TYPE_INT32, new_types.data(), n);
+    file.write(path);
+}
+
+TEST_F(EvalCommand, ATokenOverTheBorderNamesFileAndDocument) {
+    write_model_with_joining_token(model_);
+    write_bytes(dir_.file("piqa/valid.jsonl"),
+                "{\"goal\": \"go\", \"sol1\": \"right\", \"sol2\": \"up\"}\n"
+                "{\"goal\": \"go\", \"sol1\": \"left\", \"sol2\": \"down\"}\n");
+    write_bytes(dir_.file("piqa/valid-labels.lst"), "0\n1\n");
+    const ProgramResult result = run({"--tasks", "piqa"});
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_THAT(result.err, AllOf(HasSubstr("piqa/valid.jsonl: document 1 (from 0): "),
+                                  HasSubstr("the continuation ' left' has no token of its own")));
+    EXPECT_EQ(run({"--tasks", "piqa", "--docs", "0"}).exit_code, 0);
 }
 
 TEST_F(EvalCommand, TableAndMarkdown) {

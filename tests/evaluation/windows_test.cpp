@@ -47,6 +47,16 @@ TEST(Windows, OfSeveralStreamsNeverCrossTheirBorder) {
     EXPECT_THAT(windows.window(1), ElementsAre(0, 1, 2));
 }
 
+TEST(Windows, MayEachBeginWithAToken) {
+    Windows windows;
+    windows.n_ctx = 4;
+    EXPECT_EQ(add_windows(windows, numbers(8), 0, 99), 2u);
+    EXPECT_THAT(windows.window(0), ElementsAre(99, 0, 1, 2));
+    EXPECT_THAT(windows.window(1), ElementsAre(99, 3, 4, 5));
+    EXPECT_EQ(add_windows(windows, numbers(8), 1, 99), 1u);
+    EXPECT_EQ(windows.size(), 3u);
+}
+
 TEST(ReadStream, RawTextByteForByte) {
     const TempDir dir;
     write_bytes(dir.file("a.txt"), " = Title = \n\n  text \n");

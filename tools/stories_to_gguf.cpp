@@ -17,6 +17,8 @@
 #include <string>
 #include <vector>
 
+#include "base/output_file.h"
+
 namespace {
 
 struct Free {
@@ -231,11 +233,11 @@ void convert(const std::string &model_path, const std::string &vocab_path,
     Arrays arrays(bytes, ctx.get(), out.get());
     add_tensors(arrays, h);
 
-    const std::string partial = out_path + ".partial";
-    if (!gguf_write_to_file(out.get(), partial.c_str(), false)) {
+    orthorank::OutputFile file(out_path);
+    if (!gguf_write_to_file(out.get(), file.temporary_name().c_str(), false)) {
         throw std::runtime_error(out_path + ": cannot be written");
     }
-    std::filesystem::rename(partial, out_path);
+    file.finish();
 }
 
 }  // namespace

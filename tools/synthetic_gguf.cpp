@@ -12,21 +12,22 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <map>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
+#include "base/output_file.h"
 #include "model/file_type.h"
+#include "model/gguf_file.h"
 #include "model/weight_types.h"
 
 namespace {
 
 using orthorank::ErrorKind;
 using orthorank::fail;
+using orthorank::OutputFile;
 
 struct Shape {
     int n_embd, n_layers, n_head, n_head_kv, n_ff, n_vocab;
@@ -118,7 +119,7 @@ class Pool {
                             nullptr);
     }
 
-    void write(std::ofstream &out, size_t n_bytes, std::mt19937 &random) const {
+    void write(OutputFile &out, size_t n_bytes, std::mt19937 &random) const {
         std::vector<char> part;
         while (n_bytes > 0) {
             part.clear();
@@ -126,7 +127,7 @@ class Pool {
                 const char *block = bytes_.data() + random() % k_n_pool_blocks * block_bytes_;
                 part.insert(part.end(), block, block + block_bytes_);
             }
-            out.write(part.data(), static_cast<std::streamsize>(part.size()));
+            out.write({part.data(), part.size()});
             n_bytes -= part.size();
         }
     }
@@ -149,21 +150,16 @@ class Writer {
         set_hparams();
         set_vocab();
         add_tensors();
-        const std::string partial = options_.out + ".partial";
-        if (!gguf_write_to_file(meta_.get(), partial.c_str(), /*only_meta=*/true)) {
-            fail(ErrorKind::file, "{}: cannot be written", options_.out);
-        }
-        std::ofstream out(partial, std::ios::binary | std::ios::app);
+        orthorank::refuse_gguf_output(options_.out);
+        OutputFile out(options_.out);
+        std::string meta(gguf_get_meta_size(meta_.get()), '\0');
+        gguf_get_meta_data(meta_.get(), meta.data());
+        out.write(meta);
         for (ggml_tensor *t = ggml_get_first_tensor(ctx_.get()); t != nullptr;
              t = ggml_get_next_tensor(ctx_.get(), t)) {
             write_tensor(out, *t);
         }
-        out.close();
-        if (!out) {
-            std::filesystem::remove(partial);
-            fail(ErrorKind::file, "{}: cannot be written: is the disk full?", options_.out);
-        }
-        std::filesystem::rename(partial, options_.out);
+        out.finish();
     }
 
  private:
@@ -252,19 +248,17 @@ class Writer {
         }
     }
 
-    void write_tensor(std::ofstream &out, const ggml_tensor &t) {
+    void write_tensor(OutputFile &out, const ggml_tensor &t) {
         const size_t n_bytes = ggml_nbytes(&t);
         if (ggml_n_dims(&t) == 1) {
             const std::vector<float> ones(static_cast<size_t>(t.ne[0]), 1.0f);
-            out.write(reinterpret_cast<const char *>(ones.data()),
-                      static_cast<std::streamsize>(n_bytes));
+            out.write({reinterpret_cast<const char *>(ones.data()), n_bytes});
         } else {
             const auto pool =
                 pools_.try_emplace(t.ne[0], type_, 1.0f / std::sqrt(static_cast<float>(t.ne[0])));
             pool.first->second.write(out, n_bytes, random_);
         }
-        const std::vector<char> padding(GGML_PAD(n_bytes, GGUF_DEFAULT_ALIGNMENT) - n_bytes, 0);
-        out.write(padding.data(), static_cast<std::streamsize>(padding.size()));
+        out.write(std::string(GGML_PAD(n_bytes, GGUF_DEFAULT_ALIGNMENT) - n_bytes, '\0'));
     }
 
     const Options &options_;

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/fnv1a.h"
+#include "base/utf8.h"
 #include "calibration/draws.h"
 #include "calibration/retrieval.h"
 #include "eval/streams.h"
@@ -84,7 +85,7 @@ void add_file(Calibration &calibration, const std::string &path, const Calibrati
     }
     const bool is_sleb = options.protocol == CalibrationProtocol::sleb;
     const std::string text =
-        is_sleb ? sleb_text(read_rows(path, options.field)) : read_stream(path, options.field);
+        is_sleb ? sleb_text(read_rows(path, options.field)) : read_text(path, options.field);
     const std::vector<int32_t> tokens = vocab.tokenize(text, /*add_bos=*/true);
     calibration.n_tokens += static_cast<int64_t>(tokens.size());
     add_strided(calibration.windows, tokens, static_cast<size_t>(options.stride),
@@ -128,7 +129,7 @@ nlohmann::ordered_json description_of(const Calibration &calibration,
     nlohmann::ordered_json json;
     json["files"] = nlohmann::ordered_json::array();
     for (const std::string &path : options.files) {
-        json["files"].push_back(std::filesystem::path(path).filename().string());
+        json["files"].push_back(as_utf8(std::filesystem::path(path).filename().string()));
     }
     json["protocol"] = calibration_protocol_name(options.protocol);
     json["seqlen"] = options.seqlen;
@@ -172,10 +173,10 @@ const char *calibration_protocol_name(CalibrationProtocol protocol) {
 }
 
 std::vector<std::string> read_rows(const std::string &path, const std::string &field) {
-    if (path.ends_with(".jsonl") || path.ends_with(".json")) {
+    if (is_json_lines(path)) {
         return read_text_field(path, field);
     }
-    const std::string content = read_text(path).text;
+    const std::string content = read_text(path);
     std::vector<std::string> rows;
     for (size_t first = 0; first < content.size();) {
         const size_t end = std::min(content.find('\n', first), content.size() - 1) + 1;

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/output_file.h"
 #include "base/text_file.h"
 #include "select/plan_text.h"
 
@@ -28,11 +29,16 @@ std::string partial_path(const std::string &plan_path) {
     return plan_path + ".partial";
 }
 
+FileLock lock_partial(const std::string &path) {
+    // Of a file of its own: the partial file is replaced after every round.
+    return {path + ".lock", path, FileLock::After::remove};
+}
+
 void write_partial_json(const std::string &path, const Json &key, const Json &body) {
     Json json = {{"format", k_format}, {"version", k_version}};
     json["key"] = key;
     json.update(body);
-    write_file_atomically(path, json.dump(1) + "\n");
+    write_file_atomically(path, json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 std::optional<Json> read_partial_json(const std::string &path, const Json &key) {

@@ -6,10 +6,16 @@
 #include <optional>
 #include <string>
 
+#include "base/file_lock.h"
+
 namespace orthorank {
 
 // The partial file of a plan: its path with ".partial".
 std::string partial_path(const std::string &plan_path);
+
+// For the time of a search: another one on the same file would be mixed with it. Throws Error{file}
+// when it is in use.
+FileLock lock_partial(const std::string &path);
 
 // Writes {format, version, key} and what `body` has.
 void write_partial_json(const std::string &path, const nlohmann::ordered_json &key,

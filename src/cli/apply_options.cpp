@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/console.h"
 #include "base/error.h"
 
 namespace orthorank {
@@ -64,10 +65,10 @@ void add_keep_last_option(CLI::App &command, ApplyArguments &arguments) {
 
 Plan for_every_row(Plan plan) {
     if (plan.keep_last > 0) {
-        fmt::print(stderr,
-                   "note: {}: keep_last {} is left out: every row is scored here, not what "
-                   "follows a prompt\n",
-                   plan.name, plan.keep_last);
+        remark(
+            "note: {}: keep_last {} is left out: every row is scored here, not what follows a "
+            "prompt",
+            plan.name, plan.keep_last);
         plan.keep_last = 0;
     }
     return plan;

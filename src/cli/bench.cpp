@@ -6,8 +6,9 @@
 #include <array>
 #include <memory>
 
+#include "base/console.h"
 #include "base/error.h"
-#include "base/text_file.h"
+#include "cli/command_files.h"
 #include "model/backend_info.h"
 
 namespace orthorank {
@@ -20,32 +21,10 @@ std::array<const std::string *, 6> outputs_of(const BenchArguments &a) {
     return {&a.json, &a.markdown, &a.csv, &a.svg, &a.scale_svg, &a.memory_svg};
 }
 
-void check_outputs(const BenchArguments &a) {
-    int n_stdout = 0;
-    for (const std::string *path : outputs_of(a)) {
-        check_output_path(*path);
-        n_stdout += *path == "-" ? 1 : 0;
-    }
-    if (n_stdout > 1) {
-        fail(ErrorKind::usage, "only one output can have standard output ('-')");
-    }
-}
-
 bool prints_table(const BenchArguments &a) {
-    for (const std::string *path : outputs_of(a)) {
-        if (*path == "-") {
-            return false;
-        }
-    }
-    return true;
-}
-
-void write_text(const std::string &path, const std::string &text) {
-    if (path == "-") {
-        fmt::print("{}", text);
-    } else {
-        write_file_atomically(path, text);
-    }
+    const std::array<const std::string *, 6> outputs = outputs_of(a);
+    return std::none_of(outputs.begin(), outputs.end(),
+                        [](const std::string *path) { return is_stdout(*path); });
 }
 
 std::string text_description(const BenchText &text, std::span<const BenchShape> shapes) {
@@ -69,9 +48,6 @@ void write_results(const BenchArguments &arguments, const BenchReport &report,
     for (const BenchRow &row : report.rows) {
         json["results"].push_back(bench_row_json(row, report));
     }
-    if (prints_table(arguments)) {
-        fmt::print("{}", bench_table(report));
-    }
     write_json(arguments.json, json);
     const std::pair<const std::string *, std::string (*)(const BenchReport &)> outputs[] = {
         {&arguments.markdown, bench_markdown},
@@ -81,13 +57,15 @@ void write_results(const BenchArguments &arguments, const BenchReport &report,
         {&arguments.memory_svg, bench_memory_svg}};
     for (const auto &[path, text_of] : outputs) {
         if (!path->empty()) {
-            write_text(*path, text_of(report));
+            write_output(*path, text_of(report));
         }
+    }
+    if (prints_table(arguments)) {
+        print_text(bench_table(report));
     }
 }
 
 void run_bench(const BenchArguments &arguments, const Argv &argv) {
-    check_outputs(arguments);
     const std::vector<BenchShape> shapes = bench_shapes(arguments);
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const std::vector<NamedArm> arms = bench_arms(arguments, *model);
@@ -144,25 +122,27 @@ void add_number(CLI::App &command, const char *name, int &value, int low, int hi
 void add_outputs(CLI::App &command, BenchArguments &a) {
     add_json_option(command, a.json);
     command.add_option("--markdown", a.markdown, "write the tables as Markdown ('-': to stdout)")
-        ->type_name("FILE");
-    command.add_option("--csv", a.csv, "write the rows as CSV ('-': to stdout)")->type_name("FILE");
+        ->type_name(k_output_type);
+    command.add_option("--csv", a.csv, "write the rows as CSV ('-': to stdout)")
+        ->type_name(k_output_type);
     command.add_option("--svg", a.svg, "plot of the ratios to dense with their bounds")
-        ->type_name("FILE");
+        ->type_name(k_output_type);
     command
         .add_option("--svg-scale", a.scale_svg,
                     "plot of time against length, sequences or selecting layers, whatever varies, "
                     "with the cost model's prediction")
-        ->type_name("FILE");
+        ->type_name(k_output_type);
     command
         .add_option("--svg-memory", a.memory_svg,
                     "plot of memory against the same, without weights")
-        ->type_name("FILE");
+        ->type_name(k_output_type);
 }
 
 void add_text(CLI::App &command, BenchArguments &a) {
     command
         .add_option("-f,--file", a.file,
-                    "the text: raw, or JSON Lines (default: this program's documentation)")
+                    "the text: raw, or JSON Lines (*.jsonl, *.ndjson, *.json; default: this "
+                    "program's documentation)")
         ->type_name("FILE");
     command.add_option("--field", a.field, "the text's field in JSON Lines")
         ->capture_default_str()
@@ -209,6 +189,7 @@ void add_bench(CLI::App &app, const Argv &argv) {
         refuse_idle(command, arguments->decodes.empty(), {"--depth"}, "there is no --decode");
         refuse_idle(command, arguments->file.empty() && arguments->quality_file.empty(),
                     {"--field"}, "there is no --file and no --quality");
+        refuse_idle_field(command, {arguments->file, arguments->quality_file});
         refuse_idle(command, arguments->quality_file.empty(),
                     {"--quality-windows", "--quality-ctx"}, "there is no --quality");
         run_bench(*arguments, argv);

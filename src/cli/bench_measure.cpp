@@ -9,6 +9,7 @@
 #include "base/text_file.h"
 #include "base/threads.h"
 #include "cli/bench.h"
+#include "eval/streams.h"
 #include "evaluation/windows.h"
 #include "model/backend_info.h"
 #include "model/vocab.h"
@@ -138,7 +139,7 @@ BenchText bench_text(const BenchArguments &arguments, const Model &model) {
     const bool has_file = !arguments.file.empty();
     text.source = has_file ? arguments.file : "documentation";
     text.tokens = model.vocab().tokenize(
-        has_file ? read_stream(arguments.file, arguments.field) : documentation(), true);
+        has_file ? read_text(arguments.file, arguments.field) : documentation(), true);
     for (const BenchShape &shape : shapes) {
         tokens_of_sequences(text.tokens, shape);  // throws now what would throw later
     }
@@ -192,7 +193,7 @@ std::vector<PerplexityResult> measure_quality(const BenchArguments &arguments, c
     }
     Windows windows;
     windows.n_ctx = std::min(arguments.quality_ctx, model.hparams().n_ctx_train);
-    const std::string text = read_stream(arguments.quality_file, arguments.field);
+    const std::string text = read_text(arguments.quality_file, arguments.field);
     add_windows(windows, model.vocab().tokenize(text, true),
                 static_cast<size_t>(arguments.n_quality_windows));
     if (windows.size() == 0) {

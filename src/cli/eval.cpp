@@ -3,15 +3,16 @@
 #include <algorithm>
 #include <memory>
 
+#include "base/console.h"
 #include "base/error.h"
+#include "base/output_file.h"
 #include "base/progress.h"
-#include "base/text_file.h"
 #include "cli/apply_options.h"
+#include "cli/command_files.h"
 #include "cli/eval_passkey.h"
 #include "cli/shared_options.h"
 #include "eval/text.h"
 #include "evaluation/evaluate.h"
-#include "model/backend_info.h"
 #include "model/vocab.h"
 #include "report/comparison_table.h"
 
@@ -72,18 +73,17 @@ std::vector<EvalTask> read_tasks(const EvalArguments &arguments, const Model &mo
     return tasks;
 }
 
-// What the samples depend on beside the documents.
+// What the samples depend on.
 nlohmann::ordered_json run_of(const EvalArguments &arguments, const Model &model,
-                              std::span<const Plan> plans) {
-    nlohmann::ordered_json run;
-    run["model"] = model.fingerprint();
-    run["file_type"] = model.type_in_use();
-    run["kv_type"] = arguments.model.kv_type;
-    run["kernels"] = kernels_of(arguments.model);
-    run["correction_type"] = arguments.model.correction_type;
-    run["device"] = device_identity(model);
+                              std::span<const Plan> plans, std::span<const EvalTask> tasks) {
+    nlohmann::ordered_json run = run_identity(model, arguments.model);
+    run["parallel"] = arguments.n_parallel;
+    run["sharing"] = !arguments.no_sharing;
+    for (const EvalTask &task : tasks) {
+        run[k_documents_field + task.name] = task.hash;
+    }
     for (const Plan &plan : plans) {
-        run["plan " + plan.name] = plan_identity(plan);
+        run[k_plan_field + plan.name] = plan_identity(plan);
     }
     return run;
 }
@@ -196,12 +196,13 @@ std::vector<EvalScore> run_tasks(const EvalArguments &arguments, Engine &engine,
     return evaluate(engine, tasks, plans, log, options);
 }
 
-void run_eval(const EvalArguments &arguments, const Argv &argv) {
-    if (arguments.json == "-" && arguments.markdown == "-") {
-        fail(ErrorKind::usage, "--json and --markdown cannot both have standard output");
-    }
-    for (const std::string *path : {&arguments.json, &arguments.markdown, &arguments.samples}) {
-        check_output_path(*path);
+void run_eval(const EvalArguments &arguments, const Argv &argv, CommandFiles files) {
+    if (!arguments.samples.empty()) {
+        if (!becomes_file(arguments.samples)) {
+            fail(ErrorKind::usage, "--samples {}: an interrupted run goes on with it: name a file",
+                 arguments.samples);
+        }
+        files.writes(arguments.samples + ".run.json", "what --samples was made by");
     }
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const bool has_dense = !arguments.no_dense;
@@ -213,12 +214,17 @@ void run_eval(const EvalArguments &arguments, const Argv &argv) {
         return;
     }
     const std::vector<EvalTask> tasks = read_tasks(arguments, *model);
+    for (const EvalTask &task : tasks) {
+        for (const std::string &file : task.files) {
+            files.reads(file, task.name);
+        }
+    }
     SampleLog log;
     if (!arguments.samples.empty()) {
-        log = SampleLog(arguments.samples, run_of(arguments, *model, plans));
+        log = SampleLog(arguments.samples, run_of(arguments, *model, plans, tasks));
     }
     if (log.n_resumed() > 0) {
-        fmt::print(stderr, "{}: going on after {} samples\n", arguments.samples, log.n_resumed());
+        remark("{}: going on after {} samples", arguments.samples, log.n_resumed());
     }
     const std::unique_ptr<Engine> engine = make_engine(*model, arguments.model, eval_context(tasks),
                                                        eval_sequences(tasks, arguments.n_parallel));
@@ -236,15 +242,11 @@ void run_eval(const EvalArguments &arguments, const Argv &argv) {
         json["results"].push_back(mean_json(plans[p], means[p], has_dense && p > 0));
     }
     const ComparisonTable table = table_of(tasks, plans, scores, means, has_dense);
-    if (prints_text(arguments.json) && arguments.markdown != "-") {
-        fmt::print("{}", plain_text(table));
-    }
-    if (arguments.markdown == "-") {
-        fmt::print("{}", markdown_text(table));
-    } else if (!arguments.markdown.empty()) {
-        write_file_atomically(arguments.markdown, markdown_text(table));
-    }
+    write_output(arguments.markdown, markdown_text(table));
     write_json(arguments.json, json);
+    if (prints_text(arguments.json) && prints_text(arguments.markdown)) {
+        print_text(plain_text(table));
+    }
 }
 
 void add_document_options(CLI::App &command, EvalArguments &a) {
@@ -277,9 +279,9 @@ void add_eval(CLI::App &app, const Argv &argv) {
     command
         .add_option("--samples", a.samples,
                     "keep a JSON line for each document and plan; go on with what is there")
-        ->type_name("FILE");
+        ->type_name(k_output_type);
     command.add_option("--markdown", a.markdown, "write the table as Markdown ('-': to stdout)")
-        ->type_name("FILE");
+        ->type_name(k_output_type);
     command.add_option("--ctx", a.n_ctx, "tokens that a document may have (default: the model's)")
         ->check(CLI::Range(1, 1 << 30))
         ->type_name("N");
@@ -301,7 +303,8 @@ void add_eval(CLI::App &app, const Argv &argv) {
             if (arguments->passkey.text.empty()) {
                 fail(ErrorKind::usage, "passkey: name a text for its prompts with --text");
             }
-            run_eval(*arguments, argv);
+            refuse_idle_field(command, {arguments->passkey.text});
+            run_eval(*arguments, argv, CommandFiles(command));
             return;
         }
         refuse_idle(command, true,
@@ -313,7 +316,7 @@ void add_eval(CLI::App &app, const Argv &argv) {
         const std::vector<std::string> tasks = task_list(arguments->tasks);
         refuse_idle(command, std::all_of(tasks.begin(), tasks.end(), is_generation_task),
                     {"--no-sharing"}, "no task has choices");
-        run_eval(*arguments, argv);
+        run_eval(*arguments, argv, CommandFiles(command));
     });
 }
 

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "base/progress.h"
+#include "eval/streams.h"
 #include "evaluation/windows.h"
 #include "model/vocab.h"
 #include "report/comparison_table.h"
@@ -68,8 +70,8 @@ void print_results(std::span<const PasskeyResult> results, const PasskeyArgument
         }
         table.rows.push_back(std::move(row));
     }
-    fmt::print("pass keys found, per cent of {} prompts of each length and depth\n{}",
-               arguments.n_each, plain_text(table));
+    print("pass keys found, per cent of {} prompts of each length and depth\n{}", arguments.n_each,
+          plain_text(table));
 }
 
 }  // namespace
@@ -107,7 +109,7 @@ void run_passkey_task(const PasskeyArguments &arguments, const ModelArguments &m
                       const Model &model, std::span<const Plan> plans, bool has_dense,
                       const std::string &json_path, const Argv &argv) {
     const std::vector<int32_t> text =
-        model.vocab().tokenize(read_stream(arguments.text, arguments.field), false);
+        model.vocab().tokenize(read_text(arguments.text, arguments.field), false);
     PasskeyOptions options;
     options.lengths = arguments.lengths;
     options.depths.clear();
@@ -126,15 +128,15 @@ void run_passkey_task(const PasskeyArguments &arguments, const ModelArguments &m
         make_engine(model, model_arguments, longest + k_passkey_answer);
     const std::vector<PasskeyResult> results = run_passkey(*engine, text, plans, options);
     progress.finish();
-    if (prints_text(json_path)) {
-        print_results(results, arguments, plans, has_dense);
-    }
     Json json = result_frame(argv, model, engine.get(), model_arguments);
     json["results"] = Json::array();
     for (const PasskeyResult &result : results) {
         json["results"].push_back(result_json(result, arguments, plans[result.plan], has_dense));
     }
     write_json(json_path, json);
+    if (prints_text(json_path)) {
+        print_results(results, arguments, plans, has_dense);
+    }
 }
 
 }  // namespace orthorank

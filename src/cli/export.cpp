@@ -3,7 +3,9 @@
 #include <filesystem>
 #include <memory>
 
+#include "base/console.h"
 #include "base/error.h"
+#include "cli/command_files.h"
 #include "cli/shared_options.h"
 #include "engine/plan_files.h"
 #include "model/export_model.h"
@@ -19,23 +21,10 @@ struct ExportArguments {
     bool embed = false;
 };
 
-// What is read is not written over.
 void check_output(const ExportArguments &arguments) {
-    const auto refuse_if_same = [&](const std::string &path, const char *what) {
-        std::error_code ignored;
-        if (std::filesystem::equivalent(path, arguments.out, ignored)) {
-            fail(ErrorKind::usage, "{} is {}: name another output", arguments.out, what);
-        }
-    };
-    refuse_if_same(model_path(arguments.model), "the model itself");
-    refuse_if_same(arguments.plan, "the plan itself");
-    if (is_plan_numbers(arguments.out)) {
-        fail(ErrorKind::usage, "{} has a plan's numbers: name another output", arguments.out);
-    }
     if (std::filesystem::path(arguments.out).extension() == ".json") {
         fail(ErrorKind::usage, "{}: what is written is a GGUF file: name it so", arguments.out);
     }
-    check_output_path(arguments.out);
 }
 
 void run_export(const ExportArguments &arguments) {
@@ -71,11 +60,12 @@ void run_export(const ExportArguments &arguments) {
             fail(ErrorKind::usage, "{}: removes every layer", plan.name);
         }
     }
-    export_gguf(model->path(), arguments.out, changes);
-    const auto n_bytes = static_cast<int64_t>(std::filesystem::file_size(arguments.out));
-    fmt::print("{}: {} layers, {}{}\n", arguments.out,
-               model->hparams().n_layers - static_cast<int>(changes.removed_layers.size()),
-               bytes_text(n_bytes), arguments.embed ? ", with the plan " + plan.name : "");
+    const int64_t n_bytes = export_gguf(model->path(), arguments.out, changes);
+    if (prints_text(arguments.out)) {
+        print("{}: {} layers, {}{}\n", arguments.out,
+              model->hparams().n_layers - static_cast<int>(changes.removed_layers.size()),
+              bytes_text(n_bytes), arguments.embed ? ", with the plan " + plan.name : "");
+    }
 }
 
 }  // namespace
@@ -89,13 +79,14 @@ void add_export(CLI::App &app, const Argv &) {
     add_sparsity_option(command, a.plan);
     command.add_option("-o,--output", a.out, "the GGUF file to write")
         ->required()
-        ->type_name("FILE");
+        ->type_name(k_output_type);
     command.add_flag("--embed", a.embed, "keep all weights and store the plan in the metadata");
     add_model_options(command, a.model);
     command.callback([arguments] {
         if (arguments->plan.empty()) {
             fail(ErrorKind::usage, "export what? name a --plan or a --sparsity");
         }
+        arguments->out = arguments->out == "-" ? "/dev/stdout" : arguments->out;
         run_export(*arguments);
     });
 }

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <memory>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "base/progress.h"
 #include "base/stopwatch.h"
@@ -43,7 +44,7 @@ Plan with_policy(const SelectLayersArguments &arguments, Plan plan) {
 }
 
 void print_fit(const RecordedFit &fit) {
-    fmt::print(
+    print(
         "{:>5}  {:>19}  {}\n", fit.layer, fmt::format("{:.1f}%", 100.0 * fit.explained),
         std::isnan(fit.r_squared) ? std::string() : fmt::format("{:.1f}%", 100.0 * fit.r_squared));
 }
@@ -56,7 +57,7 @@ std::string search_policy(const SelectLayersArguments &arguments) {
 
 Plan correct_plan(const SelectLayersArguments &arguments, const SelectionInputs &inputs,
                   const Plan &plan, const std::function<bool()> &should_stop) {
-    const bool prints = prints_text(arguments.json);
+    const bool prints = prints_text(arguments);
     const Stopwatch watch;
     Progress progress("corrections");
     std::vector<RecordedFit> fits;
@@ -69,20 +70,20 @@ Plan correct_plan(const SelectLayersArguments &arguments, const SelectionInputs 
         fits.push_back({layer, fit.explained, fit.r_squared});
     };
     if (prints) {
-        fmt::print("corrections of rank {}, ridge {:g}\n", options.correction.rank,
-                   options.correction.ridge);
+        print("corrections of rank {}, ridge {:g}\n", options.correction.rank,
+              options.correction.ridge);
     }
     Plan fitted =
         fit_corrections(*inputs.engine, inputs.windows(), with_policy(arguments, plan), options);
     progress.finish();
     record_corrections(fitted, options.correction, inputs.settings, fits);
     if (prints) {
-        fmt::print("{:>5}  {:>19}  {}\n", "layer", "difference explained",
-                   "gain explained by the probe");
+        print("{:>5}  {:>19}  {}\n", "layer", "difference explained",
+              "gain explained by the probe");
         for (const RecordedFit &fit : fits) {
             print_fit(fit);
         }
-        fmt::print("fitted in {}\n", duration_text(watch.elapsed_s()));
+        print("fitted in {}\n", duration_text(watch.elapsed_s()));
     }
     return fitted;
 }
@@ -99,8 +100,8 @@ void run_refit(const SelectLayersArguments &arguments, const Argv &argv,
         throw Interrupted("interrupted; nothing was written");
     }
     write_plan_files(fitted, arguments.out);
-    if (prints_text(arguments.json)) {
-        fmt::print("written: {}\n", arguments.out);
+    if (prints_text(arguments)) {
+        print("written: {}\n", arguments.out);
     }
     nlohmann::ordered_json json =
         result_frame(argv, *inputs.model, inputs.engine.get(), arguments.model);

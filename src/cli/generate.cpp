@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "cli/apply_options.h"
 #include "cli/shared_options.h"
@@ -40,9 +41,9 @@ bool uses_chat(const GenerateArguments &arguments, const Vocab &vocab) {
 
 std::vector<int32_t> chat_tokens(const std::string &prompt, const Vocab &vocab) {
     if (vocab.has_chat_template() && !runs_chat_templates()) {
-        fmt::print(stderr,
-                   "note: the chat template is not run, only told from libllama's list of forms: "
-                   "this build has no headers of libllama-common (docs/building.md)\n");
+        remark(
+            "note: the chat template is not run, only told from libllama's list of forms: "
+            "this build has no headers of libllama-common (docs/building.md)");
     }
     const ChatMessage message{"user", prompt};
     return vocab.tokenize_chat(std::span(&message, 1));
@@ -58,9 +59,7 @@ std::vector<int32_t> prompt_tokens(const std::string &prompt, bool is_chat, cons
     }
     if (tokens.size() > 1 && vocab.bos() >= 0 && tokens[0] == vocab.bos() &&
         tokens[1] == vocab.bos()) {
-        fmt::print(
-            stderr,
-            "note: the prompt begins with two BOS tokens: the model adds one, leave it out\n");
+        remark("note: the prompt begins with two BOS tokens: the model adds one, leave it out");
     }
     return tokens;
 }
@@ -96,7 +95,7 @@ nlohmann::ordered_json fraction_json(const GenerateResult &result) {
 // The closing line.
 void print_summary(const GenerateResult &result, const Plan &plan, int n_ctx) {
     if (result.stop_reason == StopReason::context) {
-        fmt::print(stderr, "The context of {} tokens is full.\n", n_ctx);
+        remark("The context of {} tokens is full.", n_ctx);
     }
     std::string rows = "dense";
     if (result.n_rows_offered > 0) {
@@ -109,14 +108,14 @@ void print_summary(const GenerateResult &result, const Plan &plan, int n_ctx) {
         rows =
             fmt::format("{}: {} layers removed", plan.name, plan.layers_with(Action::skip).size());
     }
-    fmt::print(stderr, "prefill {} tokens, {} | decode {} tokens, {} | {}\n", result.n_prompt,
-               rate_text(result.n_prompt, result.prefill_s), result.n_decoded,
-               rate_text(result.n_decoded, result.decode_s), rows);
+    remark("prefill {} tokens, {} | decode {} tokens, {} | {}", result.n_prompt,
+           rate_text(result.n_prompt, result.prefill_s), result.n_decoded,
+           rate_text(result.n_decoded, result.decode_s), rows);
     const bool is_for_prompt = plan.apply == Apply::prefill;
     const std::string loss =
         loss_text(plan, is_for_prompt ? PlanPurpose::prompt : PlanPurpose::every_row);
     if (!loss.empty()) {
-        fmt::print(stderr, "{}: {}\n", plan.name, loss);
+        remark("{}: {}", plan.name, loss);
     }
 }
 
@@ -152,7 +151,6 @@ void run_generate(const GenerateArguments &arguments, const Argv &argv) {
     options.n_predict = arguments.n_predict;
     options.sampler = arguments.sampler;
     (void)Sampler(options.sampler);  // refuses bad options before the model is loaded
-    check_output_path(arguments.json);
     const std::unique_ptr<Model> model = load_model(arguments.model);
     options.plan = plan_of(arguments, *model);
     const std::string prompt = read_prompt(*arguments.prompt_option, *arguments.file_option);
@@ -167,14 +165,14 @@ void run_generate(const GenerateArguments &arguments, const Argv &argv) {
     const bool prints = prints_text(arguments.json);
     if (prints) {
         options.on_text = [](std::string_view text) {
-            fmt::print("{}", text);
-            std::fflush(stdout);
+            write_stdout(text);
+            flush_stdout();
         };
     }
     const GenerateResult result = generate(*engine, tokens, options);
     if (prints) {
-        fmt::print("\n");
-        std::fflush(stdout);
+        write_stdout("\n");
+        flush_stdout();
     }
     nlohmann::ordered_json json = result_frame(argv, *model, engine.get(), arguments.model);
     json["results"] = nlohmann::ordered_json::array({result_json(result, options.plan)});

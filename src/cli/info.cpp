@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "cli/shared_options.h"
 #include "engine/plan_files.h"
@@ -102,51 +103,50 @@ nlohmann::ordered_json model_json(const Model &model, const InfoArguments &argum
 void print_model(const Model &model) {
     const Hparams &hparams = model.hparams();
     const LayerShape &layer = hparams.layers.front();
-    fmt::print("model        {}\n", hparams.name.empty() ? "(no name)" : hparams.name);
-    fmt::print("file         {}\n", model.path());
-    fmt::print("architecture {}, {}, {:.1f} M parameters\n", arch_name(hparams.arch),
-               model.file_type(), static_cast<double>(model.n_params()) / 1e6);
-    fmt::print("fingerprint  {}\n", model.fingerprint());
-    fmt::print("layers       {}, width {}, feed-forward {}{}\n", hparams.n_layers, hparams.n_embd,
-               layer.n_ff,
-               hparams.n_expert > 0
-                   ? fmt::format(", {} of {} experts", hparams.n_expert_used, hparams.n_expert)
-                   : "");
-    fmt::print("heads        {} of {}, {} for keys and values\n", layer.n_head, hparams.head_dim_k,
-               layer.n_head_kv);
-    fmt::print("vocabulary   {} tokens\n", hparams.n_vocab);
-    fmt::print("context      {} tokens, rope base {:g}\n", hparams.n_ctx_train,
-               hparams.rope_freq_base);
+    print("model        {}\n", hparams.name.empty() ? "(no name)" : hparams.name);
+    print("file         {}\n", model.path());
+    print("architecture {}, {}, {:.1f} M parameters\n", arch_name(hparams.arch), model.file_type(),
+          static_cast<double>(model.n_params()) / 1e6);
+    print("fingerprint  {}\n", model.fingerprint());
+    print("layers       {}, width {}, feed-forward {}{}\n", hparams.n_layers, hparams.n_embd,
+          layer.n_ff,
+          hparams.n_expert > 0
+              ? fmt::format(", {} of {} experts", hparams.n_expert_used, hparams.n_expert)
+              : "");
+    print("heads        {} of {}, {} for keys and values\n", layer.n_head, hparams.head_dim_k,
+          layer.n_head_kv);
+    print("vocabulary   {} tokens\n", hparams.n_vocab);
+    print("context      {} tokens, rope base {:g}\n", hparams.n_ctx_train, hparams.rope_freq_base);
 }
 
 void print_storage(const Model &model, const InfoArguments &arguments, int n_ctx,
                    int64_t kv_bytes) {
     if (model.weight_types() == WeightTypes{}) {
-        fmt::print("matrices     as in the file, {}\n",
-                   bytes_text(model.weight_copy(Phase::prefill).bytes));
+        print("matrices     as in the file, {}\n",
+              bytes_text(model.weight_copy(Phase::prefill).bytes));
     } else {
-        fmt::print("matrices     prefill {}, decode {}\n",
-                   weight_copy_text(model.weight_copy(Phase::prefill)),
-                   weight_copy_text(model.weight_copy(Phase::decode)));
+        print("matrices     prefill {}, decode {}\n",
+              weight_copy_text(model.weight_copy(Phase::prefill)),
+              weight_copy_text(model.weight_copy(Phase::decode)));
     }
-    fmt::print("KV cache     {} in {} at {} tokens\n", bytes_text(kv_bytes),
-               arguments.model.kv_type, n_ctx);
-    fmt::print("kernels      {}\n", kernels_of(arguments.model));
-    fmt::print("\ntensor types\n");
+    print("KV cache     {} in {} at {} tokens\n", bytes_text(kv_bytes), arguments.model.kv_type,
+          n_ctx);
+    print("kernels      {}\n", kernels_of(arguments.model));
+    print("\ntensor types\n");
     for (const TensorTypeCount &count : model.tensor_types()) {
-        fmt::print("  {:<10} {:>5} tensors  {:>10}\n", count.type, count.n_tensors,
-                   bytes_text(count.bytes));
+        print("  {:<10} {:>5} tensors  {:>10}\n", count.type, count.n_tensors,
+              bytes_text(count.bytes));
     }
-    fmt::print("\nbuffers of weights\n");
+    print("\nbuffers of weights\n");
     for (const auto &[name, bytes] : model.buffer_bytes()) {
-        fmt::print("  {:<18} {:>10}\n", name, bytes_text(bytes));
+        print("  {:<18} {:>10}\n", name, bytes_text(bytes));
     }
-    fmt::print("\ndevices\n");
+    print("\ndevices\n");
     for (const DeviceInfo &device : list_devices()) {
         const bool is_used = device.name == device_name(model);
-        fmt::print("  {:<10} {}, {}{}{}\n", device.name, device.type, device.description,
-                   device.bytes_total > 0 ? ", " + bytes_text(device.bytes_total) : "",
-                   is_used ? "  (used)" : "");
+        print("  {:<10} {}, {}{}{}\n", device.name, device.type, device.description,
+              device.bytes_total > 0 ? ", " + bytes_text(device.bytes_total) : "",
+              is_used ? "  (used)" : "");
     }
 }
 
@@ -158,34 +158,32 @@ std::string correction_text(const LayerPlan &layer) {
 
 void print_plan(const PlanInfo &info) {
     const Plan &plan = info.plan;
-    fmt::print("\nplan {}: effective sparsity {:.1f}%\n", plan.name,
-               100.0 * plan.effective_sparsity());
+    print("\nplan {}: effective sparsity {:.1f}%\n", plan.name, 100.0 * plan.effective_sparsity());
     if (!info.misfit.empty()) {
-        fmt::print("  does not fit this model: {}\n", info.misfit);
+        print("  does not fit this model: {}\n", info.misfit);
     } else {
-        fmt::print("  fits this model ({})\n",
-                   plan.fingerprint.empty() ? "by its number of layers; it has no fingerprint"
-                                            : "same fingerprint");
+        print("  fits this model ({})\n", plan.fingerprint.empty()
+                                              ? "by its number of layers; it has no fingerprint"
+                                              : "same fingerprint");
     }
     for (int il = 0; il < plan.n_layers(); ++il) {
         const LayerPlan &layer = plan.layers[static_cast<size_t>(il)];
         if (layer.action == Action::skip) {
-            fmt::print("  layer {:>3}  skip{}\n", il, correction_text(layer));
+            print("  layer {:>3}  skip{}\n", il, correction_text(layer));
         } else if (layer.action == Action::select) {
-            fmt::print(
-                "  layer {:>3}  select {:g} {}{}{}\n", il, layer.ratio, policy_name(layer.policy),
-                layer.policy.score == ScoreKind::hash ? fmt::format(", seed {}", layer.policy.seed)
-                                                      : "",
-                correction_text(layer));
+            print("  layer {:>3}  select {:g} {}{}{}\n", il, layer.ratio, policy_name(layer.policy),
+                  layer.policy.score == ScoreKind::hash
+                      ? fmt::format(", seed {}", layer.policy.seed)
+                      : "",
+                  correction_text(layer));
         }
     }
     if (plan.has_numbers()) {
-        fmt::print("  corrections and probes: {}\n", bytes_text(plan_number_bytes(plan)));
+        print("  corrections and probes: {}\n", bytes_text(plan_number_bytes(plan)));
     }
 }
 
 void run_info(const InfoArguments &arguments, const Argv &argv) {
-    check_output_path(arguments.json);
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const Hparams &hparams = model->hparams();
     const int n_ctx = arguments.n_ctx > 0 ? arguments.n_ctx : hparams.n_ctx_train;

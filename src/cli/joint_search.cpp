@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "base/progress.h"
 #include "calibration/joint_files.h"
@@ -107,8 +108,8 @@ JointSavings new_savings(const Run &run) {
         measure_layer_times(*run.inputs.engine, run.inputs.windows().window(0),
                             run.settings.choices, run.settings.correction.rank, run.should_stop);
     if (run.prints) {
-        fmt::print("prefill of {} tokens: {:.1f} ms, of which a layer {:.2f} ms\n",
-                   run.inputs.windows().n_ctx, times.prefill_ms, times.dense_ms);
+        print("prefill of {} tokens: {:.1f} ms, of which a layer {:.2f} ms\n",
+              run.inputs.windows().n_ctx, times.prefill_ms, times.dense_ms);
     }
     return savings_by_time(run.settings.choices, times.choices_ms, times.dense_ms,
                            times.prefill_ms);
@@ -120,8 +121,7 @@ JointState start(const Run &run) {
     if (run.arguments.restart) {
         remove_partial(partial);
     } else if (std::optional<JointState> found = read_joint_partial(run.settings, partial)) {
-        fmt::print(stderr, "continuing after {} finished rounds in {}\n",
-                   found->order.rounds.size(), partial);
+        remark("continuing after {} finished rounds in {}", found->order.rounds.size(), partial);
         return std::move(*found);
     }
     state.savings = new_savings(run);
@@ -129,13 +129,13 @@ JointState start(const Run &run) {
 }
 
 void print_task(const Run &run, const JointState &state, int64_t n_expected) {
-    fmt::print("target: {} of the {} saved; a layer saves", percent(run.settings.target),
-               run.settings.by_time ? "prefill's time" : "layers");
+    print("target: {} of the {} saved; a layer saves", percent(run.settings.target),
+          run.settings.by_time ? "prefill's time" : "layers");
     for (size_t i = 0; i < state.savings.choices.size(); ++i) {
-        fmt::print("{} {} as {}", i == 0 ? "" : ",", percent(state.savings.savings[i]),
-                   choice_text(state.savings.choices[i]));
+        print("{} {} as {}", i == 0 ? "" : ",", percent(state.savings.savings[i]),
+              choice_text(state.savings.choices[i]));
     }
-    fmt::print("\nabout {} layer evaluations, each of one layer for one window\n", n_expected);
+    print("\nabout {} layer evaluations, each of one layer for one window\n", n_expected);
 }
 
 // The rounds, and the plan that they lead to, without corrections.
@@ -182,14 +182,14 @@ Plan search(const Run &run, JointState &state) {
 }
 
 void print_rounds(const JointState &state) {
-    fmt::print("{:>5}  {:>5}  {:>7}  {:>10}  {:>6}  {}\n", "round", "layer", "becomes",
-               "divergence", "saved", "moves measured");
+    print("{:>5}  {:>5}  {:>7}  {:>10}  {:>6}  {}\n", "round", "layer", "becomes", "divergence",
+          "saved", "moves measured");
     for (size_t i = 0; i < state.order.rounds.size(); ++i) {
         const JointRound &round = state.order.rounds[i];
         const auto choice = static_cast<size_t>(round.move.choice);
-        fmt::print("{:>5}  {:>5}  {:>7}  {:>10.4f}  {:>6}  {}\n", i + 1, round.move.layer,
-                   choice_text(state.savings.choices[choice]), round.divergence,
-                   percent(round.saved), round.n_measured);
+        print("{:>5}  {:>5}  {:>7}  {:>10.4f}  {:>6}  {}\n", i + 1, round.move.layer,
+              choice_text(state.savings.choices[choice]), round.divergence, percent(round.saved),
+              round.n_measured);
     }
 }
 
@@ -256,17 +256,18 @@ void run_joint_search(const SelectLayersArguments &arguments, const Argv &argv,
                       const std::function<bool()> &should_stop) {
     check_joint_arguments(arguments);
     choices_of(arguments);  // what is wrong with them is said before the model is read
+    const FileLock lock = lock_partial(partial_path(arguments.out));
     const SelectionInputs inputs = load_inputs(arguments, /*fits_corrections=*/true);
     const JointSettings settings = settings_of(arguments, inputs.settings);
-    const Run run{arguments, settings, inputs, should_stop, prints_text(arguments.json)};
+    const Run run{arguments, settings, inputs, should_stop, prints_text(arguments)};
     JointState state;
     const Plan plan = find_plan(run, state);
     write_plan_files(plan, arguments.out);
     remove_partial(partial_path(arguments.out));
     if (run.prints) {
-        fmt::print("effective sparsity {}; {} layer evaluations, {}; written: {}\n",
-                   percent(plan.effective_sparsity()), state.order.n_layer_evaluations,
-                   duration_text(state.order.seconds), arguments.out);
+        print("effective sparsity {}; {} layer evaluations, {}; written: {}\n",
+              percent(plan.effective_sparsity()), state.order.n_layer_evaluations,
+              duration_text(state.order.seconds), arguments.out);
     }
     Json json = result_frame(argv, *inputs.model, inputs.engine.get(), arguments.model);
     Json result = {{"plan", arguments.out}, {"provenance", plan.provenance}};

@@ -3,8 +3,8 @@
 #include <cmath>
 #include <memory>
 
+#include "base/console.h"
 #include "base/progress.h"
-#include "base/text_file.h"
 #include "calibration/layer_sweep.h"
 #include "cli/select_layers.h"
 
@@ -21,17 +21,9 @@ void run_layer_sweep(const SelectLayersArguments &arguments, const Argv &argv,
     options.should_stop = should_stop;
     const LayerSweep sweep = sweep_layers(*inputs.engine, inputs.windows(), options);
     progress.finish();
-    if (prints_text(arguments.json)) {
-        fmt::print("mean negative log-likelihood, dense {:.4f}\n", sweep.dense_loss);
-        fmt::print("{}", sweep_csv(sweep));
-    }
-    if (!arguments.csv.empty()) {
-        write_file_atomically(arguments.csv, sweep_csv(sweep));
-    }
-    if (!arguments.svg.empty()) {
-        write_file_atomically(
-            arguments.svg, sweep_svg(sweep, "one layer changed: " + inputs.model->hparams().name));
-    }
+    write_output(arguments.csv, sweep_csv(sweep));
+    write_output(arguments.svg,
+                 sweep_svg(sweep, "one layer changed: " + inputs.model->hparams().name));
     nlohmann::ordered_json json =
         result_frame(argv, *inputs.model, inputs.engine.get(), arguments.model);
     json["calibration"] = inputs.settings.calibration;
@@ -41,6 +33,12 @@ void run_layer_sweep(const SelectLayersArguments &arguments, const Argv &argv,
         json["results"].push_back({{"change", curve.name}, {"losses", curve.losses}});
     }
     write_json(arguments.json, json);
+    const bool prints =
+        prints_text(arguments.json) && prints_text(arguments.csv) && prints_text(arguments.svg);
+    if (prints) {
+        print("mean negative log-likelihood, dense {:.4f}\n", sweep.dense_loss);
+        print_text(sweep_csv(sweep));
+    }
 }
 
 }  // namespace orthorank

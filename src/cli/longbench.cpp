@@ -4,14 +4,15 @@
 #include <filesystem>
 #include <memory>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "base/progress.h"
 #include "cli/apply_options.h"
+#include "cli/command_files.h"
 #include "cli/shared_options.h"
 #include "eval/longbench_scores.h"
 #include "eval/text.h"
 #include "evaluation/longbench_run.h"
-#include "model/backend_info.h"
 #include "model/vocab.h"
 #include "report/comparison_table.h"
 
@@ -89,7 +90,7 @@ void score_files(const LongBenchArguments &arguments, const Argv &argv) {
                               fmt::format("{:.2f}", score)});
     }
     if (prints_text(arguments.json)) {
-        fmt::print("{}", plain_text(table));
+        print_text(plain_text(table));
     }
     write_json(arguments.json, result);
 }
@@ -124,21 +125,17 @@ std::vector<LongBenchTask> read_tasks(const LongBenchArguments &arguments, const
              options.data_dir, missing);
     }
     if (!missing.empty()) {
-        fmt::print(stderr, "left out, no data in {}: {}\n", options.data_dir, missing);
+        remark("left out, no data in {}: {}", options.data_dir, missing);
     }
     return tasks;
 }
 
 json run_of(const Model &model, const LongBenchArguments &arguments,
             const LongBenchOptions &options) {
-    return {{"model", model.fingerprint()},
-            {"file_type", model.type_in_use()},
-            {"kv_type", arguments.model.kv_type},
-            {"kernels", kernels_of(arguments.model)},
-            {"correction_type", arguments.model.correction_type},
-            {"device", device_identity(model)},
-            {"max_length", options.max_length},
-            {"cleans_spaces", options.cleans_spaces}};
+    json run = run_identity(model, arguments.model);
+    run["max_length"] = options.max_length;
+    run["cleans_spaces"] = options.cleans_spaces;
+    return run;
 }
 
 std::string records_text(const LongBenchTask &task) {
@@ -149,7 +146,7 @@ std::string records_text(const LongBenchTask &task) {
 
 void print_scores(std::span<const LongBenchTask> tasks, std::span<const Plan> plans,
                   std::span<const double> scores, size_t max_length) {
-    fmt::print("prompts of at most {} tokens, the middle cut out; no chat template\n", max_length);
+    print("prompts of at most {} tokens, the middle cut out; no chat template\n", max_length);
     ComparisonTable table;
     table.header = {"set", "records", "cut"};
     for (const Plan &plan : plans) {
@@ -169,7 +166,7 @@ void print_scores(std::span<const LongBenchTask> tasks, std::span<const Plan> pl
     for (const double sum : sums) {
         table.rows.back().push_back(fmt::format("{:.2f}", sum / static_cast<double>(tasks.size())));
     }
-    fmt::print("{}", plain_text(table));
+    print_text(plain_text(table));
 }
 
 json result_json(const LongBenchTask &task, const Plan &plan, double score,
@@ -199,7 +196,7 @@ std::vector<std::vector<Prediction>> predict(const LongBenchArguments &arguments
     return run_longbench(engine, tasks, plans, run);
 }
 
-void run_sets(const LongBenchArguments &arguments, const Argv &argv) {
+void run_sets(const LongBenchArguments &arguments, const Argv &argv, CommandFiles files) {
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const std::vector<Plan> plans =
         read_scored_plans(*model, arguments.plans, !arguments.no_dense, arguments.apply);
@@ -211,6 +208,16 @@ void run_sets(const LongBenchArguments &arguments, const Argv &argv) {
         options.limit = arguments.limit;
     }
     const std::vector<LongBenchTask> tasks = read_tasks(arguments, *model, options);
+    for (const LongBenchTask &task : tasks) {
+        files.reads(task.data.file, std::string(task.set->name));
+    }
+    for (size_t a = 0; a < tasks.size() * plans.size(); ++a) {
+        const Plan &plan = plans[a % plans.size()];
+        const LongBenchSet &set = *tasks[a / plans.size()].set;
+        make_prediction_folder(arguments.output, plan);
+        files.writes(prediction_path(arguments.output, plan, set),
+                     fmt::format("the predictions of {}", plan.name));
+    }
     const std::unique_ptr<Engine> engine =
         make_engine(*model, arguments.model, longbench_context(tasks));
     const std::vector<std::vector<Prediction>> predictions =
@@ -233,12 +240,12 @@ void run_sets(const LongBenchArguments &arguments, const Argv &argv) {
     write_json(arguments.json, result);
 }
 
-void run_longbench_command(const LongBenchArguments &arguments, const Argv &argv) {
+void run_longbench_command(const LongBenchArguments &arguments, const Argv &argv,
+                           const CommandFiles &files) {
     check_arguments(arguments);
     check_sets(arguments);
-    check_output_path(arguments.json);
     if (arguments.score.empty()) {
-        run_sets(arguments, argv);
+        run_sets(arguments, argv, files);
     } else {
         score_files(arguments, argv);
     }
@@ -284,7 +291,7 @@ void add_longbench(CLI::App &app, const Argv &argv) {
                     {"--data", "--output", "--max-length", "--limit", "--clean-spaces", "--plan",
                      "--sparsity", "--no-dense", "--apply", "--keep-last"},
                     "--score runs nothing");
-        run_longbench_command(*arguments, argv);
+        run_longbench_command(*arguments, argv, CommandFiles(command));
     });
 }
 

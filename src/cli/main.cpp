@@ -6,8 +6,12 @@
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <sstream>
+#include <system_error>
 
+#include "base/console.h"
 #include "base/error.h"
+#include "cli/command_files.h"
 #include "cli/commands.h"
 #include "cli/spin_limit.h"
 #include "model/backend_info.h"
@@ -21,7 +25,7 @@ constexpr int k_exit_interrupted = 130;  // as a shell reports Ctrl-C
 
 int report(int code, const char *message) {
     std::fflush(stdout);
-    fmt::print(stderr, "orthorank: {}\n", message);
+    orthorank::remark("orthorank: {}", message);
     return code;
 }
 
@@ -43,17 +47,22 @@ int run(int argc, char **argv) {
     orthorank::add_info(app, arguments);
     orthorank::add_select_layers(app, arguments);
     orthorank::add_export(app, arguments);
+    for (CLI::App *command : app.get_subcommands({})) {
+        command->parse_complete_callback([command] { orthorank::CommandFiles files(*command); });
+    }
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError &error) {
-        if (error.get_exit_code() == 0) {
-            return app.exit(error);  // --help and --version
+        if (error.get_exit_code() == 0) {  // --help and --version
+            std::ostringstream text;
+            app.exit(error, text, text);
+            orthorank::write_stdout(text.str());
+            orthorank::flush_stdout();
+            return 0;
         }
         return report(k_exit_usage, fmt::format("{} (see --help)", error.what()).c_str());
     }
-    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-        return report(k_exit_world, "standard output cannot be written");
-    }
+    orthorank::flush_stdout();
     return 0;
 }
 
@@ -68,6 +77,8 @@ int main(int argc, char **argv) {
                       error.what());
     } catch (const orthorank::Interrupted &error) {
         return report(k_exit_interrupted, error.what());
+    } catch (const std::system_error &error) {  // of the file system's library, of threads
+        return report(k_exit_world, error.what());
     } catch (const std::bad_alloc &) {
         return report(k_exit_world, "out of memory");
     } catch (const std::exception &error) {

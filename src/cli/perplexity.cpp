@@ -6,10 +6,12 @@
 #include <memory>
 #include <optional>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "base/progress.h"
 #include "calibration/partial_file.h"
 #include "cli/apply_options.h"
+#include "cli/command_files.h"
 #include "cli/shared_options.h"
 #include "engine/plan_files.h"
 #include "eval/streams.h"
@@ -61,7 +63,7 @@ std::vector<int32_t> tokens_of_file(const std::string &file, const PerplexityArg
                                                    static_cast<size_t>(arguments.n_ctx)
                                              : SIZE_MAX;
     return at_place(file, [&] {
-        return vocab.tokenize_first(n, read_stream(file, arguments.field),
+        return vocab.tokenize_first(n, read_text(file, arguments.field),
                                     !arguments.bos_each_window);
     });
 }
@@ -264,16 +266,16 @@ void print_table(std::span<const PerplexityResult> results, bool has_dense) {
     for (const PerplexityResult &result : results) {
         width = std::max(width, result.plan.name.size());
     }
-    fmt::print("{:<{}}  sparsity  {:>16}  {:>16}  {:>9}\n", "plan", width, "perplexity",
-               has_dense ? "ratio to dense" : "", "seconds");
+    print("{:<{}}  sparsity  {:>16}  {:>16}  {:>9}\n", "plan", width, "perplexity",
+          has_dense ? "ratio to dense" : "", "seconds");
     for (const PerplexityResult &result : results) {
         const std::string ratio = !has_dense ? ""
                                   : &result == &results.front()
                                       ? "1"
                                       : with_error(result.ratio, result.ratio_se, 3);
-        fmt::print("{:<{}}  {:>7.1f}%  {:>16}  {:>16}  {:>9.1f}\n", result.plan.name, width,
-                   100.0 * result.plan.effective_sparsity(), with_error(result.ppl, result.se, 2),
-                   ratio, result.seconds);
+        print("{:<{}}  {:>7.1f}%  {:>16}  {:>16}  {:>9.1f}\n", result.plan.name, width,
+              100.0 * result.plan.effective_sparsity(), with_error(result.ppl, result.se, 2), ratio,
+              result.seconds);
     }
 }
 
@@ -289,7 +291,7 @@ void print_divergences(std::span<const PerplexityResult> results) {
                               fmt::format("{:.4f}", kl.max),
                               fmt::format("{:.2f}%", 100.0 * kl.same_top)});
     }
-    fmt::print("{}", plain_text(table));
+    print_text(plain_text(table));
 }
 
 void print_set(const TextSet &set) {
@@ -301,14 +303,13 @@ void print_set(const TextSet &set) {
         const std::string bos = set.bos == "first"  ? "; BOS begins only the first of a text"
                                 : set.bos == "each" ? "; BOS begins each"
                                                     : "";
-        fmt::print("{} windows of {} tokens{}{}\n", set.windows.size(), set.windows.n_ctx, scored,
-                   bos);
+        print("{} windows of {} tokens{}{}\n", set.windows.size(), set.windows.n_ctx, scored, bos);
         return;
     }
     const std::string of =
         set.n_wanted > set.n_documents ? fmt::format(" of {}", set.n_wanted) : "";
-    fmt::print("{}: {}{} documents, {} tokens, {} windows of {} tokens\n", set.name,
-               set.n_documents, of, set.n_tokens, set.windows.size(), set.windows.n_ctx);
+    print("{}: {}{} documents, {} tokens, {} windows of {} tokens\n", set.name, set.n_documents, of,
+          set.n_tokens, set.windows.size(), set.windows.n_ctx);
 }
 
 std::vector<PerplexityResult> run_set(const TextSet &set, const PerplexityArguments &arguments,
@@ -341,13 +342,17 @@ nlohmann::ordered_json sets_json(std::span<const TextSet> sets) {
     return json;
 }
 
-void run_perplexity(const PerplexityArguments &arguments, const Argv &argv) {
+void run_perplexity(const PerplexityArguments &arguments, const Argv &argv, CommandFiles files) {
     check_arguments(arguments);
-    check_output_path(arguments.json);
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const bool has_dense = !arguments.no_dense;
     const std::vector<Plan> plans = plans_of(arguments, *model);
     const std::vector<TextSet> sets = sets_of(arguments, model->vocab());
+    for (const TextSet &set : sets) {
+        for (const std::string &file : set.files) {
+            files.reads(file, set.name.empty() ? "--file" : set.name);
+        }
+    }
     const std::unique_ptr<Engine> engine = make_engine(*model, arguments.model, arguments.n_ctx);
     nlohmann::ordered_json json = result_frame(argv, *model, engine.get(), arguments.model);
     if (arguments.protocol.empty()) {
@@ -382,7 +387,8 @@ void add_perplexity(CLI::App &app, const Argv &argv) {
         *app.add_subcommand("perplexity", "perplexity of plans beside the dense model");
     const auto arguments = std::make_shared<PerplexityArguments>();
     PerplexityArguments &a = *arguments;
-    command.add_option("-f,--file", a.files, "texts: raw, or JSON Lines (*.jsonl, *.json)")
+    command
+        .add_option("-f,--file", a.files, "texts: raw, or JSON Lines (*.jsonl, *.ndjson, *.json)")
         ->type_name("FILE");
     command
         .add_option("--protocol", a.protocol,
@@ -424,7 +430,8 @@ void add_perplexity(CLI::App &app, const Argv &argv) {
                     "without --continuation every row is scored");
         refuse_idle(command, !arguments->protocol.empty(), {"--field", "--bos-each-window"},
                     "--protocol knows its texts");
-        run_perplexity(*arguments, argv);
+        refuse_idle_field(command, arguments->files);
+        run_perplexity(*arguments, argv, CommandFiles(command));
     });
 }
 

@@ -5,10 +5,12 @@
 #include <memory>
 #include <optional>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "base/progress.h"
 #include "calibration/calibration.h"
 #include "calibration/selection_files.h"
+#include "cli/command_files.h"
 #include "cli/select_layers.h"
 #include "cli/shared_options.h"
 #include "engine/plan_files.h"
@@ -112,16 +114,15 @@ LayerOrder search(const Run &run, const LayerOrder &done, bool brute_force) {
 void print_order(const Run &run, const LayerOrder &order) {
     const bool is_sleb = run.inputs.settings.method == SelectionMethod::sleb;
     const bool is_score = run.inputs.settings.method == SelectionMethod::shortened_taylor;
-    fmt::print("{:>5}  {:>5}  {}\n", "round", "layer",
-               is_score  ? "Taylor score"
-               : is_sleb ? "loss with all layers so far"
-                         : "loss with this layer alone");
+    print("{:>5}  {:>5}  {}\n", "round", "layer",
+          is_score  ? "Taylor score"
+          : is_sleb ? "loss with all layers so far"
+                    : "loss with this layer alone");
     for (size_t i = 0; i < order.rounds.size(); ++i) {
         const double loss = order.rounds[i].loss;
-        fmt::print(
-            "{:>5}  {:>5}  {}{}\n", i + 1, order.rounds[i].layer,
-            is_score ? fmt::format("{:.6g}", loss) : loss_text(loss, run.inputs.windows().size()),
-            i + 1 == static_cast<size_t>(run.n_layers) ? "  <- this plan" : "");
+        print("{:>5}  {:>5}  {}{}\n", i + 1, order.rounds[i].layer,
+              is_score ? fmt::format("{:.6g}", loss) : loss_text(loss, run.inputs.windows().size()),
+              i + 1 == static_cast<size_t>(run.n_layers) ? "  <- this plan" : "");
     }
 }
 
@@ -154,7 +155,7 @@ nlohmann::ordered_json compare_with_brute_force(const Run &run, const LayerOrder
     const double seconds = brute.seconds / order.seconds;
     const bool is_same = is_same_order(order, brute);
     if (run.prints) {
-        fmt::print(
+        print(
             "brute force: {} order; layer evaluations {} instead of {} ({:.2f}x), "
             "{:.1f} s instead of {:.1f} s ({:.2f}x)\n",
             is_same ? "the same" : "ANOTHER", brute.n_layer_evaluations, order.n_layer_evaluations,
@@ -181,13 +182,13 @@ double measured_loss(const Run &run, const Plan &plan) {
 void print_count(const Run &run, const LayerPlan &change, std::optional<double> sparsity) {
     const int n_model = run.inputs.settings.n_model_layers;
     const double saved = change.action == Action::skip ? 1.0 : 1.0 - change.ratio;
-    fmt::print("{} of {} layers {}{}: effective sparsity {:.1f}%{}\n", run.n_layers, n_model,
-               change.action == Action::skip ? "removed" : "selecting",
-               change.action == Action::skip
-                   ? ""
-                   : fmt::format(" at ratio {} ({})", change.ratio, policy_name(change.policy)),
-               100.0 * saved * run.n_layers / n_model,
-               sparsity ? fmt::format(" ({:g}% asked for)", 100.0 * *sparsity) : "");
+    print("{} of {} layers {}{}: effective sparsity {:.1f}%{}\n", run.n_layers, n_model,
+          change.action == Action::skip ? "removed" : "selecting",
+          change.action == Action::skip
+              ? ""
+              : fmt::format(" at ratio {} ({})", change.ratio, policy_name(change.policy)),
+          100.0 * saved * run.n_layers / n_model,
+          sparsity ? fmt::format(" ({:g}% asked for)", 100.0 * *sparsity) : "");
 }
 
 void derive(const SelectLayersArguments &arguments) {
@@ -200,9 +201,9 @@ void derive(const SelectLayersArguments &arguments) {
         plan.provenance["sparsity"] = *sparsity;
     }
     write_plan_files(plan, arguments.out);
-    if (prints_text(arguments.json)) {
-        fmt::print("{}: {} layers, effective sparsity {:.1f}%\n", arguments.out, n_layers,
-                   100.0 * plan.effective_sparsity());
+    if (prints_text(arguments)) {
+        print("{}: {} layers, effective sparsity {:.1f}%\n", arguments.out, n_layers,
+              100.0 * plan.effective_sparsity());
     }
 }
 
@@ -213,8 +214,7 @@ LayerOrder run_search(const Run &run) {
         remove_partial(partial);
     } else if (std::optional<LayerOrder> found = read_partial(run.inputs.settings, partial)) {
         done = std::move(*found);
-        fmt::print(stderr, "continuing after {} finished rounds in {}\n", done.rounds.size(),
-                   partial);
+        remark("continuing after {} finished rounds in {}", done.rounds.size(), partial);
     }
     return search(run, done, /*brute_force=*/false);
 }
@@ -253,11 +253,12 @@ void run_select_layers(const SelectLayersArguments &arguments, const Argv &argv)
     }
     const std::optional<double> sparsity = sparsity_of(arguments);
     const LayerPlan change = change_of(arguments);
+    const FileLock lock = lock_partial(partial_path(arguments.out));
     SelectionInputs inputs = load_inputs(arguments, arguments.correct.has_value());
     inputs.settings.change = change;
     const int n_layers = sparsity ? n_layers_for(*sparsity, change, inputs.settings.n_model_layers)
                                   : arguments.n_layers;
-    const Run run{arguments, inputs, n_layers, prints_text(arguments.json)};
+    const Run run{arguments, inputs, n_layers, prints_text(arguments)};
     if (run.prints) {
         print_count(run, change, sparsity);
     }
@@ -272,10 +273,10 @@ void run_select_layers(const SelectLayersArguments &arguments, const Argv &argv)
     write_plan_files(plan, arguments.out);
     remove_partial(partial_path(arguments.out));
     if (run.prints) {
-        fmt::print("dense loss {}\n", loss_text(order.dense_loss, inputs.windows().size()));
+        print("dense loss {}\n", loss_text(order.dense_loss, inputs.windows().size()));
         print_order(run, order);
-        fmt::print("{} layer evaluations, {}; written: {}\n", order.n_layer_evaluations,
-                   duration_text(order.seconds), arguments.out);
+        print("{} layer evaluations, {}; written: {}\n", order.n_layer_evaluations,
+              duration_text(order.seconds), arguments.out);
     }
     nlohmann::ordered_json json =
         result_frame(argv, *inputs.model, inputs.engine.get(), arguments.model);
@@ -300,7 +301,7 @@ void add_select_layers(CLI::App &app, const Argv &argv) {
     add_method_options(command, a);
     add_correction_options(command, a);
     add_joint_options(command, a);
-    command.add_option("-o,--output", a.out, "the plan file to write")->type_name("FILE");
+    command.add_option("-o,--output", a.out, "the plan file to write")->type_name(k_output_type);
     command.add_option("--from", a.from, "take the order from this plan: nothing is computed")
         ->type_name("PLAN");
     command.add_flag("--exact", a.exact, "drop a candidate only where provable (the default)");
@@ -311,8 +312,8 @@ void add_select_layers(CLI::App &app, const Argv &argv) {
     command.add_flag("--sweep", a.sweep,
                      "no search: the loss with each layer alone changed, for the policy, its "
                      "controls and removal");
-    command.add_option("--csv", a.csv, "with --sweep: write a table")->type_name("FILE");
-    command.add_option("--svg", a.svg, "with --sweep: write a plot")->type_name("FILE");
+    command.add_option("--csv", a.csv, "with --sweep: write a table")->type_name(k_output_type);
+    command.add_option("--svg", a.svg, "with --sweep: write a plot")->type_name(k_output_type);
     command.add_flag("--restart", a.restart, "begin anew where a partial file of -o exists");
     command.add_option("--memory", a.memory_mib, "MiB for kept hidden states")
         ->capture_default_str()
@@ -322,6 +323,7 @@ void add_select_layers(CLI::App &app, const Argv &argv) {
     add_json_option(command, a.json);
     command.callback([arguments, &command, &argv] {
         arguments->has_policy = command.count("--policy") > 0;
+        arguments->out = arguments->out == "-" ? "/dev/stdout" : arguments->out;
         check_arguments(command, *arguments);
         run_select_layers(*arguments, argv);
     });

@@ -71,8 +71,11 @@ void add_correction_options(CLI::App &command, SelectLayersArguments &a);
 void add_joint_options(CLI::App &command, SelectLayersArguments &a);
 
 // Throws Error{usage} for options that exclude each other or would do nothing beside the others,
-// and for outputs as check_output_path and check_plan_output do.
+// and for outputs as CommandFiles and check_plan_output do.
 void check_arguments(const CLI::App &command, const SelectLayersArguments &arguments);
+
+// Whether standard output is free for people to read.
+bool prints_text(const SelectLayersArguments &arguments);
 
 // The policy of the search: that of --policy, which a probe cannot guide before it is fitted.
 std::string search_policy(const SelectLayersArguments &arguments);

@@ -3,6 +3,9 @@
 #include <array>
 
 #include "base/error.h"
+#include "base/output_file.h"
+#include "calibration/partial_file.h"
+#include "cli/command_files.h"
 #include "cli/select_layers.h"
 #include "engine/plan_files.h"
 
@@ -167,11 +170,7 @@ void refuse_idle_options(const CLI::App &command, const SelectLayersArguments &a
     }
 }
 
-void check_outputs(const SelectLayersArguments &arguments, Mode mode) {
-    for (const std::string *path :
-         {&arguments.out, &arguments.json, &arguments.csv, &arguments.svg}) {
-        check_output_path(*path);
-    }
+void check_outputs(const CLI::App &command, const SelectLayersArguments &arguments, Mode mode) {
     if (mode == k_sweep) {
         if (arguments.json.empty() && arguments.csv.empty() && arguments.svg.empty()) {
             fail(ErrorKind::usage, "--sweep writes no plan: name a --json, --csv or --svg file");
@@ -181,16 +180,35 @@ void check_outputs(const SelectLayersArguments &arguments, Mode mode) {
     if (arguments.out.empty()) {
         fail(ErrorKind::usage, "no output: name the plan file to write with -o");
     }
-    check_plan_output(arguments.out, arguments.correct.has_value() || mode == k_refit);
+    const bool has_numbers = arguments.correct.has_value() || mode == k_refit;
+    check_plan_output(arguments.out, has_numbers);
+    CommandFiles files(command);
+    if (has_numbers) {
+        files.writes(plan_tensors_path(arguments.out), "the numbers of -o");
+    }
+    if (mode == k_search || mode == k_joint) {
+        if (!becomes_file(arguments.out)) {
+            fail(ErrorKind::usage,
+                 "{} is no file: a search keeps what is finished beside its plan; name a file "
+                 "with -o",
+                 arguments.out);
+        }
+        files.writes(partial_path(arguments.out), "the partial file of -o");
+    }
 }
 
 }  // namespace
+
+bool prints_text(const SelectLayersArguments &arguments) {
+    return prints_text(arguments.json) && prints_text(arguments.out);
+}
 
 void check_arguments(const CLI::App &command, const SelectLayersArguments &arguments) {
     const Mode mode = mode_of(command);
     refuse_options_of_other_modes(command, mode);
     refuse_idle_options(command, arguments, mode);
-    check_outputs(arguments, mode);
+    refuse_idle_field(command, arguments.calibration.files);
+    check_outputs(command, arguments, mode);
 }
 
 }  // namespace orthorank

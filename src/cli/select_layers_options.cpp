@@ -5,7 +5,7 @@ namespace orthorank {
 void add_calibration_options(CLI::App &command, SelectLayersArguments &a) {
     command
         .add_option("--calibration", a.calibration.files,
-                    "calibration texts: raw, or JSON Lines (*.jsonl, *.json)")
+                    "calibration texts: raw, or JSON Lines (*.jsonl, *.ndjson, *.json)")
         ->type_name("FILE");
     command.add_option("--field", a.calibration.field, "the text's field in JSON Lines")
         ->capture_default_str()

@@ -1,6 +1,7 @@
 // What every part of select-layers computes with, loaded in one way.
 #include <fmt/format.h>
 
+#include "base/console.h"
 #include "cli/select_layers.h"
 #include "model/backend_info.h"
 
@@ -42,9 +43,9 @@ SelectionInputs load_inputs(const SelectLayersArguments &arguments, bool fits_co
     }
     inputs.settings = settings_for(arguments, method, *inputs.model, inputs.calibration);
     inputs.engine = make_engine(*inputs.model, arguments.model, inputs.windows().n_ctx);
-    if (prints_text(arguments.json)) {
-        fmt::print("calibration: {} tokens, {} windows of {}\n", inputs.calibration.n_tokens,
-                   inputs.windows().size(), inputs.windows().n_ctx);
+    if (prints_text(arguments)) {
+        print("calibration: {} tokens, {} windows of {}\n", inputs.calibration.n_tokens,
+              inputs.windows().size(), inputs.windows().n_ctx);
     }
     return inputs;
 }

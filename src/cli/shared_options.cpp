@@ -7,12 +7,17 @@
 #include <array>
 #include <cmath>
 #include <cstdlib>
-#include <filesystem>
 
+#include "base/console.h"
 #include "base/error.h"
+#include "base/output_file.h"
 #include "base/text_file.h"
+#include "base/threads.h"
+#include "base/utf8.h"
 #include "calibration/select_layers.h"
+#include "cli/command_files.h"
 #include "engine/plan_files.h"
+#include "eval/streams.h"
 #include "model/backend_info.h"
 #include "model/vocab.h"
 #include "timing/weight_choice.h"
@@ -41,7 +46,9 @@ void append_json(const nlohmann::ordered_json &json, const std::string &newline,
     for (auto item = json.begin(); item != json.end(); ++item) {
         text += item == json.begin() ? inner : "," + inner;
         if (json.is_object()) {
-            text += nlohmann::json(item.key()).dump() + ": ";
+            text += nlohmann::json(item.key())
+                        .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) +
+                    ": ";
         }
         append_json(*item, inner, text);
     }
@@ -50,7 +57,7 @@ void append_json(const nlohmann::ordered_json &json, const std::string &newline,
 
 void print_timings(const WeightChoice &choice) {
     if (!choice.note.empty()) {
-        fmt::print(stderr, "note: {}\n", choice.note);
+        remark("note: {}", choice.note);
     }
     std::string text;
     for (const WeightTiming &timing : choice.timings) {
@@ -65,18 +72,17 @@ void print_timings(const WeightChoice &choice) {
                                 ? fmt::format(" (not taken: NMSE {:.1e})", timing.nmse)
                                 : "");
     }
-    fmt::print(stderr, "weights: a layer, 512 rows + one row{}:{}\n",
-               choice.is_remembered ? " (timed before)" : "", text);
+    remark("weights: a layer, 512 rows + one row{}:{}",
+           choice.is_remembered ? " (timed before)" : "", text);
 }
 
 void print_choice(const Model &model) {
     const WeightCopy &prefill = model.weight_copy(Phase::prefill);
     const WeightCopy &decode = model.weight_copy(Phase::decode);
-    fmt::print(stderr, "weights: {}\n",
-               prefill.type == decode.type
-                   ? weight_copy_text(prefill)
-                   : fmt::format("prefill {}, decode {}", weight_copy_text(prefill),
-                                 weight_copy_text(decode)));
+    remark("weights: {}", prefill.type == decode.type
+                              ? weight_copy_text(prefill)
+                              : fmt::format("prefill {}, decode {}", weight_copy_text(prefill),
+                                            weight_copy_text(decode)));
 }
 
 }  // namespace
@@ -99,7 +105,8 @@ void add_model_options(CLI::App &command, ModelArguments &arguments) {
                     "device to compute on, as `info` lists them (default: the first GPU, or CPU)")
         ->type_name("NAME");
     command
-        .add_option("--threads", arguments.n_threads, "CPU threads (default: one per processor that is granted)")
+        .add_option("--threads", arguments.n_threads,
+                    "CPU threads (default: one per processor that is granted)")
         ->check(CLI::Range(1, k_max_threads))
         ->type_name("N");
     command.add_option("--kv-type", arguments.kv_type, "type of the KV cache: f16, f32 or q8_0")
@@ -127,7 +134,7 @@ void add_model_options(CLI::App &command, ModelArguments &arguments) {
 
 void add_json_option(CLI::App &command, std::string &path) {
     command.add_option("--json", path, "write the results as JSON to this file ('-': to stdout)")
-        ->type_name("FILE");
+        ->type_name(k_output_type);
 }
 
 std::unique_ptr<Model> load_model(const ModelArguments &arguments) {
@@ -154,7 +161,7 @@ std::unique_ptr<Model> load_model(const ModelArguments &arguments) {
     }
     std::unique_ptr<Model> model = Model::load(path, options);
     for (const std::string &warning : model->vocab().warnings()) {
-        fmt::print(stderr, "note: vocabulary: {}\n", warning);
+        remark("note: vocabulary: {}", warning);
     }
     if (is_auto) {
         print_choice(*model);
@@ -219,7 +226,7 @@ Plan read_plan_for(const Model &model, const std::string &path, PlanPurpose purp
         FoundPlan found = plan_for_sparsity(
             model, sparsity_from_text(path.substr(k_by_sparsity.size())), purpose);
         for (const std::string &note : found.notes) {
-            fmt::print(stderr, "note: {}\n", note);
+            remark("note: {}", note);
         }
         return std::move(found.plan);
     }
@@ -247,7 +254,7 @@ std::vector<Plan> read_plans(const Model &model, const std::vector<std::string> 
                    [](const Plan &plan) { return plan.name; });
     for (size_t i = n_dense; i < plans.size(); ++i) {
         if (std::count(names.begin(), names.end(), names[i]) > 1) {
-            plans[i].name = paths[i - n_dense];
+            plans[i].name = as_utf8(paths[i - n_dense]);
         }
         if (std::count(paths.begin(), paths.end(), paths[i - n_dense]) > 1) {
             fail(ErrorKind::usage, "--plan {} is named twice", paths[i - n_dense]);
@@ -265,7 +272,7 @@ std::string read_prompt(const CLI::Option &text, const CLI::Option &file) {
         prompt = read_text_file(file.as<std::string>());
     } else {
         if (::isatty(STDIN_FILENO) != 0) {
-            fmt::print(stderr, "Type a prompt; Ctrl-D on an empty line ends it.\n");
+            remark("Type a prompt; Ctrl-D on an empty line ends it.");
         }
         prompt = read_text_file("/dev/stdin");
     }
@@ -305,6 +312,18 @@ nlohmann::ordered_json result_frame(const Argv &argv, const Model &model, const 
     return json;
 }
 
+nlohmann::ordered_json run_identity(const Model &model, const ModelArguments &arguments) {
+    return {{"model", model.fingerprint()},
+            {"file_type", model.type_in_use()},
+            {"kv_type", arguments.kv_type},
+            {"kernels", kernels_of(arguments)},
+            {"correction_type", arguments.correction_type},
+            {"device", device_identity(model)},
+            // One row's attention to 512 tokens and more is summed in as many parts.
+            {"threads", arguments.n_threads > 0 ? arguments.n_threads : default_n_threads()},
+            {"build", fmt::format("{} (ggml {})", ORTHORANK_VERSION, ggml_version_text())}};
+}
+
 nlohmann::ordered_json plan_name_json(const Plan &plan) {
     return plan.is_dense() && plan.name == "dense" ? nlohmann::ordered_json(nullptr)
                                                    : nlohmann::ordered_json(plan.name);
@@ -325,37 +344,25 @@ void refuse_idle(const CLI::App &command, bool is_idle, std::initializer_list<co
     }
 }
 
-void check_output_path(const std::string &path) {
-    namespace fs = std::filesystem;
-    if (path.empty() || path == "-") {
-        return;
-    }
-    std::error_code ignored;
-    if (fs::is_directory(path, ignored)) {
-        fail(ErrorKind::file, "{}: cannot be written: it is a directory", path);
-    }
-    // A device, a pipe or a link is written to as it is, a file is replaced in its folder.
-    const fs::file_type type = fs::symlink_status(path, ignored).type();
-    if (type != fs::file_type::not_found && type != fs::file_type::regular &&
-        ::access(path.c_str(), F_OK) == 0) {
-        if (::access(path.c_str(), W_OK) != 0) {
-            fail(ErrorKind::file, "{}: cannot be written: no permission", path);
-        }
-        return;
-    }
-    const std::string parent = fs::path(path).parent_path().string();
-    const std::string folder = parent.empty() ? "." : parent;
-    if (::access(folder.c_str(), W_OK) != 0) {
-        fail(ErrorKind::file, "{}: cannot be written: no folder {} to write to", path, folder);
+void refuse_idle_field(const CLI::App &command, const std::vector<std::string> &texts) {
+    refuse_idle(command, std::none_of(texts.begin(), texts.end(), is_json_lines), {"--field"},
+                "no text is JSON Lines by its name (*.jsonl, *.ndjson, *.json)");
+}
+
+bool prints_text(const std::string &json_path) {
+    return !is_stdout(json_path);
+}
+
+void write_output(const std::string &path, const std::string &text) {
+    if (is_stdout(path)) {
+        write_stdout(text);
+    } else if (!path.empty()) {
+        write_file_atomically(path, text);
     }
 }
 
 void write_json(const std::string &path, const nlohmann::ordered_json &json) {
-    if (path == "-") {
-        fmt::print("{}", json_text(json));
-    } else if (!path.empty()) {
-        write_file_atomically(path, json_text(json));
-    }
+    write_output(path, json_text(json));
 }
 
 std::string with_error(double value, double error, int n_digits) {

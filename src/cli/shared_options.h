@@ -72,6 +72,10 @@ std::string read_prompt(const CLI::Option &text, const CLI::Option &file);
 nlohmann::ordered_json result_frame(const Argv &argv, const Model &model, const Engine *engine,
                                     const ModelArguments &arguments);
 
+// What every number that a run computes depends on beside its plan and its data: what an
+// interrupted run must have in common with the one that goes on with its file.
+nlohmann::ordered_json run_identity(const Model &model, const ModelArguments &arguments);
+
 // A plan's short description, as part of a result.
 nlohmann::ordered_json plan_name_json(const Plan &plan);
 
@@ -83,20 +87,18 @@ std::string json_text(const nlohmann::ordered_json &json);
 void refuse_idle(const CLI::App &command, bool is_idle, std::initializer_list<const char *> options,
                  std::string_view reason);
 
-// Throws Error{file} now for an output that could not be written after hours of work: its folder
-// does not exist or is not writable, or it is one. Nothing for an empty path and for "-".
-void check_output_path(const std::string &path);
+// The same of --field where no text is JSON Lines.
+void refuse_idle_field(const CLI::App &command, const std::vector<std::string> &texts);
 
-// Writes to the file, or to standard output for "-". Nothing for an empty path.
+// Writes to the file, or to standard output for its names. Nothing for an empty path.
+void write_output(const std::string &path, const std::string &text);
 void write_json(const std::string &path, const nlohmann::ordered_json &json);
 
 // "12.34 ± 0.56", or "12.34" where there is no error.
 std::string with_error(double value, double error, int n_digits);
 
 // Whether standard output is free for people to read.
-inline bool prints_text(const std::string &json_path) {
-    return json_path != "-";
-}
+bool prints_text(const std::string &json_path);
 
 // "bf16 (256.6 MiB, NMSE 2.1e-06)"
 std::string weight_copy_text(const WeightCopy &copy);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "cli/apply_options.h"
 #include "cli/shared_options.h"
@@ -65,38 +66,36 @@ void add_trace_json(nlohmann::ordered_json &json, const TraceResult &result) {
 
 // A token's text on one line.
 std::string visible(const std::string &piece) {
-    std::string text = nlohmann::json(piece).dump();
-    return text;
+    return nlohmann::json(piece).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 void print_layers(const TraceResult &result, std::span<const TraceLayer> layers, size_t width) {
-    fmt::print("{:>5}  {:<{}}", "", "", width);
+    print("{:>5}  {:<{}}", "", "", width);
     for (const TraceLayer &layer : layers) {
-        fmt::print("  {:>12}", fmt::format("layer {}", layer.index));
+        print("  {:>12}", fmt::format("layer {}", layer.index));
     }
-    fmt::print("\n");
+    print("\n");
     for (size_t i = 0; i < result.tokens.size(); ++i) {
         if (i == result.n_prompt) {
-            fmt::print("decoded:\n");
+            print("decoded:\n");
         }
-        fmt::print("{:>5}  {:<{}}", i, visible(result.pieces[i]), width);
+        print("{:>5}  {:<{}}", i, visible(result.pieces[i]), width);
         for (const TraceLayer &layer : layers) {
             const std::string score = i == 0 ? "sink" : fmt::format("{:.4g}", layer.scores[i]);
-            fmt::print("  {:>10} {}", score,
-                       layer.is_computed(static_cast<int32_t>(i)) ? '*' : ' ');
+            print("  {:>10} {}", score, layer.is_computed(static_cast<int32_t>(i)) ? '*' : ' ');
         }
-        fmt::print("\n");
+        print("\n");
     }
-    fmt::print("{:>5}  {:<{}}", "", "computed", width);
+    print("{:>5}  {:<{}}", "", "computed", width);
     for (const TraceLayer &layer : layers) {
-        fmt::print("  {:>12}", fmt::format("{} of {}", layer.rows.size(), layer.scores.size()));
+        print("  {:>12}", fmt::format("{} of {}", layer.rows.size(), layer.scores.size()));
     }
-    fmt::print("\n");
+    print("\n");
 }
 
 void print_trace(const TraceResult &result) {
-    fmt::print("{}: scores in its selecting layers; * marks the rows that were computed\n",
-               result.plan.name);
+    print("{}: scores in its selecting layers; * marks the rows that were computed\n",
+          result.plan.name);
     size_t width = 8;
     for (const std::string &piece : result.pieces) {
         width = std::max(width, visible(piece).size());
@@ -104,7 +103,7 @@ void print_trace(const TraceResult &result) {
     width = std::min<size_t>(width, 24);
     for (size_t first = 0; first < result.layers.size(); first += k_layers_in_row) {
         const size_t n = std::min(k_layers_in_row, result.layers.size() - first);
-        fmt::print("\n");
+        print("\n");
         print_layers(result, std::span(result.layers).subspan(first, n), width);
     }
 }
@@ -113,7 +112,6 @@ void run_trace(const TraceArguments &arguments, const Argv &argv) {
     TraceOptions options;
     arguments.apply.check();
     options.n_decode = arguments.n_decode;
-    check_output_path(arguments.json);
     if (arguments.plan.empty()) {
         fail(ErrorKind::usage, "--plan is required (or --sparsity)");
     }

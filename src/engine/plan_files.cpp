@@ -5,14 +5,15 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <optional>
 #include <utility>
 
 #include "base/error.h"
 #include "base/fnv1a.h"
+#include "base/output_file.h"
 #include "base/text_file.h"
 #include "model/float_tensors.h"
+#include "model/gguf_file.h"
 #include "select/plan_text.h"
 
 namespace orthorank {
@@ -140,12 +141,6 @@ std::optional<std::string> gguf_type_of(const std::string &path) {
     }
 }
 
-bool is_gguf(const std::string &path) {
-    std::ifstream file(path, std::ios::binary);
-    std::string magic(4, '\0');
-    return file.read(magic.data(), 4) && magic == "GGUF";
-}
-
 // For a plan whose numbers nobody needs.
 class NoNumbers : public PlanNumbers {
  public:
@@ -208,12 +203,16 @@ bool is_plan_numbers(const std::string &path) {
 }
 
 void check_plan_output(const std::string &path, bool has_numbers) {
-    std::error_code ignored;
-    if (std::filesystem::is_regular_file(path, ignored) && is_gguf(path)) {
+    if (is_gguf_file(path)) {
         fail(ErrorKind::usage, "{} is a GGUF file, a plan is JSON: name another -o", path);
     }
     if (!has_numbers) {
         return;
+    }
+    if (!becomes_file(path)) {
+        fail(ErrorKind::usage,
+             "{} is no file, and the plan's numbers go to one beside it: name a file with -o",
+             path);
     }
     const std::string tensors = plan_tensors_path(path);
     const std::optional<std::string> type = gguf_type_of(tensors);

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/fnv1a.h"
 #include "base/text_file.h"
 #include "eval/records.h"
 #include "eval/text.h"
@@ -65,22 +66,14 @@ void replace_place(std::string &out, std::string_view &rest, std::string_view va
     rest.remove_prefix(at + n_bytes);
 }
 
-std::vector<Prediction> predictions_in(std::string_view text, const std::string &path) {
-    std::vector<Prediction> predictions;
-    for_each_record_in(text, path, [&](const Record &record) {
-        predictions.push_back({record.text("pred"), record.texts("answers"), read_classes(record),
-                               record.number("length")});
-        return true;
-    });
-    return predictions;
-}
-
 }  // namespace
 
 LongBenchData read_longbench(const LongBenchSet &set, const std::string &data_dir) {
     LongBenchData data;
     data.file = find_set(set.name, data_dir);
-    for_each_record(data.file, [&](const Record &record) {
+    const std::string text = read_text_file(data.file);
+    data.hash = fnv1a_hex(text);
+    for_each_record_in(text, data.file, [&](const Record &record) {
         LongBenchRecord item;
         item.index = data.records.size();
         item.input = record.text("input");
@@ -169,18 +162,18 @@ std::string prediction_line(const Prediction &prediction) {
     return line.dump();
 }
 
-std::vector<Prediction> read_predictions(const std::string &path) {
-    return predictions_in(read_text_file(path), path);
+std::vector<Prediction> predictions_in(std::string_view lines, const std::string &path) {
+    std::vector<Prediction> predictions;
+    for_each_record_in(lines, path, [&](const Record &record) {
+        predictions.push_back({record.text("pred"), record.texts("answers"), read_classes(record),
+                               record.number("length")});
+        return true;
+    });
+    return predictions;
 }
 
-WholePredictions read_whole_predictions(const std::string &path) {
-    WholePredictions read;
-    if (has_file(path)) {
-        const std::string text = read_text_file(path);
-        read.n_bytes = text.rfind('\n') + 1;  // npos + 1 is 0
-        read.predictions = predictions_in(std::string_view(text).substr(0, read.n_bytes), path);
-    }
-    return read;
+std::vector<Prediction> read_predictions(const std::string &path) {
+    return predictions_in(read_text_file(path), path);
 }
 
 }  // namespace orthorank

@@ -42,6 +42,7 @@ struct LongBenchRecord {
 
 struct LongBenchData {
     std::string file;
+    std::string hash;         // of the file's bytes
     bool is_complete = true;  // whether it has as many records as the published split
     std::vector<LongBenchRecord> records;
 };
@@ -87,12 +88,7 @@ Prediction make_prediction(const LongBenchRecord &record, std::string text);
 std::string prediction_line(const Prediction &prediction);
 std::vector<Prediction> read_predictions(const std::string &path);
 
-// The predictions of a file's whole lines; a rest without a line end is a line that was not
-// finished. No such file: none.
-struct WholePredictions {
-    std::vector<Prediction> predictions;
-    size_t n_bytes = 0;  // of those lines
-};
-WholePredictions read_whole_predictions(const std::string &path);
+// Those of a file's lines; `path` is for messages.
+std::vector<Prediction> predictions_in(std::string_view lines, const std::string &path);
 
 }  // namespace orthorank

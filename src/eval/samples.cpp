@@ -3,7 +3,6 @@
 #include <cmath>
 #include <limits>
 
-#include "base/text_file.h"
 #include "eval/records.h"
 #include "eval/text.h"
 
@@ -84,19 +83,13 @@ std::string sample_line(const Sample &sample) {
     return line.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-Samples read_samples(const std::string &path) {
-    Samples read;
-    if (!has_file(path)) {
-        return read;
-    }
-    const std::string text = read_text_file(path);
-    read.n_bytes = text.rfind('\n') + 1;  // npos + 1 is 0
-    for_each_record_in(std::string_view(text).substr(0, read.n_bytes), path,
-                       [&](const Record &record) {
-                           read.samples.push_back(parse_sample(record));
-                           return true;
-                       });
-    return read;
+std::vector<Sample> samples_in(std::string_view lines, const std::string &path) {
+    std::vector<Sample> samples;
+    for_each_record_in(lines, path, [&](const Record &record) {
+        samples.push_back(parse_sample(record));
+        return true;
+    });
+    return samples;
 }
 
 }  // namespace orthorank

@@ -35,11 +35,7 @@ Sample make_choice_sample(const std::string &task, const std::string &plan,
 // log-likelihood that is not finite is null. Numbers read back are equal to the bit.
 std::string sample_line(const Sample &sample);
 
-struct Samples {
-    std::vector<Sample> samples;
-    size_t n_bytes = 0;  // of whole lines; what stands behind is a line that was not finished
-};
-// A file that is not there holds no samples.
-Samples read_samples(const std::string &path);
+// Those of a file's lines; `path` is for messages.
+std::vector<Sample> samples_in(std::string_view lines, const std::string &path);
 
 }  // namespace orthorank

@@ -1,6 +1,7 @@
 #include "eval/streams.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "base/error.h"
 #include "eval/records.h"
@@ -38,18 +39,13 @@ std::vector<std::string> read_text_field(const std::string &path, std::string_vi
     return texts;
 }
 
-TextStream read_text(const std::string &path, const std::string &field) {
-    TextStream stream;
-    stream.file = path;
-    if (field.empty() && !path.ends_with(".jsonl") && !path.ends_with(".json")) {
-        stream.text = read_utf8_file(path);
-        stream.n_documents = 1;
-        return stream;
-    }
-    const std::vector<std::string> texts = read_text_field(path, field.empty() ? "text" : field);
-    stream.text = join(texts, "\n\n");
-    stream.n_documents = texts.size();
-    return stream;
+bool is_json_lines(const std::string &path) {
+    const std::string name = lower(std::filesystem::path(path).filename().string());
+    return name.ends_with(".jsonl") || name.ends_with(".ndjson") || name.ends_with(".json");
+}
+
+std::string read_text(const std::string &path, const std::string &field) {
+    return is_json_lines(path) ? join(read_text_field(path, field), " ") : read_utf8_file(path);
 }
 
 TextStream c4_stream(const std::string &data_dir) {

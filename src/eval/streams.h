@@ -12,7 +12,7 @@ namespace orthorank {
 
 struct TextStream {
     std::string text;
-    size_t n_documents = 0;  // joined in it: records, rows, or 1 for a plain text file
+    size_t n_documents = 0;  // joined in it: records or rows
     size_t n_wanted = 0;     // documents that the protocol asks for; 0: all there are
     size_t max_windows = 0;  // of the model's input length that may be used; 0: all
     std::string file;
@@ -22,9 +22,11 @@ struct TextStream {
 std::vector<std::string> read_text_field(const std::string &path, std::string_view field,
                                          size_t limit = 0);
 
-// A plain text file byte for byte, or, for a name ending in .jsonl or .json, or if a field is
-// named, the field (default "text") of each record, joined by blank lines.
-TextStream read_text(const std::string &path, const std::string &field = "");
+// Whether a file is JSON Lines, which its name says: .jsonl, .ndjson or .json, in any case.
+bool is_json_lines(const std::string &path);
+// Of JSON Lines the field of each record, joined by one space; of any other file every byte. What
+// perplexity, benchmark and calibration read.
+std::string read_text(const std::string &path, const std::string &field = "text");
 
 // C4: the first 1100 documents of the first validation shard, joined by one space; the protocol
 // uses the first 256 windows of it.

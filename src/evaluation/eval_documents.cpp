@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/fnv1a.h"
 #include "evaluation/evaluate.h"
 
 namespace orthorank {
@@ -65,6 +66,40 @@ void encode_questions(EvalTask &task, const Vocab &vocab, size_t max_length) {
     }
 }
 
+void add_texts(Fnv1a &hash, const std::vector<std::string> &texts) {
+    hash.integer(static_cast<int64_t>(texts.size()));
+    for (const std::string &text : texts) {
+        hash.text(text);
+    }
+}
+
+void add_ids(Fnv1a &hash, const std::vector<int32_t> &ids) {
+    hash.integer(static_cast<int64_t>(ids.size()));
+    hash.bytes(ids.data(), ids.size() * sizeof(int32_t));
+}
+
+std::string hash_of(const EvalTask &task) {
+    Fnv1a hash;
+    for (size_t i = 0; i < task.documents.size(); ++i) {
+        const ChoiceDocument &document = task.documents[i];
+        hash.integer(static_cast<int64_t>(document.index));
+        for (size_t c = 0; c < document.pairs.size(); ++c) {
+            hash.text(document.pairs[c].context);
+            hash.text(document.pairs[c].continuation);
+            hash.integer(document.labels[c]);
+            add_ids(hash, task.inputs[i][c].ids);
+        }
+        hash.integer(static_cast<int64_t>(document.gold));
+    }
+    for (size_t i = 0; i < task.questions.size(); ++i) {
+        hash.integer(static_cast<int64_t>(task.questions[i].index));
+        add_ids(hash, task.prompts[i]);
+        add_texts(hash, task.questions[i].correct);
+        add_texts(hash, task.questions[i].incorrect);
+    }
+    return hash.hex();
+}
+
 }  // namespace
 
 EvalTask read_eval_task(const std::string &name, const TaskSelection &selection, const Vocab &vocab,
@@ -89,6 +124,7 @@ EvalTask read_eval_task(const std::string &name, const TaskSelection &selection,
     if (task.size() == 0) {
         fail(ErrorKind::usage, "{}: no document to evaluate", name);
     }
+    task.hash = hash_of(task);
     return task;
 }
 

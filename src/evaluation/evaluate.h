@@ -25,6 +25,7 @@ struct EvalTask {
     std::string name;
     Metric metric = Metric::acc;
     std::vector<std::string> files;
+    std::string hash;  // of the chosen documents: texts, right answers, ids
     std::vector<ChoiceDocument> documents;
     std::vector<DocumentInputs> inputs;  // of each of them
     std::vector<GenerationDocument> questions;

@@ -1,10 +1,12 @@
 #include "evaluation/line_log.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cerrno>
-#include <cstring>
-#include <filesystem>
 
 #include "base/error.h"
+#include "base/output_file.h"
 #include "base/text_file.h"
 #include "eval/records.h"
 
@@ -14,8 +16,17 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
+std::string run_path_of(const std::string &path) {
+    return path + ".run.json";
+}
+
+bool may_be_new(std::string_view name) {
+    return name.starts_with(k_plan_field) || name.starts_with(k_documents_field);
+}
+
 // What stands in FILE.run.json with what this run adds; a field that is in both must be equal.
-json merged_run(const std::string &path, const std::string &run_path, const json &run) {
+json merged_run(const std::string &path, const json &run) {
+    const std::string run_path = run_path_of(path);
     if (!has_file(run_path)) {
         fail(ErrorKind::usage,
              "{} is there, but {} that says what made it is missing: name another file", path,
@@ -26,8 +37,7 @@ json merged_run(const std::string &path, const std::string &run_path, const json
         fail(ErrorKind::format, "{}: not a JSON object", run_path);
     }
     for (const auto &[name, value] : run.items()) {
-        const bool may_be_new = name.starts_with("plan ");  // further plans may be added
-        if (merged.contains(name) ? merged[name] != value : !may_be_new) {
+        if (merged.contains(name) ? merged[name] != value : !may_be_new(name)) {
             fail(ErrorKind::usage,
                  "{} was made by another run, whose {} differs (see {}): name another file", path,
                  name, run_path);
@@ -37,33 +47,41 @@ json merged_run(const std::string &path, const std::string &run_path, const json
     return merged;
 }
 
+Descriptor open_at_end(const std::string &path) {
+    Descriptor file(::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
+    if (!file.is_open()) {
+        fail(ErrorKind::file, "{}: cannot be written: {}", path, errno_text(errno));
+    }
+    return file;
+}
+
 }  // namespace
 
-LineLog::LineLog(const std::string &path, size_t n_bytes, const json &run) : path_(path) {
-    const std::string run_path = path + ".run.json";
+LineLog::LineLog(const std::string &path, const json &run)
+    : path_(path),
+      lock_(path, path, FileLock::After::keep),
+      run_(run),
+      lines_(read_text_file(path)),
+      file_(open_at_end(path)) {
     // A rest without a line end counts too: it may be all that a file of another program has.
-    std::error_code no_size;
-    const bool is_empty = !has_file(path) || std::filesystem::file_size(path, no_size) == 0;
-    const json merged = is_empty ? run : merged_run(path, run_path, run);
-    write_file_atomically(run_path, merged.dump(2) + "\n");
-    std::error_code error;
-    if (has_file(path)) {
-        std::filesystem::resize_file(path, n_bytes, error);
+    if (!lines_.empty()) {
+        run_ = merged_run(path, run);
     }
-    if (error) {
-        fail(ErrorKind::file, "{}: cannot be written: {}", path, error.message());
-    }
-    file_.reset(std::fopen(path.c_str(), "ab"));
-    if (!file_) {
-        fail(ErrorKind::file, "{}: cannot be written: {}", path, std::strerror(errno));
+    lines_.resize(lines_.rfind('\n') + 1);  // npos + 1 is 0
+}
+
+void LineLog::start() {
+    write_file_atomically(run_path_of(path_),
+                          run_.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
+    if (::ftruncate(file_.fd(), static_cast<off_t>(lines_.size())) != 0) {
+        fail(ErrorKind::file, "{}: cannot be written: {}", path_, errno_text(errno));
     }
 }
 
 void LineLog::append(std::string_view line) {
-    const std::string whole = std::string(line) + "\n";
-    if (std::fwrite(whole.data(), 1, whole.size(), file_.get()) != whole.size() ||
-        std::fflush(file_.get()) != 0) {
-        fail(ErrorKind::file, "{}: cannot be written: {}", path_, std::strerror(errno));
+    const int code = write_all(file_.fd(), std::string(line) + "\n");
+    if (code != 0) {
+        fail(ErrorKind::file, "{}: cannot be written: {}", path_, errno_text(code));
     }
 }
 

@@ -31,17 +31,21 @@ struct Arm {
 
 Arm open_arm(const LongBenchTask &task, const Plan &plan, const LongBenchRun &run) {
     const std::string path = prediction_path(run.output_dir, plan, *task.set);
-    std::error_code error;
-    std::filesystem::create_directories(std::filesystem::path(path).parent_path(), error);
-    if (error) {
-        fail(ErrorKind::file, "{}: cannot be made: {}",
-             std::filesystem::path(path).parent_path().string(), error.message());
-    }
-    WholePredictions there = read_whole_predictions(path);
+    make_prediction_folder(run.output_dir, plan);
     nlohmann::ordered_json made_by = run.run;
     made_by["plan"] = plan_identity(plan);
-    auto log = std::make_unique<LineLog>(path, there.n_bytes, made_by);
-    return {std::move(there.predictions), std::move(log)};
+    made_by["data"] = task.data.hash;
+    auto log = std::make_unique<LineLog>(path, made_by);
+    std::vector<Prediction> predictions = predictions_in(log->lines(), path);
+    log->start();
+    return {std::move(predictions), std::move(log)};
+}
+
+std::filesystem::path folder_of(const std::string &output_dir, const Plan &plan) {
+    std::string name =
+        plan.name.ends_with(".json") ? plan.name.substr(0, plan.name.size() - 5) : plan.name;
+    std::replace(name.begin(), name.end(), '/', '_');
+    return std::filesystem::path(output_dir) / name;
 }
 
 Prediction predict(Engine &engine, const LongBenchTask &task, size_t i, const Plan &plan,
@@ -109,10 +113,16 @@ int longbench_context(std::span<const LongBenchTask> tasks) {
 
 std::string prediction_path(const std::string &output_dir, const Plan &plan,
                             const LongBenchSet &set) {
-    std::string name =
-        plan.name.ends_with(".json") ? plan.name.substr(0, plan.name.size() - 5) : plan.name;
-    std::replace(name.begin(), name.end(), '/', '_');
-    return (std::filesystem::path(output_dir) / name / fmt::format("{}.jsonl", set.name)).string();
+    return (folder_of(output_dir, plan) / fmt::format("{}.jsonl", set.name)).string();
+}
+
+void make_prediction_folder(const std::string &output_dir, const Plan &plan) {
+    const std::filesystem::path folder = folder_of(output_dir, plan);
+    std::error_code error;
+    std::filesystem::create_directories(folder, error);
+    if (error) {
+        fail(ErrorKind::file, "{}: cannot be made: {}", folder.string(), error.message());
+    }
 }
 
 std::vector<std::vector<Prediction>> run_longbench(Engine &engine,

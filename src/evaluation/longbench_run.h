@@ -46,6 +46,9 @@ int longbench_context(std::span<const LongBenchTask> tasks);
 std::string prediction_path(const std::string &output_dir, const Plan &plan,
                             const LongBenchSet &set);
 
+// Makes the folder that prediction_path names. Throws Error{file}.
+void make_prediction_folder(const std::string &output_dir, const Plan &plan);
+
 struct LongBenchRun {
     std::string output_dir;
     nlohmann::ordered_json

@@ -3,12 +3,12 @@
 namespace orthorank {
 
 SampleLog::SampleLog(const std::string &path, const nlohmann::ordered_json &run) {
-    const Samples read = read_samples(path);
-    for (const Sample &sample : read.samples) {
+    log_ = std::make_unique<LineLog>(path, run);
+    for (const Sample &sample : samples_in(log_->lines(), path)) {
         samples_.emplace(Key(sample.task, sample.doc, sample.plan), sample);
     }
     n_resumed_ = samples_.size();
-    log_.emplace(path, read.n_bytes, run);
+    log_->start();
 }
 
 const Sample *SampleLog::find(const std::string &task, size_t doc, const std::string &plan) const {

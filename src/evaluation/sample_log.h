@@ -3,8 +3,8 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 #include <tuple>
 
@@ -18,7 +18,7 @@ class SampleLog {
     // Keeps samples in memory only.
     SampleLog() = default;
     // Reads what is there and appends from then on. `run` says what the samples depend on; throws
-    // as LineLog and read_samples do.
+    // as LineLog and samples_in do.
     SampleLog(const std::string &path, const nlohmann::ordered_json &run);
 
     // nullptr: not there yet.
@@ -31,7 +31,7 @@ class SampleLog {
  private:
     using Key = std::tuple<std::string, size_t, std::string>;
 
-    std::optional<LineLog> log_;
+    std::unique_ptr<LineLog> log_;
     std::map<Key, Sample> samples_;
     size_t n_resumed_ = 0;
 };

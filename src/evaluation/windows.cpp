@@ -4,24 +4,9 @@
 
 #include "base/error.h"
 #include "base/statistics.h"
-#include "eval/streams.h"
 #include "session/log_probs.h"
 
 namespace orthorank {
-
-std::string read_stream(const std::string &path, const std::string &field) {
-    if (!path.ends_with(".jsonl") && !path.ends_with(".json")) {
-        return read_text(path).text;
-    }
-    std::string stream;
-    bool is_first = true;
-    for (const std::string &text : read_text_field(path, field)) {
-        stream += is_first ? "" : " ";
-        stream += text;
-        is_first = false;
-    }
-    return stream;
-}
 
 size_t add_windows(Windows &windows, std::span<const int32_t> tokens, size_t max_windows,
                    std::optional<int32_t> first) {

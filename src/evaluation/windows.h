@@ -14,11 +14,6 @@
 
 namespace orthorank {
 
-// A stream of text from a file. By the name's ending: *.jsonl and *.json are JSON Lines, one
-// object a line, whose text fields (`field`) are joined by one space; anything else is raw text,
-// byte for byte. UTF-8. Throws Error{file}, Error{format} naming the line.
-std::string read_stream(const std::string &path, const std::string &field = "text");
-
 // Windows of n_ctx tokens each, one after the other.
 struct Windows {
     int n_ctx = 0;

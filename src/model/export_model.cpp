@@ -2,16 +2,12 @@
 
 #include <ggml-cpp.h>
 #include <gguf.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
-#include <filesystem>
 #include <string_view>
 
 #include "base/error.h"
+#include "base/output_file.h"
 #include "model/file_bytes.h"
 #include "model/gguf_file.h"
 #include "model/hparams.h"
@@ -22,58 +18,9 @@ namespace {
 
 constexpr int64_t k_copy_bytes = 16 << 20;
 
-// The file written so far; removed again unless it was finished.
-class Output {
- public:
-    explicit Output(const std::string &path)
-        : path_(path),
-          partial_(fmt::format("{}.{}.partial", path, ::getpid())),
-          file_(std::fopen(partial_.c_str(), "wb")) {
-        if (file_ == nullptr) {
-            fail(ErrorKind::file, "{} cannot be written: {}", path_, std::strerror(errno));
-        }
-    }
-    ~Output() {
-        if (file_ != nullptr) {
-            std::fclose(file_);
-            std::remove(partial_.c_str());
-        }
-    }
-    Output(const Output &) = delete;
-    Output &operator=(const Output &) = delete;
-
-    std::FILE *file() { return file_; }
-    void write(const void *data, size_t n) {
-        if (std::fwrite(data, 1, n, file_) != n) {
-            fail_now();
-        }
-    }
-    void pad_to(int64_t offset) {
-        static constexpr char k_zeros[64] = {};
-        for (int64_t at = std::ftell(file_); at < offset;) {
-            const auto n = std::min<int64_t>(offset - at, sizeof(k_zeros));
-            write(k_zeros, static_cast<size_t>(n));
-            at += n;
-        }
-    }
-    void finish() {
-        const bool is_closed = std::fflush(file_) == 0 && std::fclose(file_) == 0;
-        file_ = nullptr;
-        if (!is_closed || std::rename(partial_.c_str(), path_.c_str()) != 0) {
-            const int reason = errno;
-            std::remove(partial_.c_str());
-            fail(ErrorKind::file, "{} cannot be written: {}", path_, std::strerror(reason));
-        }
-    }
-    [[noreturn]] void fail_now() const {
-        fail(ErrorKind::file, "{} cannot be written: {}", path_, std::strerror(errno));
-    }
-
- private:
-    std::string path_;
-    std::string partial_;
-    std::FILE *file_;
-};
+void pad_to(OutputFile &output, int64_t offset) {
+    output.write(std::string(static_cast<size_t>(offset - output.n_bytes()), '\0'));
+}
 
 // "blk.12.attn_q.weight": 12 and where the rest begins; -1 for tensors of no block.
 int layer_of(const std::string &name, size_t &end) {
@@ -172,12 +119,12 @@ void remove_plan(gguf_context *gguf) {
     }
 }
 
-void copy_tensor(Output &output, const FileBytes &bytes, const TensorInfo &info) {
+void copy_tensor(OutputFile &output, const FileBytes &bytes, const TensorInfo &info) {
     std::vector<std::byte> scratch;
     for (int64_t done = 0; done < info.n_bytes; done += k_copy_bytes) {
         const int64_t n = std::min(k_copy_bytes, info.n_bytes - done);
         const std::span<const std::byte> part = bytes.bytes(info.offset + done, n, scratch);
-        output.write(part.data(), part.size());
+        output.write({reinterpret_cast<const char *>(part.data()), part.size()});
     }
 }
 
@@ -187,12 +134,9 @@ std::optional<std::string> plan_text_in(const std::string &gguf_path) {
     return GgufFile(gguf_path).find_text(k_plan_key);
 }
 
-void export_gguf(const std::string &from, const std::string &to, const GgufChanges &changes) {
+int64_t export_gguf(const std::string &from, const std::string &to, const GgufChanges &changes) {
     const GgufFile file(from);
-    std::error_code ignored;
-    if (std::filesystem::equivalent(from, to, ignored)) {
-        fail(ErrorKind::usage, "{} is the model itself: name another output", to);
-    }
+    refuse_gguf_output(to);
     ggml_context *tensors_raw = nullptr;
     const gguf_context_ptr in(gguf_init_from_file(from.c_str(), {true, &tensors_raw}));
     const ggml_context_ptr tensors(tensors_raw);
@@ -232,20 +176,20 @@ void export_gguf(const std::string &from, const std::string &to, const GgufChang
             kept.push_back(&info);
         }
     }
-    Output output(to);
-    if (!gguf_write_to_file_ptr(out.get(), output.file(), /*only_meta=*/true)) {
-        output.fail_now();
-    }
-    const auto meta = static_cast<int64_t>(gguf_get_meta_size(out.get()));
+    OutputFile output(to);
+    std::string meta(gguf_get_meta_size(out.get()), '\0');
+    gguf_get_meta_data(out.get(), meta.data());
+    output.write(meta);
     const FileBytes bytes(from, /*use_mmap=*/false);
     for (size_t i = 0; i < kept.size(); ++i) {
-        output.pad_to(meta + static_cast<int64_t>(
-                                 gguf_get_tensor_offset(out.get(), static_cast<int64_t>(i))));
+        const size_t offset = gguf_get_tensor_offset(out.get(), static_cast<int64_t>(i));
+        pad_to(output, static_cast<int64_t>(meta.size() + offset));
         copy_tensor(output, bytes, *kept[i]);
     }
     const auto alignment = static_cast<int64_t>(gguf_get_alignment(out.get()));
-    output.pad_to((std::ftell(output.file()) + alignment - 1) / alignment * alignment);
+    pad_to(output, (output.n_bytes() + alignment - 1) / alignment * alignment);
     output.finish();
+    return output.n_bytes();
 }
 
 }  // namespace orthorank

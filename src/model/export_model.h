@@ -26,6 +26,7 @@ struct GgufChanges {
 // The plan's text in a model's file, if there is one.
 std::optional<std::string> plan_text_in(const std::string &gguf_path);
 
-void export_gguf(const std::string &from, const std::string &to, const GgufChanges &changes);
+// Returns the new file's bytes. Throws Error{usage} as refuse_gguf_output does.
+int64_t export_gguf(const std::string &from, const std::string &to, const GgufChanges &changes);
 
 }  // namespace orthorank

@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 #include "base/fnv1a.h"
-#include "base/text_file.h"
+#include "base/output_file.h"
 #include "model/file_bytes.h"
 #include "model/gguf_file.h"
 #include "model/weight_store.h"

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "model/gguf_file.h"
 
 namespace orthorank {
@@ -181,7 +182,7 @@ Hparams read_hparams(const GgufFile &file) {
     Hparams h;
     h.arch = known.arch;
     h.rope_type = known.rope_type;
-    h.name = file.find_text("general.name").value_or("");
+    h.name = as_utf8(file.find_text("general.name").value_or(""));
     h.n_layers = static_cast<int>(file.integer(arch + ".block_count", 1, k_max_layers));
     h.n_embd = static_cast<int>(file.integer(arch + ".embedding_length", 1, k_max_embd));
     h.n_ctx_train = static_cast<int>(file.integer(arch + ".context_length", 1, k_max_context));

@@ -1,14 +1,13 @@
 #include "model/vocab.h"
 
 #include <llama.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <climits>
-#include <cstdio>
 #include <mutex>
 
 #include "base/error.h"
+#include "base/output_file.h"
 #include "model/chat_controls.h"
 #include "model/file_type.h"
 #include "model/ggml_log.h"
@@ -284,16 +283,13 @@ void quantize(const std::string &gguf_in, const std::string &gguf_out, const std
     params.allow_requantize = true;
     params.pure = pure;
     params.nthread = n_threads;
-    const std::string partial = fmt::format("{}.{}.partial", gguf_out, ::getpid());
-    if (llama_model_quantize(gguf_in.c_str(), partial.c_str(), &params) != 0) {
-        std::remove(partial.c_str());
+    refuse_gguf_output(gguf_out);
+    OutputFile output(gguf_out);
+    if (llama_model_quantize(gguf_in.c_str(), output.temporary_name().c_str(), &params) != 0) {
         fail(ErrorKind::file, "cannot write {} as {} to {}: {}", gguf_in, type, gguf_out,
              ggml_error_or("no reason given"));
     }
-    if (std::rename(partial.c_str(), gguf_out.c_str()) != 0) {
-        std::remove(partial.c_str());
-        fail(ErrorKind::file, "cannot write {}", gguf_out);
-    }
+    output.finish();
 }
 
 }  // namespace orthorank

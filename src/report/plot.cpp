@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/utf8.h"
 
 namespace orthorank {
 
@@ -34,7 +35,7 @@ const char *colour_of(size_t index) {
 
 std::string escaped(const std::string &text) {
     std::string result;
-    for (char c : text) {
+    for (char c : printable_line(text)) {  // XML has no control characters
         result += c == '<' ? "&lt;" : c == '&' ? "&amp;" : std::string(1, c);
     }
     return result;

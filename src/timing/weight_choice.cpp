@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/output_file.h"
 #include "base/text_file.h"
 #include "model/backend_info.h"
 
@@ -74,7 +75,8 @@ ordered_json read_cache(const std::string &path, std::string &note) {
 void write_cache(const std::string &path, const ordered_json &json, std::string &note) {
     try {
         std::filesystem::create_directories(std::filesystem::path(path).parent_path());
-        write_file_atomically(path, json.dump(2) + "\n");
+        write_file_atomically(
+            path, json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
     } catch (const std::exception &error) {
         note = fmt::format("the choice of weights cannot be remembered: {}", error.what());
     }

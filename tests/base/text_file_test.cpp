@@ -1,17 +1,17 @@
 #include "base/text_file.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/stat.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <functional>
 #include <string>
-#include <thread>
-#include <vector>
 
 #include "base/error.h"
+#include "base/output_file.h"
 
 namespace orthorank {
 namespace {
@@ -94,54 +94,27 @@ TEST_F(TextFile, ReadingStopsAtTheLimit) {
               "/dev/zero: is larger than 100000 bytes, the most that is read here");
 }
 
-TEST_F(TextFile, WritingSaysWhyAndLeavesNothing) {
-    EXPECT_EQ(message_of([&] { write_file_atomically(path("no/x"), "1"); }),
-              path("no/x") + ": cannot be written: No such file or directory");
-    EXPECT_EQ(message_of([&] { write_file_atomically(path(""), "1"); }),
-              path("") + ": cannot be written: Is a directory");
-    EXPECT_EQ(message_of([] { write_file_atomically("/dev/full", "1"); }),
-              "/dev/full: cannot be written: No space left on device");
-    EXPECT_EQ(n_files(), 0u);
+// Opened anew, it would have been read from its first byte.
+TEST_F(TextFile, OpenDescriptorsAreReadOnFromWhereTheyStand) {
+    write_file_atomically(path("x"), "first second");
+    const int fd = ::open(path("x").c_str(), O_RDONLY);
+    ASSERT_GE(fd, 0);
+    std::string first(6, '\0');
+    ASSERT_EQ(::read(fd, first.data(), first.size()), 6);
+    EXPECT_EQ(read_text_file("/dev/fd/" + std::to_string(fd)), "second");
+    ::close(fd);
+    EXPECT_EQ(message_of([] { read_text_file("/dev/fd/499"); }),
+              "/dev/fd/499: cannot be read: Bad file descriptor");
 }
 
-TEST_F(TextFile, NewFileFollowsTheUmask) {
-    const mode_t old_mask = ::umask(027);
-    write_file_atomically(path("x"), "1");
-    ::umask(old_mask);
-    EXPECT_EQ(fs::status(path("x")).permissions() & fs::perms::all, fs::perms(0640));
-}
-
-// Renaming over /dev/stdout would have replaced the link to the terminal by a file.
-TEST_F(TextFile, LinksAndPipesAreWrittenToNotReplaced) {
-    write_file_atomically(path("target"), "a long old content");
-    fs::create_symlink(path("target"), path("link"));
-    write_file_atomically(path("link"), "new");
-    EXPECT_TRUE(fs::is_symlink(path("link")));
-    EXPECT_EQ(read_text_file(path("target")), "new");
-
-    ASSERT_EQ(::mkfifo(path("pipe").c_str(), 0600), 0);
-    std::string received;
-    std::thread reader([&] { received = read_text_file(path("pipe")); });
-    write_file_atomically(path("pipe"), "through");
-    reader.join();
-    EXPECT_EQ(received, "through");
-    EXPECT_TRUE(fs::is_fifo(path("pipe")));
-}
-
-TEST_F(TextFile, WritersAtOnceLeaveOneWholeFile) {
-    const std::string a(100000, 'a');
-    const std::string b(100000, 'b');
-    const auto write_often = [&](const std::string &content) {
-        for (int i = 0; i < 10; ++i) {
-            write_file_atomically(path("x"), content);
-        }
-    };
-    std::thread other([&] { write_often(a); });
-    write_often(b);
-    other.join();
-    const std::string content = read_text_file(path("x"));
-    EXPECT_TRUE(content == a || content == b);
-    EXPECT_EQ(n_files(), 1u);
+// A socket cannot be opened by its name.
+TEST_F(TextFile, SocketsAreRead) {
+    int ends[2];
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    ASSERT_EQ(::write(ends[0], "prompt", 6), 6);
+    ::close(ends[0]);
+    EXPECT_EQ(read_text_file("/proc/self/fd/" + std::to_string(ends[1])), "prompt");
+    ::close(ends[1]);
 }
 
 }  // namespace

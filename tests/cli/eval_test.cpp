@@ -150,15 +150,22 @@ TEST_F(EvalCommand, ResumesToTheSameBits) {
     // Another plan of the same name is another run; one more plan is not.
     write_bytes(dir_.file("more.json"),
                 plan_text(R"({"index": 1, "action": "select", "ratio": 0.4})"));
-    EXPECT_EQ(
-        run({"--tasks", "piqa", "--plan", dir_.file("more.json"), "--samples", samples}).exit_code,
-        0);
+    EXPECT_EQ(run({"--tasks", "piqa", "--plan", dir_.file("more.json"), "--samples", samples,
+                   "--parallel", "4"})
+                  .exit_code,
+              0);
     std::string other = read_bytes(plan_);
     other.replace(other.find("0.4"), 3, "0.5");
     write_bytes(plan_, other);
     expect_failure(2, "another run, whose plan plan.json differs", arguments);
     expect_failure(2, "another run, whose correction_type differs",
                    {"--tasks", "piqa", "--samples", samples, "--correction-type", "f32"});
+    expect_failure(2, "another run, whose parallel differs",
+                   {"--tasks", "piqa", "--samples", samples, "--parallel", "2"});
+    expect_failure(2, "another run, whose sharing differs",
+                   {"--tasks", "piqa", "--samples", samples, "--parallel", "4", "--no-sharing"});
+    expect_failure(2, "another run, whose documents piqa differs",
+                   {"--tasks", "piqa", "--samples", samples, "--parallel", "4", "--limit", "3"});
     std::string made_by = read_bytes(samples + ".run.json");
     const std::string device = R"("device": ")";
     ASSERT_NE(made_by.find(device), std::string::npos);

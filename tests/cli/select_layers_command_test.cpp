@@ -305,7 +305,8 @@ TEST_F(SelectLayersCommand, OutputsWithoutAFolderAreFoundBeforeTheModelIsRead) {
         expect_failure(1, message, arguments);
     }
     expect_failure(1, "is a directory", select({"--layers", "1", "-o", dir_.path().string()}));
-    expect_failure(1, "none.gguf", select({"--layers", "1", "-o", "/dev/null"}));
+    expect_failure(2, "/dev/null is no file: a search keeps what is finished beside its plan",
+                   select({"--layers", "1", "-o", "/dev/null"}));
 }
 
 // They were passed over without a word.

@@ -126,7 +126,7 @@ TEST(Export, ErrorsNameTheFile) {
     expect_error(ErrorKind::file, "cannot be written", [&] {
         export_gguf(dir.file("m.gguf"), dir.file("no/s.gguf"), {{0}, ""});
     });
-    expect_error(ErrorKind::usage, "is the model itself", [&] {
+    expect_error(ErrorKind::usage, "is a GGUF file, which is not replaced", [&] {
         export_gguf(dir.file("m.gguf"), dir.file("m.gguf"), {{0}, ""});
     });
     expect_error(ErrorKind::file, "cannot open", [&] {

@@ -90,7 +90,7 @@ TEST(SharedData, Streams) {
     const TextStream c4 = c4_stream(data_dir());
     EXPECT_EQ(c4.n_documents, 1000u);
     EXPECT_EQ(c4.n_wanted, 1100u);
-    EXPECT_EQ(read_text(data_dir() + "/wikitext-2-raw/wiki.test.raw").text.size(), 1290590u);
+    EXPECT_EQ(read_text(data_dir() + "/wikitext-2-raw/wiki.test.raw").size(), 1290590u);
 }
 
 }  // namespace

@@ -9,18 +9,23 @@ namespace {
 
 TEST(Streams, PlainTextIsReadByteForByte) {
     const DataDir dir;
-    const TextStream stream = read_text(dir.write("a.txt", "a\r\n\n b \n"));
-    EXPECT_EQ(stream.text, "a\r\n\n b \n");
-    EXPECT_EQ(stream.n_documents, 1u);
+    EXPECT_EQ(read_text(dir.write("a.txt", " = a\r\n\n b \n")), " = a\r\n\n b \n");
+    EXPECT_EQ(read_text(dir.write("jsonl", "{}")), "{}");
 }
 
-TEST(Streams, RecordsAreJoinedByBlankLines) {
+// Measured as raw text, the braces and field names would count without a word.
+TEST(Streams, JsonLinesAreKnownByTheirNamesInAnyCase) {
     const DataDir dir;
-    const std::string path = dir.write(
-        "a.jsonl", "{\"text\": \"a\\n\", \"x\": \"1\"}\n\n{\"text\": \"b\", \"x\": \"2\"}");
-    EXPECT_EQ(read_text(path).text, "a\n\n\nb");
-    EXPECT_EQ(read_text(path, "x").text, "1\n\n2");
-    EXPECT_EQ(read_text(path).n_documents, 2u);
+    const std::string content =
+        "\xEF\xBB\xBF{\"text\": \"a\\n\", \"x\": \"1\"}\n\n{\"text\": \"b\", \"x\": \"2\"}\r\n";
+    for (const char *name : {"a.jsonl", "a.json", "a.ndjson", "A.JSONL", "b.Json", "c.NDJSON"}) {
+        const std::string path = dir.write(name, content);
+        EXPECT_EQ(read_text(path), "a\n b") << name;
+        EXPECT_EQ(read_text(path, "x"), "1 2") << name;
+    }
+    for (const char *name : {"a.jsonl.txt", "ndjson", "a.jsonl.bak"}) {
+        EXPECT_FALSE(is_json_lines(name)) << name;
+    }
 }
 
 TEST(Streams, WikitextRowsKeepTheirLineEndsAndBlankOnesAreEmpty) {

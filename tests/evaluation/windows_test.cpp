@@ -57,31 +57,6 @@ TEST(Windows, MayEachBeginWithAToken) {
     EXPECT_EQ(windows.size(), 3u);
 }
 
-TEST(ReadStream, RawTextByteForByte) {
-    const TempDir dir;
-    write_bytes(dir.file("a.txt"), " = Title = \n\n  text \n");
-    EXPECT_EQ(read_stream(dir.file("a.txt")), " = Title = \n\n  text \n");
-}
-
-TEST(ReadStream, JsonLinesJoinedByOneSpace) {
-    const TempDir dir;
-    write_bytes(dir.file("a.jsonl"),
-                "{\"text\": \"one\\n\", \"b\": \"B\"}\n\n{\"text\": \"two\"}\r\n");
-    EXPECT_EQ(read_stream(dir.file("a.jsonl")), "one\n two");
-    write_bytes(dir.file("b.json"), "{\"text\": \"one\", \"b\": \"B\"}");
-    EXPECT_EQ(read_stream(dir.file("b.json"), "b"), "B");
-}
-
-TEST(ReadStream, BadFiles) {
-    const TempDir dir;
-    expect_error(ErrorKind::file, "none.txt", [&] { read_stream(dir.file("none.txt")); });
-    write_bytes(dir.file("a.jsonl"), "{\"text\": \"one\"}\n{\"text\": 2}\n");
-    expect_error(ErrorKind::format, "a.jsonl:2", [&] { read_stream(dir.file("a.jsonl")); });
-    expect_error(ErrorKind::format, "body", [&] { read_stream(dir.file("a.jsonl"), "body"); });
-    write_bytes(dir.file("b.jsonl"), "no json\n");
-    expect_error(ErrorKind::format, "b.jsonl:1", [&] { read_stream(dir.file("b.jsonl")); });
-}
-
 class TinyEngine : public testing::Test {
  protected:
     TinyEngine() {

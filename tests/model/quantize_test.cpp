@@ -149,7 +149,7 @@ TEST_F(QuantizeErrorsTest, NothingIsLeftBehind) {
     expect_error(ErrorKind::format, "not a GGUF file",
                  [&] { quantize(dir_.file("in.gguf"), dir_.file("out.gguf"), "Q8_0"); });
     write_tiny_gguf(tiny_llama(), dir_.file("in.gguf"));
-    expect_error(ErrorKind::file, "cannot write",
+    expect_error(ErrorKind::file, "cannot be written",
                  [&] { quantize(dir_.file("in.gguf"), dir_.file("no/out.gguf"), "Q8_0"); });
     EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir_.path()), {}), 1);
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/output_file.h"
 #include "base/text_file.h"
 
 namespace orthorank {

@@ -202,6 +202,38 @@ TEST(Structure, LibraryHeadersInWrongPlacesAreSeen) {
     EXPECT_NE(library_fault({"timing/bench_libllama.cpp", "ggml.h", false}), "");
 }
 
+// What has one place in src/, whose header says why.
+const std::map<std::string, std::string> k_one_place = {
+    {"fmt::print(", "base/console.h"},       {"std::cout", "base/console.h"},
+    {"std::cerr", "base/console.h"},         {"std::printf(", "base/console.h"},
+    {"std::ofstream", "base/output_file.h"}, {"fopen(", "base/output_file.h"},
+    {"rename(", "base/output_file.h"}};
+
+// "FILE: WORD: use PLACE"
+Lines words_out_of_place(const std::string &file, const std::string &text) {
+    Lines faults;
+    for (const auto &[word, place] : k_one_place) {
+        const bool is_there = file == fs::path(place).replace_extension(".cpp");
+        if (!is_there && text.find(word) != std::string::npos) {
+            faults.push_back(file + ": " + word + ": use " + place);
+        }
+    }
+    return faults;
+}
+
+TEST(Structure, WhatIsPrintedAndWrittenGoesThroughOnePlace) {
+    const fs::path folder = fs::path(ORTHORANK_SOURCE_DIR) / "src";
+    Lines faults;
+    for (const std::string &file : files_under(folder)) {
+        const Lines found = words_out_of_place(file, read_text_file((folder / file).string()));
+        faults.insert(faults.end(), found.begin(), found.end());
+    }
+    EXPECT_THAT(faults, IsEmpty());
+    EXPECT_EQ(words_out_of_place("cli/a.cpp", "fmt::print(stderr, x)"),
+              Lines{"cli/a.cpp: fmt::print(: use base/console.h"});
+    EXPECT_THAT(words_out_of_place("base/output_file.cpp", "::rename(a, b)"), IsEmpty());
+}
+
 // The rooms between the brackets of foreach(room ...) in tests/CMakeLists.txt.
 std::set<std::string> test_rooms() {
     const std::string text =

@@ -61,7 +61,7 @@ TEST(TimeBound, WeighsEachOperationsRestByItsTime) {
     const Model &model = fixture_model("tiny-llama-gqa");
     const ModelShape shape = model_shape(model.hparams());
     const BenchShape prefill{Phase::prefill, 100, 0, 1};
-    const Plan plan = select_plan(shape.n_layers, {1, 2}, 0.3);
+    const Plan plan = select_plan(shape.n_layers(), {1, 2}, 0.3);
     const OperationFlops dense =
         prefill_operations(shape, dense_plan(shape.n_layers()), 100, HeadRows::last_read);
     const OperationFlops left = prefill_operations(shape, plan, 100, HeadRows::last_read);

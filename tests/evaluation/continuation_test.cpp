@@ -88,7 +88,7 @@ TEST_P(ContinuationTest, RowsBehindThePromptAreNotLeftOut) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, ContinuationTest, testing::ValuesIn(main_fixture_models()),
-                         [](const auto &info) { return test_name(info.param); });
+                         [](const auto &c) { return test_name(c.param); });
 
 TEST(Continuation, AsLongAsTheWindowIsRefused) {
     const Model &model = fixture_model("tiny-llama-gqa");

@@ -76,6 +76,14 @@ ggml_tensor *BlockBuilder::product(ggml_tensor *weight, ggml_tensor *x) const {
     return cpu_matmul_.multiply(ctx_, weight, x);
 }
 
+// weights [d, m, n_expert], x [d, 1 or n_used, n], ids [n_used, n] -> [m, n_used, n]
+ggml_tensor *BlockBuilder::product_id(ggml_tensor *weights, ggml_tensor *x,
+                                      ggml_tensor *ids) const {
+    return level_ == CpuLevel::none || !fits_cpu_matmul(weights)
+               ? ggml_mul_mat_id(ctx_, weights, x, ids)
+               : cpu_matmul_.multiply_id(ctx_, weights, x, ids);
+}
+
 ggml_tensor *BlockBuilder::project(ggml_tensor *weight, ggml_tensor *bias, ggml_tensor *x) const {
     ggml_tensor *y = product(weight, x);
     return bias ? ggml_add(ctx_, y, bias) : y;
@@ -225,10 +233,9 @@ ggml_tensor *BlockBuilder::experts(int il, ggml_tensor *x) const {
     ggml_build_forward_expand(gf_, weights);
 
     x = ggml_reshape_3d(ctx_, x, hparams_.n_embd, 1, n);
-    ggml_tensor *up = ggml_mul_mat_id(ctx_, layer.ffn_up_exps, x, chosen);  // [n_ff, n_used, n]
-    ggml_tensor *gate = ggml_mul_mat_id(ctx_, layer.ffn_gate_exps, x, chosen);
-    ggml_tensor *y =
-        ggml_mul_mat_id(ctx_, layer.ffn_down_exps, ggml_swiglu_split(ctx_, gate, up), chosen);
+    ggml_tensor *up = product_id(layer.ffn_up_exps, x, chosen);  // [n_ff, n_used, n]
+    ggml_tensor *gate = product_id(layer.ffn_gate_exps, x, chosen);
+    ggml_tensor *y = product_id(layer.ffn_down_exps, ggml_swiglu_split(ctx_, gate, up), chosen);
     y = ggml_mul(ctx_, y, weights);  // [n_embd, n_used, n]
     ggml_tensor *total = nullptr;
     for (int i = 0; i < n_used; ++i) {

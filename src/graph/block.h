@@ -86,6 +86,7 @@ class BlockBuilder {
  private:
     ggml_tensor *rms_norm(ggml_tensor *x, ggml_tensor *weight) const;
     ggml_tensor *product(ggml_tensor *weight, ggml_tensor *x) const;
+    ggml_tensor *product_id(ggml_tensor *weights, ggml_tensor *x, ggml_tensor *ids) const;
     ggml_tensor *project(ggml_tensor *weight, ggml_tensor *bias, ggml_tensor *x) const;
     ggml_tensor *rope(ggml_tensor *x, ggml_tensor *positions) const;
     ggml_tensor *queries(int il, ggml_tensor *a, ggml_tensor *positions) const;

@@ -30,6 +30,10 @@ class CpuMatmul {
     // level multiplies BF16, x is rounded to it as in ggml. A row's numbers do not depend on the
     // rows beside it, nor on the threads. Not for a level that the processor lacks.
     ggml_tensor *multiply(ggml_context *ctx, ggml_tensor *weight, ggml_tensor *x);
+    // Likewise in place of ggml_mul_mat_id(): weights [n_k, n_out, n_expert], x [n_k, 1 or n_used,
+    // n], contiguous, ids I32 [n_used, n]: F32 [n_out, n_used, n]. Rows are grouped by expert.
+    ggml_tensor *multiply_id(ggml_context *ctx, ggml_tensor *weights, ggml_tensor *x,
+                             ggml_tensor *ids);
 
  private:
     ggml_tensor *pack(ggml_context *ctx, ggml_tensor *x, const MatmulKernel &kernel);

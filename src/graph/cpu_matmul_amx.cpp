@@ -94,7 +94,8 @@ struct Amx : Bf16Words, Sums {
     }
 };
 
-// (high + low) x (high + low) but for low x low, which is below the sums' own rounding.
+// (high + low) x (high + low) but for low x low, which is below the sums' own rounding. All four
+// sums take the three products in one order, or a row's numbers would depend on where it stands.
 struct SplitAmx : SplitBf16Words, Sums {
     static void add(const Block &block, float *out, size_t stride) {
         constexpr int low = k_words_of_part;
@@ -116,15 +117,15 @@ struct SplitAmx : SplitBf16Words, Sums {
             load_tile<4>(first + low);
             add_products<0, 4, 5>();
             add_products<1, 4, 6>();
-            load_tile<4>(second + low);
-            add_products<2, 4, 5>();
-            add_products<3, 4, 6>();
             load_tile<4>(second);
             add_products<2, 4, 5>();
             add_products<3, 4, 6>();
             add_products<3, 4, 7>();
             load_tile<7>(weights + low);
             add_products<2, 4, 7>();
+            load_tile<4>(second + low);
+            add_products<2, 4, 5>();
+            add_products<3, 4, 6>();
         }
         store(out, stride);
     }

@@ -29,6 +29,9 @@ struct StripTask {
 };
 
 struct MatmulKernel {
+    // A tile is [n_parts][k_tile_rows] pieces of rows.
+    int n_parts;
+    size_t piece_bytes;
     size_t tile_bytes;   // of a tile of activations
     int n_strip_panels;  // at most, of a task
     size_t scratch_bytes;

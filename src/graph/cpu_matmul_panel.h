@@ -140,8 +140,13 @@ struct Panel {
     }
 
     static constexpr MatmulKernel kernel() {
-        return {k_tile_bytes, L::k_strip_panels,
-                L::k_strip_panels * k_panel_words * sizeof(uint32_t), pack, multiply};
+        return {L::k_parts,
+                L::k_words * sizeof(uint32_t),
+                k_tile_bytes,
+                L::k_strip_panels,
+                L::k_strip_panels * k_panel_words * sizeof(uint32_t),
+                pack,
+                multiply};
     }
 };
 

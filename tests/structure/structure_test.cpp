@@ -120,13 +120,14 @@ std::string direction_fault(const Include &include) {
 }
 
 // ggml in model/, graph/ and engine's .cpp files; llama.h where text becomes tokens (the
-// vocabulary, chat templates) and in the benchmark's libllama arm (timing/bench*.cpp);
-// libllama-common's headers in chat templates.
+// vocabulary, chat templates), where logits become a token (the sampler), and in the benchmark's
+// libllama arm (timing/bench*.cpp); libllama-common's headers in chat templates.
 bool may_include_llama(const std::string &file, const std::string &target) {
     if (target.starts_with("llama-common/")) {
         return file == "model/chat_template.cpp";
     }
     return file == "model/vocab.cpp" || file == "model/chat_template.cpp" ||
+           file == "engine/sampler.cpp" ||
            (file.starts_with("timing/bench") && file.ends_with(".cpp"));
 }
 
@@ -197,6 +198,8 @@ TEST(Structure, LibraryHeadersInWrongPlacesAreSeen) {
     EXPECT_NE(library_fault({"model/vocab.cpp", "llama-common/jinja/value.h", false}), "");
     EXPECT_NE(library_fault({"engine/engine.h", "ggml.h", false}), "");
     EXPECT_NE(library_fault({"select/plan.cpp", "ggml.h", true}), "");
+    EXPECT_EQ(library_fault({"engine/sampler.cpp", "llama.h", false}), "");
+    EXPECT_NE(library_fault({"engine/sampler.h", "llama.h", false}), "");
     EXPECT_NE(library_fault({"model/model.cpp", "llama.h", false}), "");
     EXPECT_NE(library_fault({"timing/bench.h", "llama.h", false}), "");
     EXPECT_NE(library_fault({"timing/bench_libllama.cpp", "ggml.h", false}), "");

@@ -90,9 +90,12 @@ Plan correct_plan(const SelectLayersArguments &arguments, const SelectionInputs 
 
 void run_refit(const SelectLayersArguments &arguments, const Argv &argv,
                const std::function<bool()> &should_stop) {
-    read_plan_head(arguments.refit);  // what is wrong with it is said before the model is read
+    // Its numbers are made anew: there need be none. What is wrong with it is said before the model
+    // is read.
+    const Plan plan = read_plan_head(arguments.refit);
     const SelectionInputs inputs = load_inputs(arguments, /*fits_corrections=*/true);
-    const Plan plan = read_plan_for(*inputs.model, arguments.refit);
+    const Hparams &hparams = inputs.model->hparams();
+    check_plan_fits(plan, hparams.n_layers, inputs.model->fingerprint(), hparams.name);
     Plan fitted;
     try {
         fitted = correct_plan(arguments, inputs, plan, should_stop);

@@ -1,0 +1,159 @@
+// Plans for prompts through the program: found, fitted, measured, recorded, used.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/text_file.h"
+#include "support/command_fixture.h"
+#include "support/engine_runs.h"
+#include "support/paths.h"
+
+namespace orthorank::test {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+using testing::Not;
+
+class PromptPlanCommands : public CommandTest {
+ protected:
+    PromptPlanCommands() {
+        std::string text;
+        for (int i = 0; i < 60; ++i) {
+            text += "a line of text " + std::to_string(i) + "\n";
+        }
+        write_bytes(text_, text);
+        write_bytes(prompt_plan_, plan_with(R"("apply": "prefill", "keep_last": 4, )"));
+    }
+    static std::string plan_with(const std::string &keys) {
+        return R"({"format": "orthorank-plan", "version": 3, )" + keys +
+               R"("model": {"n_layers": 3},
+                  "layers": [{"index": 1, "action": "select", "ratio": 0.25},
+                             {"index": 2, "action": "select", "policy": "inherit"}]})";
+    }
+    std::vector<std::string> measuring(std::vector<std::string> more) const {
+        std::vector<std::string> arguments = {"perplexity", "-f",     text_,       "--ctx",
+                                              "64",         "--plan", prompt_plan_};
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        return arguments;
+    }
+
+    const std::string text_ = dir_.file("text.txt");
+    const std::string prompt_plan_ = dir_.file("prompt.json");
+};
+
+TEST_F(PromptPlanCommands, ContinuationIsMeasuredAndRecorded) {
+    const json results = run_json(measuring({"--continuation", "16", "--record"}))["results"];
+    ASSERT_EQ(results.size(), 2u);
+    EXPECT_EQ(results[1]["n_continuation"], 16);
+    EXPECT_EQ(results[1]["n_targets"], 16 * results[1]["n_windows"].get<int>());
+    const json plan = json::parse(read_text_file(prompt_plan_));
+    ASSERT_EQ(plan["measured"].size(), 1u);
+    EXPECT_EQ(plan["measured"][0]["ratio"], results[1]["ratio_to_dense"]);
+    EXPECT_EQ(plan["measured"][0]["text"], "text.txt");
+    EXPECT_EQ(plan["measured"][0]["continuation"], 16);
+    EXPECT_EQ(plan["layers"][1]["policy"], "inherit") << "as it was";
+    run_json(measuring({"--continuation", "16", "--record"}));
+    EXPECT_EQ(json::parse(read_text_file(prompt_plan_))["measured"].size(), 1u) << "replaced";
+    const std::string said =
+        run({"generate", "-p", "a line of text", "-n", "3", "--temp", "0", "--plan", prompt_plan_})
+            .err;
+    EXPECT_THAT(said, HasSubstr("% of the prompt's rows computed in 2 selecting layers"));
+    EXPECT_THAT(said, HasSubstr("prompt.json: perplexity over dense: "));
+}
+
+TEST_F(PromptPlanCommands, KeptRowsCountInThePromptAlone) {
+    const auto fraction = [&](const std::vector<std::string> &more) {
+        return run_json(measuring(more))["results"][1]["fraction_of_rows_computed"].get<double>();
+    };
+    EXPECT_NEAR(fraction({"--continuation", "16"}), (4 + 11) / 48.0, 1e-9);
+    EXPECT_NEAR(fraction({"--continuation", "16", "--keep-last", "0"}), 0.25, 1e-9);
+    EXPECT_NEAR(fraction({}), 0.25, 1e-9) << "every row is scored: none is kept";
+    EXPECT_THAT(run(measuring({})).err, HasSubstr("prompt.json: keep_last 4 is left out"));
+    EXPECT_THAT(run(measuring({"--continuation", "16"})).err, Not(HasSubstr("left out")));
+}
+
+TEST_F(PromptPlanCommands, WhatIsRefused) {
+    expect_failure(2, "--continuation 64 leaves no prompt in a window of 64 tokens",
+                   measuring({"--continuation", "64"}));
+    expect_failure(2, "--keep-last does nothing: without --continuation",
+                   measuring({"--keep-last", "3"}));
+    expect_failure(2, "--record writes into the plan file",
+                   {"perplexity", "-f", text_, "--ctx", "64", "--record"});
+    expect_failure(
+        2, "--keep-last does nothing with --apply decode",
+        {"generate", "-p", "x", "--plan", prompt_plan_, "--apply", "decode", "--keep-last", "3"});
+    expect_failure(2, "passkey: name a text", {"eval", "--tasks", "passkey"});
+    expect_failure(2, "--lengths does nothing: it goes with --tasks passkey",
+                   {"eval", "--tasks", "piqa", "--data", dir_.path(), "--lengths", "100"});
+    expect_failure(2, "--apply decode: nothing is decoded here",
+                   {"eval", "--tasks", "passkey", "--text", text_, "--apply", "decode"});
+    const std::vector<std::string> search = {"select-layers",     "--calibration", text_, "-o",
+                                             dir_.file("x.json"), "--layers",      "1"};
+    const auto searching = [&](std::vector<std::string> more) {
+        more.insert(more.begin(), search.begin(), search.end());
+        return more;
+    };
+    expect_failure(2, "--continuation does nothing: it goes with --objective continuation",
+                   searching({"--continuation", "16"}));
+    expect_failure(2, "unknown objective 'prompt' (known: all, continuation)",
+                   searching({"--objective", "prompt"}));
+    expect_failure(2, "--policy inherit takes the rows of an earlier layer",
+                   searching({"--policy", "inherit"}));
+    expect_failure(
+        2, "a continuation of 64 tokens leaves no prompt in a window of 64",
+        searching({"--objective", "continuation", "--continuation", "64", "--seqlen", "64"}));
+}
+
+TEST_F(PromptPlanCommands, SearchesFitsAndTimes) {
+    const std::string out = dir_.file("found.json");
+    const std::vector<std::string> calibration = {"--calibration", text_, "--seqlen",
+                                                  "250",           "-o",  out};
+    std::vector<std::string> search = {"select-layers",
+                                       "--objective",
+                                       "continuation",
+                                       "--continuation",
+                                       "16",
+                                       "--keep-last",
+                                       "2",
+                                       "--retrieval",
+                                       "1",
+                                       "--layers",
+                                       "1",
+                                       "--ratio",
+                                       "0.2"};
+    search.insert(search.end(), calibration.begin(), calibration.end());
+    run_json(search);
+    const json found = json::parse(read_text_file(out));
+    EXPECT_EQ(found["apply"], "prefill");
+    EXPECT_EQ(found["keep_last"], 2);
+    EXPECT_EQ(found["provenance"]["objective"], "continuation");
+    EXPECT_EQ(found["provenance"]["calibration"]["retrieval"], 1);
+
+    // A plan written by hand, whose numbers are not there yet.
+    std::vector<std::string> refit = {"select-layers", "--refit", prompt_plan_, "--correct", "2",
+                                      "--policy",      "probe"};
+    refit.insert(refit.end(), calibration.begin(), calibration.end());
+    run_json(refit);
+    const json fitted = json::parse(read_text_file(out));
+    EXPECT_EQ(fitted["layers"][0]["policy"], "probe");
+    EXPECT_EQ(fitted["layers"][1]["policy"], "inherit");
+    EXPECT_EQ(fitted["layers"][1]["correction"]["rank"], 2);
+    EXPECT_EQ(fitted["keep_last"], 4);
+
+    const json keys = run_json({"eval", "--tasks", "passkey", "--text", text_, "--lengths", "250",
+                                "--depths", "20,80", "--count", "1", "--plan", out})["results"];
+    ASSERT_EQ(keys.size(), 2u);
+    EXPECT_EQ(keys[1]["length"], 250);
+    EXPECT_EQ(keys[1]["depths"].size(), 2u);
+
+    const json times = run_json({"bench", "--arms", "libllama,dense," + out, "--ttft", "32", "-f",
+                                 text_, "--repetitions", "1"})["results"];
+    ASSERT_EQ(times.size(), 3u);
+    for (const json &row : times) {
+        EXPECT_EQ(row["phase"], "first token");
+    }
+    EXPECT_GT(times[2]["speed_up_bound"].get<double>(), 1.0);
+}
+
+}  // namespace
+}  // namespace orthorank::test

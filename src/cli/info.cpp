@@ -196,13 +196,6 @@ void run_info(const InfoArguments &arguments, const Argv &argv) {
     if (std::optional<Plan> plan = embedded_plan(*model)) {
         plans.push_back({std::move(*plan), ""});
     }
-    if (prints_text(arguments.json)) {
-        print_model(*model);
-        print_storage(*model, arguments, n_ctx, kv_bytes);
-        for (const PlanInfo &plan : plans) {
-            print_plan(plan);
-        }
-    }
     nlohmann::ordered_json json = result_frame(argv, *model, nullptr, arguments.model);
     nlohmann::ordered_json result = model_json(*model, arguments, n_ctx, kv_bytes);
     result["plans"] = nlohmann::ordered_json::array();
@@ -211,6 +204,13 @@ void run_info(const InfoArguments &arguments, const Argv &argv) {
     }
     json["results"] = nlohmann::ordered_json::array({result});
     write_json(arguments.json, json);
+    if (prints_text(arguments.json)) {
+        print_model(*model);
+        print_storage(*model, arguments, n_ctx, kv_bytes);
+        for (const PlanInfo &plan : plans) {
+            print_plan(plan);
+        }
+    }
 }
 
 }  // namespace

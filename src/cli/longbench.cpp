@@ -89,10 +89,10 @@ void score_files(const LongBenchArguments &arguments, const Argv &argv) {
         table.rows.push_back({path, fmt::format("{} of {}", predictions.size(), set.n_records),
                               fmt::format("{:.2f}", score)});
     }
+    write_json(arguments.json, result);
     if (prints_text(arguments.json)) {
         print_text(plain_text(table));
     }
-    write_json(arguments.json, result);
 }
 
 // ---- running
@@ -234,10 +234,10 @@ void run_sets(const LongBenchArguments &arguments, const Argv &argv, CommandFile
         result["results"].push_back(result_json(
             task, plan, scores.back(), prediction_path(arguments.output, plan, *task.set)));
     }
+    write_json(arguments.json, result);
     if (prints_text(arguments.json)) {
         print_scores(tasks, plans, scores, options.max_length);
     }
-    write_json(arguments.json, result);
 }
 
 void run_longbench_command(const LongBenchArguments &arguments, const Argv &argv,

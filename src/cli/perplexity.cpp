@@ -361,23 +361,25 @@ void run_perplexity(const PerplexityArguments &arguments, const Argv &argv, Comm
         json["sets"] = sets_json(sets);
     }
     json["results"] = nlohmann::ordered_json::array();
+    std::vector<std::vector<PerplexityResult>> results_of_sets;
     for (const TextSet &set : sets) {
-        const std::vector<PerplexityResult> results = run_set(set, arguments, *engine, plans);
+        results_of_sets.push_back(run_set(set, arguments, *engine, plans));
+        const std::vector<PerplexityResult> &results = results_of_sets.back();
         for (const PerplexityResult &result : results) {
             json["results"].push_back(result_json(result, set, has_dense));
         }
         if (arguments.record) {
             record(arguments.plans.front(), loss_of(results.back(), set, *model));
         }
-        if (prints_text(arguments.json)) {
-            print_set(set);
-            print_table(results, has_dense);
-            if (arguments.with_kl) {
-                print_divergences(results);
-            }
-        }
     }
     write_json(arguments.json, json);
+    for (size_t i = 0; i < sets.size() && prints_text(arguments.json); ++i) {
+        print_set(sets[i]);
+        print_table(results_of_sets[i], has_dense);
+        if (arguments.with_kl) {
+            print_divergences(results_of_sets[i]);
+        }
+    }
 }
 
 }  // namespace

@@ -128,12 +128,12 @@ void run_trace(const TraceArguments &arguments, const Argv &argv) {
     const auto n_ctx = static_cast<int>(std::max<size_t>(tokens.size(), 1)) + arguments.n_decode;
     const std::unique_ptr<Engine> engine = make_engine(*model, arguments.model, n_ctx);
     const TraceResult result = trace(*engine, tokens, options);
-    if (prints_text(arguments.json)) {
-        print_trace(result);
-    }
     nlohmann::ordered_json json = result_frame(argv, *model, engine.get(), arguments.model);
     add_trace_json(json, result);
     write_json(arguments.json, json);
+    if (prints_text(arguments.json)) {
+        print_trace(result);
+    }
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "base/fnv1a.h"
 #include "base/output_file.h"
 #include "base/text_file.h"
+#include "base/utf8.h"
 #include "model/float_tensors.h"
 #include "model/gguf_file.h"
 #include "select/plan_text.h"
@@ -234,7 +235,9 @@ void write_plan_files(const Plan &plan, const std::string &path, CorrectionType 
     FloatMetadata metadata = metadata_of(plan);
     metadata.texts.insert(metadata.texts.begin(), {"general.type", k_type});
     const std::string hash = write_float_file(tensors, metadata, tensors_of(plan, type));
-    write_plan(plan, path, {std::filesystem::path(tensors).filename().string(), hash});
+    // A name that JSON cannot hold is left out: it is the default, and so found all the same.
+    const std::string name = std::filesystem::path(tensors).filename().string();
+    write_plan(plan, path, {as_utf8(name) == name ? name : "", hash});
 }
 
 void replace_plan_json(const Plan &plan, const std::string &path) {

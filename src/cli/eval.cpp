@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/output_file.h"
 #include "base/progress.h"
+#include "base/strings.h"
 #include "cli/apply_options.h"
 #include "cli/command_files.h"
 #include "cli/eval_passkey.h"

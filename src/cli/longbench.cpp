@@ -7,6 +7,7 @@
 #include "base/console.h"
 #include "base/error.h"
 #include "base/progress.h"
+#include "base/strings.h"
 #include "cli/apply_options.h"
 #include "cli/command_files.h"
 #include "cli/shared_options.h"

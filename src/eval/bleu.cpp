@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 
+#include "base/utf8.h"
 #include "eval/text.h"
 
 namespace orthorank {

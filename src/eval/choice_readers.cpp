@@ -1,5 +1,7 @@
 // PIQA, WinoGrande, ARC and HellaSwag.
 #include "base/error.h"
+#include "base/strings.h"
+#include "base/utf8.h"
 #include "eval/readers.h"
 #include "eval/records.h"
 #include "eval/text.h"

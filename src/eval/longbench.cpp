@@ -6,9 +6,10 @@
 
 #include "base/error.h"
 #include "base/fnv1a.h"
+#include "base/strings.h"
 #include "base/text_file.h"
+#include "base/utf8.h"
 #include "eval/records.h"
-#include "eval/text.h"
 
 namespace orthorank {
 

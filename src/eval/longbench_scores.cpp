@@ -5,6 +5,8 @@
 #include <map>
 
 #include "base/error.h"
+#include "base/strings.h"
+#include "base/utf8.h"
 #include "eval/records.h"
 #include "eval/rouge.h"
 #include "eval/text.h"

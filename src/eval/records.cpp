@@ -6,7 +6,9 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/strings.h"
 #include "base/text_file.h"
+#include "base/utf8.h"
 #include "eval/text.h"
 
 namespace orthorank {

@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/strings.h"
 #include "eval/text.h"
 
 namespace orthorank {

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/utf8.h"
 #include "eval/records.h"
 #include "eval/text.h"
 

@@ -6,7 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "eval/text.h"
+#include "base/utf8.h"
 
 namespace orthorank {
 

@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/strings.h"
 #include "eval/bleu.h"
 #include "eval/readers.h"
 #include "eval/records.h"

@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "base/error.h"
-#include "eval/text.h"
+#include "base/utf8.h"
 #include "evaluation/line_log.h"
 #include "session/answers.h"
 

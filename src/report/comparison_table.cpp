@@ -4,7 +4,8 @@
 
 #include <algorithm>
 
-#include "eval/text.h"
+#include "base/strings.h"
+#include "base/utf8.h"
 
 namespace orthorank {
 
@@ -20,10 +21,16 @@ std::string plain_line(const std::vector<std::string> &cells, const std::vector<
     return line + "\n";
 }
 
+// Blanks that set a cell in are for terminals.
+std::string_view without_indent(std::string_view cell) {
+    cell.remove_prefix(std::min(cell.find_first_not_of(' '), cell.size()));
+    return cell;
+}
+
 std::string markdown_line(const std::vector<std::string> &cells) {
     std::string line = "|";
     for (const std::string &cell : cells) {
-        line += fmt::format(" {} |", replace_all(strip(cell), "|", "\\|"));
+        line += fmt::format(" {} |", replace_all(without_indent(cell), "|", "\\|"));
     }
     return line + "\n";
 }

@@ -4,8 +4,8 @@
 
 #include "base/error.h"
 #include "base/stopwatch.h"
+#include "base/utf8.h"
 #include "model/vocab.h"
-#include "session/utf8_buffer.h"
 
 namespace orthorank {
 

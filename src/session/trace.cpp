@@ -4,9 +4,9 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "engine/sampler.h"
 #include "model/vocab.h"
-#include "session/utf8_buffer.h"
 
 namespace orthorank {
 
@@ -26,12 +26,6 @@ TraceLayer layer_of(const Sequence &sequence, int il) {
         }
     }
     return layer;
-}
-
-std::string piece_text(const Vocab &vocab, int32_t token) {
-    Utf8Buffer characters;
-    std::string text = characters.push(vocab.piece(token, /*special=*/true));
-    return characters.rest().empty() ? text : text + "\xEF\xBF\xBD";
 }
 
 }  // namespace
@@ -64,7 +58,7 @@ TraceResult trace(Engine &engine, std::span<const int32_t> prompt, const TraceOp
         logits = forward_last(engine, sequence, std::span(&token, 1), Phase::decode);
     }
     for (int32_t token : result.tokens) {
-        result.pieces.push_back(piece_text(vocab, token));
+        result.pieces.push_back(replace_invalid_utf8(vocab.piece(token, /*special=*/true)));
     }
     for (int il : options.plan.layers_with(Action::select)) {
         result.layers.push_back(layer_of(sequence, il));

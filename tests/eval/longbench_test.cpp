@@ -1,9 +1,9 @@
 #include "eval/longbench.h"
+#include "base/utf8.h"
 
 #include <gtest/gtest.h>
 
 #include "data_dir.h"
-#include "eval/text.h"
 
 namespace orthorank {
 namespace {

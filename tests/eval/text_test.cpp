@@ -5,27 +5,6 @@
 namespace orthorank {
 namespace {
 
-TEST(Text, CharactersAreCodePointsNotBytes) {
-    EXPECT_EQ(n_characters(""), 0u);
-    EXPECT_EQ(n_characters("abc"), 3u);
-    EXPECT_EQ(n_characters("\u00e9t\u00e9"), 3u);
-    EXPECT_EQ(n_characters("\U0001F600!"), 2u);
-    EXPECT_EQ(n_characters("e\u0301"), 2u);  // a combining mark counts, as in Python
-}
-
-// Expected values: bytes.decode("utf-8", errors="replace") of Python 3.
-TEST(Text, EachBrokenPartBecomesOneReplacementCharacter) {
-    EXPECT_EQ(replace_invalid_utf8("a\xE2\x82z"), "a\uFFFDz");
-    EXPECT_EQ(replace_invalid_utf8("\xF0\x9F\x98"), "\uFFFD");
-    EXPECT_EQ(replace_invalid_utf8("\x98\x80x"), "\uFFFD\uFFFDx");
-    EXPECT_EQ(replace_invalid_utf8("\xED\xA0\x80"), "\uFFFD\uFFFD\uFFFD");  // a surrogate
-    EXPECT_EQ(replace_invalid_utf8("\xC0\xAF"), "\uFFFD\uFFFD");            // overlong
-    EXPECT_EQ(replace_invalid_utf8("\xF4\x90\x80\x80"), "\uFFFD\uFFFD\uFFFD\uFFFD");
-    EXPECT_EQ(replace_invalid_utf8("caf\u00e9"), "caf\u00e9");
-    EXPECT_EQ(find_invalid_utf8("ab\xFFz"), 2u);
-    EXPECT_EQ(find_invalid_utf8("caf\u00e9"), std::string_view::npos);
-}
-
 TEST(Text, StripsUnicodeWhitespace) {
     EXPECT_EQ(strip(" \t\u00a0x y\u2003\u3000\n"), "x y");
     EXPECT_EQ(rstrip(" x\x1f\u2028"), " x");
@@ -37,9 +16,6 @@ TEST(Text, StripsUnicodeWhitespace) {
 TEST(Text, SplitsLikePython) {
     EXPECT_EQ(split_words("  a\u00a0b \n c"), (std::vector<std::string>{"a", "b", "c"}));
     EXPECT_EQ(split_words(" "), std::vector<std::string>{});
-    EXPECT_EQ(split_at("a..b.", '.'), (std::vector<std::string>{"a", "", "b", ""}));
-    EXPECT_EQ(split_at("", '.'), std::vector<std::string>{""});
-    EXPECT_EQ(replace_all("a   b", "  ", " "), "a  b");
 }
 
 TEST(Text, CapitalizeLowersTheRest) {

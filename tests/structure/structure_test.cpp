@@ -29,7 +29,7 @@ const std::map<std::string, std::set<std::string>> k_may_include = {
     {"graph", {"base", "model", "select"}},  // which score a graph computes: ScoreKind
     {"engine", {"base", "model", "graph", "select"}},
     {"session", {"base", "model", "graph", "select", "engine"}},
-    {"report", {"base", "eval"}},
+    {"report", {"base"}},
     {"evaluation", {"base", "model", "graph", "select", "engine", "session", "eval"}},
     {"calibration",
      {"base", "model", "graph", "select", "engine", "session", "eval", "report", "evaluation"}},

@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <memory>
 
 #include "base/console.h"
 #include "base/error.h"
+#include "base/progress.h"
 #include "cli/command_files.h"
-#include "model/backend_info.h"
+#include "report/result_frame.h"
 
 namespace orthorank {
 
@@ -17,30 +19,17 @@ namespace {
 
 constexpr int k_max_tokens = 1 << 20;
 
-std::array<const std::string *, 6> outputs_of(const BenchArguments &a) {
+std::array<const std::string *, 6> outputs_of(const BenchOutputs &a) {
     return {&a.json, &a.markdown, &a.csv, &a.svg, &a.scale_svg, &a.memory_svg};
 }
 
-bool prints_table(const BenchArguments &a) {
+bool prints_table(const BenchOutputs &a) {
     const std::array<const std::string *, 6> outputs = outputs_of(a);
     return std::none_of(outputs.begin(), outputs.end(),
                         [](const std::string *path) { return is_stdout(*path); });
 }
 
-std::string text_description(const BenchText &text, std::span<const BenchShape> shapes) {
-    std::string description = fmt::format("{}, {} tokens", text.source, text.tokens.size());
-    for (const BenchShape &shape : shapes) {
-        const auto n =
-            static_cast<size_t>(tokens_needed(shape)) * static_cast<size_t>(shape.n_sequences);
-        if (n > text.tokens.size()) {
-            return fmt::format("{}: too few for {}, whose sequences overlap", description,
-                               shape_text(shape));
-        }
-    }
-    return description;
-}
-
-void write_results(const BenchArguments &arguments, const BenchReport &report,
+void write_results(const BenchOutputs &files, const BenchReport &report,
                    nlohmann::ordered_json json) {
     json["text"] = report.text;
     json["n_processes"] = report.n_processes;
@@ -48,59 +37,118 @@ void write_results(const BenchArguments &arguments, const BenchReport &report,
     for (const BenchRow &row : report.rows) {
         json["results"].push_back(bench_row_json(row, report));
     }
-    write_json(arguments.json, json);
+    write_json(files.json, json);
     const std::pair<const std::string *, std::string (*)(const BenchReport &)> outputs[] = {
-        {&arguments.markdown, bench_markdown},
-        {&arguments.csv, bench_csv},
-        {&arguments.svg, bench_bars_svg},
-        {&arguments.scale_svg, bench_scale_svg},
-        {&arguments.memory_svg, bench_memory_svg}};
+        {&files.markdown, bench_markdown},
+        {&files.csv, bench_csv},
+        {&files.svg, bench_bars_svg},
+        {&files.scale_svg, bench_scale_svg},
+        {&files.memory_svg, bench_memory_svg}};
     for (const auto &[path, text_of] : outputs) {
         if (!path->empty()) {
             write_output(*path, text_of(report));
         }
     }
-    if (prints_table(arguments)) {
+    if (prints_table(files)) {
         print_text(bench_table(report));
     }
 }
 
+NamedArm arm_of(const std::string &text, const Model &model) {
+    NamedArm arm;
+    arm.name = text;
+    arm.is_libllama = text == "libllama";
+    arm.plan = dense_plan(model.hparams().n_layers);
+    if (text == "libllama" || text == "dense") {
+        return arm;
+    }
+    if (!text.starts_with("sparsity:") && !std::filesystem::exists(text)) {
+        fail(ErrorKind::usage,
+             "unknown arm '{}' (known: libllama, dense, sparsity:20%, or a plan file)", text);
+    }
+    arm.plan = read_plan_for(model, text);
+    arm.name = arm.plan.name;
+    return arm;
+}
+
+std::vector<NamedArm> arms_of(std::span<const std::string> texts, const Model &model) {
+    std::vector<NamedArm> arms;
+    for (size_t i = 0; i < texts.size(); ++i) {
+        const std::string &text = texts[i];
+        NamedArm arm = arm_of(text, model);
+        for (size_t j = 0; j < i; ++j) {
+            if (texts[j] == text) {
+                fail(ErrorKind::usage, "arm '{}' is named twice", text);
+            }
+            if (arms[j].name == arm.name) {
+                arm.name = text;  // files of one name: the paths tell them apart
+            }
+        }
+        arms.push_back(std::move(arm));
+    }
+    return arms;
+}
+
+BenchStudy study_of(const BenchArguments &arguments, const Model &model) {
+    BenchStudy study;
+    study.arms = arms_of(arguments.arms, model);
+    study.shapes = bench_shapes(arguments.lengths);
+    study.n_repetitions = arguments.n_repetitions;
+    study.n_warmups = arguments.n_warmups;
+    study.has_breakdown = arguments.has_breakdown;
+    study.engine = engine_options(arguments.model, 0);
+    return study;
+}
+
+Measured measure_here(const BenchArguments &arguments, const Model &model, const BenchStudy &study,
+                      const BenchText &text) {
+    Progress progress("bench");
+    Measured measured;
+    measured.results = measure(model, study, text, [&](size_t n_done, size_t n_all) {
+        progress.update(static_cast<double>(n_done) / static_cast<double>(n_all));
+    });
+    EngineOptions longest = study.engine;
+    longest.n_ctx = context_of(study.shapes);
+    measured.engine = engine_json(model, longest);
+    return measured;
+}
+
+std::vector<PerplexityResult> quality_of(const BenchArguments &arguments, const Model &model,
+                                         const BenchStudy &study) {
+    if (arguments.quality.file.empty()) {
+        return {};
+    }
+    QualityText text = arguments.quality;
+    text.field = arguments.text.field;
+    Progress progress("quality");
+    return measure_quality(
+        model, study, text, [&](size_t n_done, size_t n_all, std::span<const PerplexityResult>) {
+            progress.update(static_cast<double>(n_done) / static_cast<double>(n_all));
+        });
+}
+
 void run_bench(const BenchArguments &arguments, const Argv &argv) {
-    const std::vector<BenchShape> shapes = bench_shapes(arguments);
+    bench_shapes(arguments.lengths);  // throws for nothing to run, before the model is loaded
     const std::unique_ptr<Model> model = load_model(arguments.model);
-    const std::vector<NamedArm> arms = bench_arms(arguments, *model);
-    const std::optional<ScaleAxis> axis = scale_axis(shapes, arms);
-    if (!axis && !(arguments.scale_svg.empty() && arguments.memory_svg.empty())) {
+    const BenchStudy study = study_of(arguments, *model);
+    const BenchOutputs &outputs = arguments.outputs;
+    if (!scale_axis(study.shapes, study.arms) &&
+        !(outputs.scale_svg.empty() && outputs.memory_svg.empty())) {
         fail(ErrorKind::usage,
              "--svg-scale and --svg-memory draw against what varies: give --prefill several "
              "lengths, --batch several numbers, or --arms plans with different numbers of "
              "selecting layers");
     }
-    const BenchText text = bench_text(arguments, *model);
-    const Measured measured =
-        arguments.n_processes > 1
-            ? measure_in_processes(arguments, argv, shapes.size() * arms.size())
-            : measure(arguments, *model, arms, text);
-    const std::vector<PerplexityResult> quality = measure_quality(arguments, *model, arms);
-    BenchReport report;
-    report.model = model->hparams().name;
-    report.file_type = model->file_type();
-    report.type_in_use = model->type_in_use();
-    report.weights = model->weight_types().text();
-    for (const auto &[buffer, bytes] : model->buffer_bytes()) {
-        report.weight_bytes += bytes;
-    }
-    report.axis = axis;
-    report.device = device_name(*model);
-    report.text = text_description(text, shapes);
-    report.n_threads = n_threads_of(arguments);
+    const BenchText text = bench_text(arguments.text, *model, study.shapes);
+    const Measured measured = arguments.n_processes > 1
+                                  ? measure_in_processes(arguments, study, argv)
+                                  : measure_here(arguments, *model, study, text);
+    const std::vector<PerplexityResult> quality = quality_of(arguments, *model, study);
+    BenchReport report = bench_report(*model, study, text, measured.results, quality);
     report.n_processes = arguments.n_processes;
-    report.has_breakdown = arguments.has_breakdown;
-    report.has_quality = !quality.empty();
-    report.rows = bench_rows(arguments, *model, arms, measured.results, quality);
-    nlohmann::ordered_json json = result_frame(argv, *model, nullptr, arguments.model);
+    nlohmann::ordered_json json = result_frame(argv, *model, nullptr);
     json["engine"] = measured.engine;
-    write_results(arguments, report, std::move(json));
+    write_results(outputs, report, std::move(json));
 }
 
 void add_list(CLI::App &command, const char *name, std::vector<int> &values, int low, int high,
@@ -119,7 +167,7 @@ void add_number(CLI::App &command, const char *name, int &value, int low, int hi
         ->type_name("N");
 }
 
-void add_outputs(CLI::App &command, BenchArguments &a) {
+void add_outputs(CLI::App &command, BenchOutputs &a) {
     add_json_option(command, a.json);
     command.add_option("--markdown", a.markdown, "write the tables as Markdown ('-': to stdout)")
         ->type_name(k_output_type);
@@ -138,7 +186,7 @@ void add_outputs(CLI::App &command, BenchArguments &a) {
         ->type_name(k_output_type);
 }
 
-void add_text(CLI::App &command, BenchArguments &a) {
+void add_text(CLI::App &command, BenchTextSource &a) {
     command
         .add_option("-f,--file", a.file,
                     "the text: raw, or JSON Lines (*.jsonl, *.ndjson, *.json; default: this "
@@ -148,7 +196,7 @@ void add_text(CLI::App &command, BenchArguments &a) {
         ->capture_default_str()
         ->type_name("NAME");
     command
-        .add_flag("--random-tokens", a.random_tokens,
+        .add_flag("--random-tokens", a.is_random,
                   "random tokens instead of a text (the paper's protocol)")
         ->excludes("--file");
 }
@@ -160,37 +208,41 @@ void add_bench(CLI::App &app, const Argv &argv) {
         "bench", "speed of plans beside the dense model and libllama, interleaved in one run");
     const auto arguments = std::make_shared<BenchArguments>();
     BenchArguments &a = *arguments;
+    a.text = {.file = "", .field = "text", .pages_dir = ORTHORANK_DOCS_DIR};
     command.add_option("--arms", a.arms, "comma-separated: libllama, dense, plan files")
         ->delimiter(',')
         ->capture_default_str()
         ->type_name("ARM,...");
-    add_list(command, "--prefill", a.prefills, 1, k_max_tokens, "prompt lengths to time");
-    add_list(command, "--ttft", a.first_tokens, 1, k_max_tokens,
+    add_list(command, "--prefill", a.lengths.prefills, 1, k_max_tokens, "prompt lengths to time");
+    add_list(command, "--ttft", a.lengths.first_tokens, 1, k_max_tokens,
              "prompt lengths whose time to first token is measured: ids in, first id out");
-    add_list(command, "--decode", a.decodes, 1, k_max_tokens, "numbers of tokens to decode");
-    add_list(command, "--depth", a.depths, 0, k_max_tokens,
+    add_list(command, "--decode", a.lengths.decodes, 1, k_max_tokens,
+             "numbers of tokens to decode");
+    add_list(command, "--depth", a.lengths.depths, 0, k_max_tokens,
              "decode after prompts of these lengths (default: 0)");
-    add_list(command, "--batch", a.batches, 1, 1024, "numbers of sequences at once (default: 1)");
+    add_list(command, "--batch", a.lengths.batches, 1, 1024,
+             "numbers of sequences at once (default: 1)");
     add_number(command, "--repetitions", a.n_repetitions, 1, 10000,
                "timed runs of each arm on each shape");
     add_number(command, "--warmup", a.n_warmups, 0, 100, "runs before, not counted");
     add_number(command, "--processes", a.n_processes, 1, 100,
                "fresh processes, one after the other, that each do all of it");
-    add_text(command, a);
+    add_text(command, a.text);
     command.add_flag("--breakdown", a.has_breakdown, "divide each arm's time into operations");
-    command.add_option("--quality", a.quality_file, "perplexity of each plan on this text")
+    command.add_option("--quality", a.quality.file, "perplexity of each plan on this text")
         ->type_name("FILE");
-    add_number(command, "--quality-windows", a.n_quality_windows, 1, 1 << 20,
+    add_number(command, "--quality-windows", a.quality.n_windows, 1, 1 << 20,
                "the first N windows of it");
-    add_number(command, "--quality-ctx", a.quality_ctx, 2, k_max_tokens, "tokens in a window");
+    add_number(command, "--quality-ctx", a.quality.n_ctx, 2, k_max_tokens, "tokens in a window");
     add_model_options(command, a.model);
-    add_outputs(command, a);
+    add_outputs(command, a.outputs);
     command.callback([arguments, &command, &argv] {
-        refuse_idle(command, arguments->decodes.empty(), {"--depth"}, "there is no --decode");
-        refuse_idle(command, arguments->file.empty() && arguments->quality_file.empty(),
+        refuse_idle(command, arguments->lengths.decodes.empty(), {"--depth"},
+                    "there is no --decode");
+        refuse_idle(command, arguments->text.file.empty() && arguments->quality.file.empty(),
                     {"--field"}, "there is no --file and no --quality");
-        refuse_idle_field(command, {arguments->file, arguments->quality_file});
-        refuse_idle(command, arguments->quality_file.empty(),
+        refuse_idle_field(command, {arguments->text.file, arguments->quality.file});
+        refuse_idle(command, arguments->quality.file.empty(),
                     {"--quality-windows", "--quality-ctx"}, "there is no --quality");
         run_bench(*arguments, argv);
     });

@@ -75,57 +75,35 @@ struct TemporaryFile {
     }
 };
 
-void append(const BenchResult &of_process, BenchResult &result) {
-    result.seconds.insert(result.seconds.end(), of_process.seconds.begin(),
-                          of_process.seconds.end());
-    result.facts = of_process.facts;
-    result.peak_resident_bytes =
-        std::max(result.peak_resident_bytes, of_process.peak_resident_bytes);
-    if (!of_process.operations) {
-        return;
-    }
-    if (!result.operations) {
-        result.operations.emplace();
-    }
-    for (size_t i = 0; i < k_n_operations; ++i) {
-        result.operations->seconds[i] += of_process.operations->seconds[i];
-    }
-}
-
 }  // namespace
 
-Measured measure_in_processes(const BenchArguments &arguments, const Argv &argv, size_t n_results) {
-    const std::vector<BenchShape> shapes = bench_shapes(arguments);
-    const size_t n_arms = n_results / shapes.size();
+Measured measure_in_processes(const BenchArguments &arguments, const BenchStudy &study,
+                              const Argv &argv) {
+    const size_t n_arms = study.arms.size();
+    std::vector<std::vector<BenchResult>> processes;
     Measured measured;
-    for (size_t i = 0; i < n_results; ++i) {
-        measured.results.emplace_back();
-        measured.results.back().arm = i % n_arms;
-        measured.results.back().shape = shapes[i / n_arms];
-    }
     for (int process = 0; process < arguments.n_processes; ++process) {
         const TemporaryFile file{(std::filesystem::temp_directory_path() /
                                   fmt::format("orthorank-bench-{}-{}.json", ::getpid(), process))
                                      .string()};
-        const int exit_code = run_child(child_arguments(argv, file.path, !arguments.file.empty()));
+        const int exit_code =
+            run_child(child_arguments(argv, file.path, !arguments.text.file.empty()));
         if (exit_code != 0) {
             fail(ErrorKind::device, "process {} of {} ended with exit code {}", process + 1,
                  arguments.n_processes, exit_code);
         }
         const auto json = nlohmann::ordered_json::parse(read_text_file(file.path));
         measured.engine = json.at("engine");
-        CHECK(json.at("results").size() == n_results);
-        for (size_t i = 0; i < n_results; ++i) {
-            BenchResult of_process;
-            read_bench_row(json.at("results")[i], of_process);
-            append(of_process, measured.results[i]);
+        CHECK(json.at("results").size() == n_arms * study.shapes.size());
+        processes.emplace_back(json.at("results").size());
+        for (size_t i = 0; i < processes.back().size(); ++i) {
+            BenchResult &result = processes.back()[i];
+            result.arm = i % n_arms;
+            result.shape = study.shapes[i / n_arms];
+            read_bench_row(json.at("results")[i], result);
         }
     }
-    for (BenchResult &result : measured.results) {
-        for (size_t i = 0; result.operations && i < k_n_operations; ++i) {
-            result.operations->seconds[i] /= arguments.n_processes;
-        }
-    }
+    measured.results = merge_processes(processes);
     return measured;
 }
 

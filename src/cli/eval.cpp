@@ -16,6 +16,8 @@
 #include "evaluation/evaluate.h"
 #include "model/vocab.h"
 #include "report/comparison_table.h"
+#include "report/numbers_text.h"
+#include "report/result_frame.h"
 
 namespace orthorank {
 
@@ -232,7 +234,7 @@ void run_eval(const EvalArguments &arguments, const Argv &argv, CommandFiles fil
     const std::vector<EvalScore> scores = run_tasks(arguments, *engine, tasks, plans, log);
     const std::vector<FiveTaskMean> means = five_task_means(tasks, plans.size(), scores);
 
-    nlohmann::ordered_json json = result_frame(argv, *model, engine.get(), arguments.model);
+    nlohmann::ordered_json json = result_frame(argv, *model, engine.get());
     json["tasks"] = tasks_json(tasks);
     json["results"] = nlohmann::ordered_json::array();
     for (const EvalScore &score : scores) {

@@ -128,7 +128,7 @@ void run_passkey_task(const PasskeyArguments &arguments, const ModelArguments &m
         make_engine(model, model_arguments, longest + k_passkey_answer);
     const std::vector<PasskeyResult> results = run_passkey(*engine, text, plans, options);
     progress.finish();
-    Json json = result_frame(argv, model, engine.get(), model_arguments);
+    Json json = result_frame(argv, model, engine.get());
     json["results"] = Json::array();
     for (const PasskeyResult &result : results) {
         json["results"].push_back(result_json(result, arguments, plans[result.plan], has_dense));

@@ -9,6 +9,7 @@
 #include "cli/shared_options.h"
 #include "engine/plan_files.h"
 #include "model/export_model.h"
+#include "report/numbers_text.h"
 
 namespace orthorank {
 

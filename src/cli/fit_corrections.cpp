@@ -12,6 +12,7 @@
 #include "base/stopwatch.h"
 #include "cli/select_layers.h"
 #include "engine/plan_files.h"
+#include "report/result_frame.h"
 
 namespace orthorank {
 
@@ -106,8 +107,7 @@ void run_refit(const SelectLayersArguments &arguments, const Argv &argv,
     if (prints_text(arguments)) {
         print("written: {}\n", arguments.out);
     }
-    nlohmann::ordered_json json =
-        result_frame(argv, *inputs.model, inputs.engine.get(), arguments.model);
+    nlohmann::ordered_json json = result_frame(argv, *inputs.model, inputs.engine.get());
     json["results"] = nlohmann::ordered_json::array();
     json["results"].push_back({{"plan", arguments.out}, {"provenance", fitted.provenance}});
     write_json(arguments.json, json);

@@ -10,6 +10,7 @@
 #include "cli/apply_options.h"
 #include "cli/shared_options.h"
 #include "model/vocab.h"
+#include "report/result_frame.h"
 #include "session/generate.h"
 
 namespace orthorank {
@@ -174,7 +175,7 @@ void run_generate(const GenerateArguments &arguments, const Argv &argv) {
         write_stdout("\n");
         flush_stdout();
     }
-    nlohmann::ordered_json json = result_frame(argv, *model, engine.get(), arguments.model);
+    nlohmann::ordered_json json = result_frame(argv, *model, engine.get());
     json["results"] = nlohmann::ordered_json::array({result_json(result, options.plan)});
     write_json(arguments.json, json);
     print_summary(result, options.plan, engine->n_ctx());

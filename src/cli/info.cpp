@@ -9,6 +9,8 @@
 #include "engine/plan_files.h"
 #include "engine/shipped_plans.h"
 #include "model/backend_info.h"
+#include "report/numbers_text.h"
+#include "report/result_frame.h"
 
 namespace orthorank {
 
@@ -196,7 +198,7 @@ void run_info(const InfoArguments &arguments, const Argv &argv) {
     if (std::optional<Plan> plan = embedded_plan(*model)) {
         plans.push_back({std::move(*plan), ""});
     }
-    nlohmann::ordered_json json = result_frame(argv, *model, nullptr, arguments.model);
+    nlohmann::ordered_json json = result_frame(argv, *model, nullptr);
     nlohmann::ordered_json result = model_json(*model, arguments, n_ctx, kv_bytes);
     result["plans"] = nlohmann::ordered_json::array();
     for (const PlanInfo &plan : plans) {

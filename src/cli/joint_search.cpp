@@ -15,6 +15,7 @@
 #include "calibration/partial_file.h"
 #include "cli/select_layers.h"
 #include "engine/plan_files.h"
+#include "report/result_frame.h"
 
 namespace orthorank {
 
@@ -269,7 +270,7 @@ void run_joint_search(const SelectLayersArguments &arguments, const Argv &argv,
               percent(plan.effective_sparsity()), state.order.n_layer_evaluations,
               duration_text(state.order.seconds), arguments.out);
     }
-    Json json = result_frame(argv, *inputs.model, inputs.engine.get(), arguments.model);
+    Json json = result_frame(argv, *inputs.model, inputs.engine.get());
     Json result = {{"plan", arguments.out}, {"provenance", plan.provenance}};
     result["search"] = {{"rounds", joint_order_json(state)},
                         {"n_layer_evaluations", state.order.n_layer_evaluations},

@@ -7,6 +7,7 @@
 #include "base/progress.h"
 #include "calibration/layer_sweep.h"
 #include "cli/select_layers.h"
+#include "report/result_frame.h"
 
 namespace orthorank {
 
@@ -24,8 +25,7 @@ void run_layer_sweep(const SelectLayersArguments &arguments, const Argv &argv,
     write_output(arguments.csv, sweep_csv(sweep));
     write_output(arguments.svg,
                  sweep_svg(sweep, "one layer changed: " + inputs.model->hparams().name));
-    nlohmann::ordered_json json =
-        result_frame(argv, *inputs.model, inputs.engine.get(), arguments.model);
+    nlohmann::ordered_json json = result_frame(argv, *inputs.model, inputs.engine.get());
     json["calibration"] = inputs.settings.calibration;
     json["dense_loss"] = sweep.dense_loss;
     json["results"] = nlohmann::ordered_json::array();

@@ -16,6 +16,7 @@
 #include "evaluation/longbench_run.h"
 #include "model/vocab.h"
 #include "report/comparison_table.h"
+#include "report/result_frame.h"
 
 namespace orthorank {
 
@@ -224,7 +225,7 @@ void run_sets(const LongBenchArguments &arguments, const Argv &argv, CommandFile
     const std::vector<std::vector<Prediction>> predictions =
         predict(arguments, *engine, tasks, plans, run_of(*model, arguments, options));
 
-    json result = result_frame(argv, *model, engine.get(), arguments.model);
+    json result = result_frame(argv, *model, engine.get());
     result["max_length"] = options.max_length;
     result["results"] = json::array();
     std::vector<double> scores;

@@ -14,7 +14,7 @@
 #include "cli/command_files.h"
 #include "cli/commands.h"
 #include "cli/spin_limit.h"
-#include "model/backend_info.h"
+#include "report/result_frame.h"
 
 namespace {
 
@@ -34,10 +34,7 @@ int run(int argc, char **argv) {
     CLI::App app("Token selection (OrthoRank) for GGUF models: see the README.");
     app.name("orthorank");
     app.require_subcommand(1);
-    app.set_version_flag("--version", [] {
-        return fmt::format("orthorank {} (ggml {})", ORTHORANK_VERSION,
-                           orthorank::ggml_version_text());
-    });
+    app.set_version_flag("--version", [] { return "orthorank " + orthorank::build_text(); });
     orthorank::add_generate(app, arguments);
     orthorank::add_perplexity(app, arguments);
     orthorank::add_eval(app, arguments);

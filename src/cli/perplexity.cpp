@@ -18,6 +18,8 @@
 #include "evaluation/perplexity.h"
 #include "model/vocab.h"
 #include "report/comparison_table.h"
+#include "report/numbers_text.h"
+#include "report/result_frame.h"
 
 namespace orthorank {
 
@@ -354,7 +356,7 @@ void run_perplexity(const PerplexityArguments &arguments, const Argv &argv, Comm
         }
     }
     const std::unique_ptr<Engine> engine = make_engine(*model, arguments.model, arguments.n_ctx);
-    nlohmann::ordered_json json = result_frame(argv, *model, engine.get(), arguments.model);
+    nlohmann::ordered_json json = result_frame(argv, *model, engine.get());
     if (arguments.protocol.empty()) {
         json["files"] = arguments.files;
     } else {

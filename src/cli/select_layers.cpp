@@ -14,6 +14,7 @@
 #include "cli/select_layers.h"
 #include "cli/shared_options.h"
 #include "engine/plan_files.h"
+#include "report/result_frame.h"
 
 namespace orthorank {
 
@@ -278,8 +279,7 @@ void run_select_layers(const SelectLayersArguments &arguments, const Argv &argv)
         print("{} layer evaluations, {}; written: {}\n", order.n_layer_evaluations,
               duration_text(order.seconds), arguments.out);
     }
-    nlohmann::ordered_json json =
-        result_frame(argv, *inputs.model, inputs.engine.get(), arguments.model);
+    nlohmann::ordered_json json = result_frame(argv, *inputs.model, inputs.engine.get());
     json["results"] = nlohmann::ordered_json::array();
     nlohmann::ordered_json result = {{"plan", arguments.out}, {"provenance", plan.provenance}};
     result["search"] = order_json(order);

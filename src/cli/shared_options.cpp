@@ -4,8 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <cmath>
 #include <cstdlib>
 
 #include "base/console.h"
@@ -20,6 +18,8 @@
 #include "eval/streams.h"
 #include "model/backend_info.h"
 #include "model/vocab.h"
+#include "report/json_text.h"
+#include "report/result_frame.h"
 #include "timing/weight_choice.h"
 
 namespace orthorank {
@@ -28,32 +28,6 @@ namespace {
 
 const std::string k_by_sparsity = "sparsity:";
 constexpr int k_max_threads = 1024;
-
-// Indented, with lists of plain values on one line: a trace has thousands of scores. `newline` is
-// a line end and the present indentation.
-void append_json(const nlohmann::ordered_json &json, const std::string &newline,
-                 std::string &text) {
-    bool is_nested = false;
-    for (const nlohmann::ordered_json &value : json) {
-        is_nested = is_nested || value.is_structured();
-    }
-    if (!json.is_structured() || json.empty() || (json.is_array() && !is_nested)) {
-        text += json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-        return;
-    }
-    const std::string inner = newline + "  ";
-    text += json.is_object() ? '{' : '[';
-    for (auto item = json.begin(); item != json.end(); ++item) {
-        text += item == json.begin() ? inner : "," + inner;
-        if (json.is_object()) {
-            text += nlohmann::json(item.key())
-                        .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) +
-                    ": ";
-        }
-        append_json(*item, inner, text);
-    }
-    text += newline + (json.is_object() ? '}' : ']');
-}
 
 void print_timings(const WeightChoice &choice) {
     if (!choice.note.empty()) {
@@ -169,15 +143,6 @@ std::unique_ptr<Model> load_model(const ModelArguments &arguments) {
     return model;
 }
 
-std::string weight_copy_text(const WeightCopy &copy) {
-    const std::string error = copy.nmse > 0 ? fmt::format(", NMSE {:.1e}", copy.nmse) : "";
-    return fmt::format("{} ({}{})", copy.type, bytes_text(copy.bytes), error);
-}
-
-nlohmann::ordered_json weight_copy_json(const WeightCopy &copy) {
-    return {{"type", copy.type}, {"bytes", copy.bytes}, {"nmse", copy.nmse}};
-}
-
 std::string kernels_of(const ModelArguments &arguments) {
     return kernels_text(kernels_from_name(arguments.kernels));
 }
@@ -285,33 +250,6 @@ std::string read_prompt(const CLI::Option &text, const CLI::Option &file) {
     return prompt;
 }
 
-nlohmann::ordered_json result_frame(const Argv &argv, const Model &model, const Engine *engine,
-                                    const ModelArguments &arguments) {
-    const Hparams &hparams = model.hparams();
-    nlohmann::ordered_json json;
-    json["command"] = argv;
-    json["model"] = {{"name", hparams.name},
-                     {"arch", arch_name(hparams.arch)},
-                     {"file", model.path()},
-                     {"file_type", model.file_type()},
-                     {"fingerprint", model.fingerprint()},
-                     {"n_layers", hparams.n_layers},
-                     {"n_params", model.n_params()},
-                     {"weights",
-                      {{"prefill", weight_copy_json(model.weight_copy(Phase::prefill))},
-                       {"decode", weight_copy_json(model.weight_copy(Phase::decode))}}}};
-    json["build"] = {{"version", ORTHORANK_VERSION}, {"ggml", ggml_version_text()}};
-    json["engine"] = nullptr;
-    if (engine != nullptr) {
-        json["engine"] = {{"device", device_name(model)},
-                          {"threads", engine->n_threads()},
-                          {"n_ctx", engine->n_ctx()},
-                          {"kv_type", arguments.kv_type},
-                          {"kernels", kernels_of(arguments)}};
-    }
-    return json;
-}
-
 nlohmann::ordered_json run_identity(const Model &model, const ModelArguments &arguments) {
     return {{"model", model.fingerprint()},
             {"file_type", model.type_in_use()},
@@ -321,18 +259,7 @@ nlohmann::ordered_json run_identity(const Model &model, const ModelArguments &ar
             {"device", device_identity(model)},
             // One row's attention to 512 tokens and more is summed in as many parts.
             {"threads", arguments.n_threads > 0 ? arguments.n_threads : default_n_threads()},
-            {"build", fmt::format("{} (ggml {})", ORTHORANK_VERSION, ggml_version_text())}};
-}
-
-nlohmann::ordered_json plan_name_json(const Plan &plan) {
-    return plan.is_dense() && plan.name == "dense" ? nlohmann::ordered_json(nullptr)
-                                                   : nlohmann::ordered_json(plan.name);
-}
-
-std::string json_text(const nlohmann::ordered_json &json) {
-    std::string text;
-    append_json(json, "\n", text);
-    return text + "\n";
+            {"build", build_text()}};
 }
 
 void refuse_idle(const CLI::App &command, bool is_idle, std::initializer_list<const char *> options,
@@ -363,23 +290,6 @@ void write_output(const std::string &path, const std::string &text) {
 
 void write_json(const std::string &path, const nlohmann::ordered_json &json) {
     write_output(path, json_text(json));
-}
-
-std::string with_error(double value, double error, int n_digits) {
-    return std::isfinite(error) ? fmt::format("{:.{}f} ± {:.{}f}", value, n_digits, error, n_digits)
-                                : fmt::format("{:.{}f}", value, n_digits);
-}
-
-std::string bytes_text(int64_t n_bytes) {
-    static constexpr std::array<const char *, 5> k_units = {"B", "KiB", "MiB", "GiB", "TiB"};
-    double value = static_cast<double>(n_bytes);
-    size_t unit = 0;
-    while (value >= 1024.0 && unit + 1 < k_units.size()) {
-        value /= 1024.0;
-        ++unit;
-    }
-    return unit == 0 ? fmt::format("{} B", n_bytes)
-                     : fmt::format("{:.1f} {}", value, k_units[unit]);
 }
 
 }  // namespace orthorank

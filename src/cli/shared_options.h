@@ -1,5 +1,4 @@
-// Options that commands share, what they mean, and the JSON frame of every result. Used by one
-// command at a time.
+// Options that commands share and what they mean. Used by one command at a time.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -68,19 +67,9 @@ std::vector<Plan> read_plans(const Model &model, const std::vector<std::string> 
 // end of a file or of standard input is dropped: editors put it there.
 std::string read_prompt(const CLI::Option &text, const CLI::Option &file);
 
-// What every result begins with: "command", "model", "build" and "engine" (null without one).
-nlohmann::ordered_json result_frame(const Argv &argv, const Model &model, const Engine *engine,
-                                    const ModelArguments &arguments);
-
 // What every number that a run computes depends on beside its plan and its data: what an
 // interrupted run must have in common with the one that goes on with its file.
 nlohmann::ordered_json run_identity(const Model &model, const ModelArguments &arguments);
-
-// A plan's short description, as part of a result.
-nlohmann::ordered_json plan_name_json(const Plan &plan);
-
-// A string for JSON: U+FFFD for what is not UTF-8. Numbers that JSON lacks become null.
-std::string json_text(const nlohmann::ordered_json &json);
 
 // Throws Error{usage} where is_idle and one of these options was given: "NAME does nothing:
 // REASON".
@@ -94,16 +83,7 @@ void refuse_idle_field(const CLI::App &command, const std::vector<std::string> &
 void write_output(const std::string &path, const std::string &text);
 void write_json(const std::string &path, const nlohmann::ordered_json &json);
 
-// "12.34 ± 0.56", or "12.34" where there is no error.
-std::string with_error(double value, double error, int n_digits);
-
 // Whether standard output is free for people to read.
 bool prints_text(const std::string &json_path);
-
-// "bf16 (256.6 MiB, NMSE 2.1e-06)"
-std::string weight_copy_text(const WeightCopy &copy);
-
-// "1.50 GiB", "300 KiB"
-std::string bytes_text(int64_t n_bytes);
 
 }  // namespace orthorank

@@ -10,6 +10,7 @@
 #include "cli/apply_options.h"
 #include "cli/shared_options.h"
 #include "model/vocab.h"
+#include "report/result_frame.h"
 
 namespace orthorank {
 
@@ -128,7 +129,7 @@ void run_trace(const TraceArguments &arguments, const Argv &argv) {
     const auto n_ctx = static_cast<int>(std::max<size_t>(tokens.size(), 1)) + arguments.n_decode;
     const std::unique_ptr<Engine> engine = make_engine(*model, arguments.model, n_ctx);
     const TraceResult result = trace(*engine, tokens, options);
-    nlohmann::ordered_json json = result_frame(argv, *model, engine.get(), arguments.model);
+    nlohmann::ordered_json json = result_frame(argv, *model, engine.get());
     add_trace_json(json, result);
     write_json(arguments.json, json);
     if (prints_text(arguments.json)) {

@@ -89,6 +89,10 @@ const Model &Engine::model() const {
 int Engine::n_ctx() const {
     return impl_->n_ctx;
 }
+const EngineOptions &Engine::options() const {
+    return impl_->options;
+}
+
 int Engine::n_threads() const {
     return impl_->backends.n_threads();
 }

@@ -102,6 +102,8 @@ class Engine {
     const Model &model() const;
     int n_ctx() const;
     int n_threads() const;
+    // As they were given.
+    const EngineOptions &options() const;
 
     // Throws Error{limit} when all slots are taken, Error{format} when the plan has another number
     // of layers or corrections of another width, Error{usage} when it cannot be applied that way

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/error.h"
 #include "base/strings.h"
 #include "base/utf8.h"
 
@@ -35,7 +36,33 @@ std::string markdown_line(const std::vector<std::string> &cells) {
     return line + "\n";
 }
 
+std::string csv_cell(const std::string &cell) {
+    return cell.find_first_of(",\"\n\r") == std::string::npos
+               ? cell
+               : '"' + replace_all(cell, "\"", "\"\"") + '"';
+}
+
+std::string csv_line(const std::vector<std::string> &cells) {
+    std::string line;
+    for (size_t i = 0; i < cells.size(); ++i) {
+        line += (i == 0 ? "" : ",") + csv_cell(cells[i]);
+    }
+    return line + "\n";
+}
+
 }  // namespace
+
+void add_row(const Cells &cells, ComparisonTable &table) {
+    std::vector<std::string> texts;
+    for (const auto &[column, text] : cells) {
+        if (table.rows.empty()) {
+            table.header.push_back(column);
+        }
+        texts.push_back(text);
+    }
+    CHECK(texts.size() == table.header.size());
+    table.rows.push_back(std::move(texts));
+}
 
 std::string plain_text(const ComparisonTable &table) {
     std::vector<size_t> widths;
@@ -60,6 +87,14 @@ std::string markdown_text(const ComparisonTable &table) {
     text += "\n";
     for (const std::vector<std::string> &row : table.rows) {
         text += markdown_line(row);
+    }
+    return text;
+}
+
+std::string csv_text(const ComparisonTable &table) {
+    std::string text = csv_line(table.header);
+    for (const std::vector<std::string> &row : table.rows) {
+        text += csv_line(row);
     }
     return text;
 }

@@ -1,4 +1,4 @@
-// Of `orthorank bench`: plots.
+// Plots of a benchmark.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -6,8 +6,8 @@
 
 #include "base/error.h"
 #include "base/statistics.h"
-#include "cli/bench.h"
 #include "report/plot.h"
+#include "timing/bench_report.h"
 
 namespace orthorank {
 

@@ -1,4 +1,4 @@
-// Of `orthorank bench`: rows as tables and CSV.
+// Rows as tables and CSV.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -6,8 +6,9 @@
 
 #include "base/error.h"
 #include "base/statistics.h"
-#include "cli/bench.h"
 #include "report/comparison_table.h"
+#include "report/numbers_text.h"
+#include "timing/bench_report.h"
 
 namespace orthorank {
 
@@ -17,10 +18,6 @@ constexpr const char *k_legend =
     "ratios: median (quartiles) of the repetitions' own ratios, above 1 is faster; spread: "
     "interquartile range; bound: what the cost model allows over dense; time bound: the dense "
     "run's operations at the fractions that remain; memory: weights and an engine of this shape";
-
-std::string number(const std::optional<double> &value, int n_digits = 3) {
-    return value ? fmt::format("{:.{}f}", *value, n_digits) : "";
-}
 
 std::string ratio_text(const BenchResult *base, const BenchResult &of) {
     if (base == nullptr) {
@@ -39,8 +36,6 @@ std::string processes_text(const BenchRow &row, int n_processes) {
     return fmt::format("{:.3f}-{:.3f}", *std::min_element(ratios.begin(), ratios.end()),
                        *std::max_element(ratios.begin(), ratios.end()));
 }
-
-using Cells = std::vector<std::pair<std::string, std::string>>;  // column, text
 
 // Of a row that has memory.
 int64_t all_bytes(const BenchRow &row, const BenchReport &report) {
@@ -64,8 +59,8 @@ Cells cells_of(const BenchRow &row, const BenchReport &report) {
         {"spread", fmt::format("{:.1f}%", 100 * relative_spread(result.seconds))},
         {"over dense", ratio_text(row.dense, result)},
         {"over libllama", ratio_text(row.libllama, result)},
-        {"bound", number(row.bound)},
-        {"time bound", number(row.time_bound)},
+        {"bound", rounded_text(row.bound)},
+        {"time bound", rounded_text(row.time_bound)},
         {"memory", is_libllama ? "" : bytes_text(all_bytes(row, report))}};
     if (report.n_processes > 1) {
         cells.emplace_back("processes", processes_text(row, report.n_processes));
@@ -83,17 +78,6 @@ Cells cells_of(const BenchRow &row, const BenchReport &report) {
     return cells;
 }
 
-void add_cells(const Cells &cells, ComparisonTable &table) {
-    std::vector<std::string> texts;
-    for (const auto &[column, text] : cells) {
-        if (table.rows.empty()) {
-            table.header.push_back(column);
-        }
-        texts.push_back(text);
-    }
-    table.rows.push_back(std::move(texts));
-}
-
 // What the column "memory" is made of.
 ComparisonTable memory_table(const BenchReport &report) {
     ComparisonTable table;
@@ -103,16 +87,16 @@ ComparisonTable memory_table(const BenchReport &report) {
         }
         const Engine::MemoryUse &use = *row.result->facts.memory;
         const std::optional<int64_t> peak = row.result->peak_resident_bytes;
-        add_cells({{"arm", row.arm->name},
-                   {"shape", shape_text(row.result->shape)},
-                   {"weights", bytes_text(report.weight_bytes)},
-                   {"KV cache", bytes_text(use.kv_bytes)},
-                   {"hidden states", bytes_text(use.hidden_bytes)},
-                   {"compute buffers", bytes_text(use.compute_bytes)},
-                   {"corrections", bytes_text(use.correction_bytes)},
-                   {"all", bytes_text(all_bytes(row, report))},
-                   {"process peak", peak ? bytes_text(*peak) : ""}},
-                  table);
+        add_row({{"arm", row.arm->name},
+                 {"shape", shape_text(row.result->shape)},
+                 {"weights", bytes_text(report.weight_bytes)},
+                 {"KV cache", bytes_text(use.kv_bytes)},
+                 {"hidden states", bytes_text(use.hidden_bytes)},
+                 {"compute buffers", bytes_text(use.compute_bytes)},
+                 {"corrections", bytes_text(use.correction_bytes)},
+                 {"all", bytes_text(all_bytes(row, report))},
+                 {"process peak", peak ? bytes_text(*peak) : ""}},
+                table);
     }
     return table;
 }
@@ -161,7 +145,7 @@ std::string report_text(const BenchReport &report, std::string (*text_of)(const 
                         const char *line_end) {
     ComparisonTable table;
     for (const BenchRow &row : report.rows) {
-        add_cells(cells_of(row, report), table);
+        add_row(cells_of(row, report), table);
     }
     std::string text = conditions(report) + line_end + text_of(table) + line_end + k_legend + "\n";
     const ComparisonTable memory = memory_table(report);
@@ -176,30 +160,15 @@ std::string report_text(const BenchReport &report, std::string (*text_of)(const 
     return text;
 }
 
-std::string csv_text(const std::string &text) {
-    if (text.find_first_of(",\"\n\r") == std::string::npos) {
-        return text;
-    }
-    std::string quoted = "\"";
-    for (char c : text) {
-        quoted += c == '"' ? "\"\"" : std::string(1, c);
-    }
-    return quoted + "\"";
-}
-
-std::string csv_number(const std::optional<double> &value) {
-    return value && std::isfinite(*value) ? fmt::format("{:.9g}", *value) : "";
-}
-
 void add_ratio(const std::string &name, const BenchResult *base, const BenchResult &of,
                Cells &cells) {
     std::optional<SpeedRatio> ratio;
     if (base != nullptr) {
         ratio = speed_ratio(*base, of);
     }
-    cells.emplace_back(name, ratio ? csv_number(ratio->median) : "");
-    cells.emplace_back(name + "_q1", ratio ? csv_number(ratio->low) : "");
-    cells.emplace_back(name + "_q3", ratio ? csv_number(ratio->high) : "");
+    cells.emplace_back(name, ratio ? exact_text(ratio->median) : "");
+    cells.emplace_back(name + "_q1", ratio ? exact_text(ratio->low) : "");
+    cells.emplace_back(name + "_q3", ratio ? exact_text(ratio->high) : "");
 }
 
 void add_processes(const BenchRow &row, int n_processes, Cells &cells) {
@@ -208,9 +177,9 @@ void add_processes(const BenchRow &row, int n_processes, Cells &cells) {
         ratios = process_ratios(*row.dense, *row.result, n_processes);
     }
     cells.emplace_back("process_speed_up_min",
-                       csv_number(*std::min_element(ratios.begin(), ratios.end())));
+                       exact_text(*std::min_element(ratios.begin(), ratios.end())));
     cells.emplace_back("process_speed_up_max",
-                       csv_number(*std::max_element(ratios.begin(), ratios.end())));
+                       exact_text(*std::max_element(ratios.begin(), ratios.end())));
 }
 
 void add_memory(const BenchRow &row, const BenchReport &report, Cells &cells) {
@@ -227,7 +196,7 @@ void add_quality(const PerplexityResult *quality, Cells &cells) {
         {"ppl_ratio_to_dense", &PerplexityResult::ratio},
         {"ppl_ratio_se", &PerplexityResult::ratio_se}};
     for (const auto &[name, member] : columns) {
-        cells.emplace_back(name, quality == nullptr ? "" : csv_number(quality->*member));
+        cells.emplace_back(name, quality == nullptr ? "" : exact_text(quality->*member));
     }
 }
 
@@ -246,34 +215,26 @@ Cells csv_cells(const BenchRow &row, const BenchReport &report) {
         {"n_tokens", std::to_string(shape.n_tokens)},
         {"depth", std::to_string(shape.depth)},
         {"n_sequences", std::to_string(shape.n_sequences)},
-        {"effective_sparsity", csv_number(row.arm->plan.effective_sparsity())},
+        {"effective_sparsity", exact_text(row.arm->plan.effective_sparsity())},
         {"n_selecting_layers", std::to_string(row.arm->plan.layers_with(Action::select).size())},
-        {"fraction_of_rows_computed", csv_number(result.facts.fraction_of_rows)},
-        {"tokens_per_second", csv_number(result.tokens_per_second(median(result.seconds)))},
-        {"seconds_median", csv_number(median(result.seconds))},
-        {"seconds_mean", csv_number(mean(result.seconds))},
-        {"spread", csv_number(relative_spread(result.seconds))}};
+        {"fraction_of_rows_computed", exact_text(result.facts.fraction_of_rows)},
+        {"tokens_per_second", exact_text(result.tokens_per_second(median(result.seconds)))},
+        {"seconds_median", exact_text(median(result.seconds))},
+        {"seconds_mean", exact_text(mean(result.seconds))},
+        {"spread", exact_text(relative_spread(result.seconds))}};
     add_memory(row, report, cells);
     add_ratio("speed_up_over_dense", row.dense, result, cells);
     add_ratio("speed_up_over_libllama", row.libllama, result, cells);
-    cells.emplace_back("speed_up_bound", csv_number(row.bound));
-    cells.emplace_back("time_bound", csv_number(row.time_bound));
-    cells.emplace_back("predicted_seconds", csv_number(row.predicted_seconds));
+    cells.emplace_back("speed_up_bound", exact_text(row.bound));
+    cells.emplace_back("time_bound", exact_text(row.time_bound));
+    cells.emplace_back("predicted_seconds", exact_text(row.predicted_seconds));
     add_processes(row, report.n_processes, cells);
     add_quality(row.quality, cells);
     for (size_t i = 0; i < k_n_operations; ++i) {
         cells.emplace_back(std::string(k_operation_names[i]) + "_seconds",
-                           result.operations ? csv_number(result.operations->seconds[i]) : "");
+                           result.operations ? exact_text(result.operations->seconds[i]) : "");
     }
     return cells;
-}
-
-std::string csv_line(const std::vector<std::string> &texts) {
-    std::string line;
-    for (const std::string &text : texts) {
-        line += (line.empty() ? "" : ",") + csv_text(text);
-    }
-    return line + "\n";
 }
 
 }  // namespace
@@ -289,13 +250,9 @@ std::string bench_markdown(const BenchReport &report) {
 std::string bench_csv(const BenchReport &report) {
     ComparisonTable table;
     for (const BenchRow &row : report.rows) {
-        add_cells(csv_cells(row, report), table);
+        add_row(csv_cells(row, report), table);
     }
-    std::string text = csv_line(table.header);
-    for (const std::vector<std::string> &texts : table.rows) {
-        text += csv_line(texts);
-    }
-    return text;
+    return csv_text(table);
 }
 
 }  // namespace orthorank

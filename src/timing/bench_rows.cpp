@@ -1,9 +1,14 @@
-// Of `orthorank bench`: from results to rows, and rows as JSON.
+// From results to rows, and rows as JSON.
 #include <algorithm>
 
 #include "base/error.h"
 #include "base/statistics.h"
-#include "cli/bench.h"
+#include "base/threads.h"
+#include "graph/kv_cache.h"
+#include "model/backend_info.h"
+#include "report/json_text.h"
+#include "report/result_frame.h"
+#include "timing/bench_report.h"
 #include "timing/bounds.h"
 
 namespace orthorank {
@@ -35,13 +40,13 @@ double prefill_growth(const Model &model, const Plan &plan, const BenchShape &of
             prefill_flops(shape, dense_plan(shape.n_layers()), base.n_tokens, HeadRows::last_read));
 }
 
-void add_bounds(const BenchArguments &arguments, const Model &model,
+void add_bounds(const EngineOptions &engine, const Model &model,
                 std::span<const BenchResult> results, BenchRow &row) {
     const BenchResult &result = *row.result;
     DecodeFacts facts;
     facts.layer_fractions = result.facts.layer_fractions;
-    facts.kv_element = kv_element_bytes(kv_type_from_name(arguments.model.kv_type));
-    facts.correction_element = arguments.model.correction_type == "f32" ? 4.0 : 2.0;
+    facts.kv_element = kv_element_bytes(engine.kv_type);
+    facts.correction_element = engine.correction_type == CorrectionType::f32 ? 4.0 : 2.0;
     row.bound = speed_up_bound(model, row.arm->plan, result.shape, facts);
     if (row.dense == nullptr) {
         return;
@@ -57,10 +62,6 @@ void add_bounds(const BenchArguments &arguments, const Model &model,
     }
 }
 
-nlohmann::ordered_json optional_json(const std::optional<double> &value) {
-    return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
-}
-
 nlohmann::ordered_json ratio_json(const BenchResult *base, const BenchResult &of) {
     if (base == nullptr) {
         return nullptr;
@@ -72,7 +73,7 @@ nlohmann::ordered_json ratio_json(const BenchResult *base, const BenchResult &of
 nlohmann::ordered_json memory_json(const BenchRow &row, const BenchReport &report) {
     nlohmann::ordered_json json;
     for (const auto &[name, bytes] : bench_memory(row, report)) {
-        json[name] = bytes ? nlohmann::ordered_json(*bytes) : nlohmann::ordered_json(nullptr);
+        json[name] = optional_json(bytes);
     }
     return json;
 }
@@ -114,12 +115,10 @@ nlohmann::ordered_json operations_json(const std::optional<OperationTimes> &time
     return json;
 }
 
-}  // namespace
-
-std::vector<BenchRow> bench_rows(const BenchArguments &arguments, const Model &model,
-                                 std::span<const NamedArm> arms,
-                                 std::span<const BenchResult> results,
-                                 std::span<const PerplexityResult> quality) {
+std::vector<BenchRow> rows_of(const Model &model, const BenchStudy &study,
+                              std::span<const BenchResult> results,
+                              std::span<const PerplexityResult> quality) {
+    const std::vector<NamedArm> &arms = study.arms;
     std::vector<BenchRow> rows;
     for (size_t i = 0; i < results.size(); ++i) {
         const size_t first = i / arms.size() * arms.size();
@@ -137,7 +136,7 @@ std::vector<BenchRow> bench_rows(const BenchArguments &arguments, const Model &m
             }
         }
         if (!row.arm->is_libllama) {
-            add_bounds(arguments, model, results, row);
+            add_bounds(study.engine, model, results, row);
             if (!quality.empty()) {
                 row.quality = &quality[row.arm->plan.is_dense() ? 0 : 1 + n_plans];
             }
@@ -145,6 +144,42 @@ std::vector<BenchRow> bench_rows(const BenchArguments &arguments, const Model &m
         rows.push_back(row);
     }
     return rows;
+}
+
+std::string text_description(const BenchText &text, std::span<const BenchShape> shapes) {
+    std::string description = fmt::format("{}, {} tokens", text.source, text.tokens.size());
+    for (const BenchShape &shape : shapes) {
+        const auto n =
+            static_cast<size_t>(tokens_needed(shape)) * static_cast<size_t>(shape.n_sequences);
+        if (n > text.tokens.size()) {
+            return fmt::format("{}: too few for {}, whose sequences overlap", description,
+                               shape_text(shape));
+        }
+    }
+    return description;
+}
+
+}  // namespace
+
+BenchReport bench_report(const Model &model, const BenchStudy &study, const BenchText &text,
+                         std::span<const BenchResult> results,
+                         std::span<const PerplexityResult> quality) {
+    BenchReport report;
+    report.model = model.hparams().name;
+    report.file_type = model.file_type();
+    report.type_in_use = model.type_in_use();
+    report.weights = model.weight_types().text();
+    for (const auto &[buffer, bytes] : model.buffer_bytes()) {
+        report.weight_bytes += bytes;
+    }
+    report.device = device_name(model);
+    report.text = text_description(text, study.shapes);
+    report.n_threads = study.engine.n_threads > 0 ? study.engine.n_threads : default_n_threads();
+    report.has_breakdown = study.has_breakdown;
+    report.has_quality = !quality.empty();
+    report.axis = scale_axis(study.shapes, study.arms);
+    report.rows = rows_of(model, study, results, quality);
+    return report;
 }
 
 int64_t bytes_beside_weights(const Engine::MemoryUse &use) {

@@ -65,6 +65,9 @@ class BenchArm {
         return false;
     }
     virtual RunFacts facts() const { return {}; }
+    // Logits of the sequence's last token in the last run, [n_vocab], until the next one; empty:
+    // this arm keeps none.
+    virtual std::span<const float> last_logits(size_t /*sequence*/) const { return {}; }
 };
 
 // Our engine under a plan. It makes an engine of these options for each shape, with the sequences

@@ -89,6 +89,12 @@ class LibllamaArm : public BenchArm {
         }
     }
 
+    std::span<const float> last_logits(size_t sequence) const override {
+        const auto n_vocab =
+            static_cast<size_t>(llama_vocab_n_tokens(llama_model_get_vocab(model_.get())));
+        return {llama_get_logits_ith(context_.get(), last_at_.at(sequence)), n_vocab};
+    }
+
  private:
     void take_tokens() {
         const auto n_vocab =
@@ -120,6 +126,7 @@ class LibllamaArm : public BenchArm {
     // n tokens of each sequence from position `first` on; logits of the last, as our arms do.
     void decode(const BenchTokens &tokens, int first, int n) {
         batch_.n_tokens = 0;
+        last_at_.clear();
         for (size_t sequence = 0; sequence < tokens.size(); ++sequence) {
             for (int position = first; position < first + n; ++position) {
                 const int32_t at = batch_.n_tokens++;
@@ -129,6 +136,7 @@ class LibllamaArm : public BenchArm {
                 batch_.seq_id[at][0] = static_cast<llama_seq_id>(sequence);
                 batch_.logits[at] = position + 1 == first + n;
             }
+            last_at_.push_back(batch_.n_tokens - 1);
         }
         if (llama_decode(context_.get(), batch_) != 0) {
             fail(ErrorKind::device, "libllama failed to decode {} tokens", batch_.n_tokens);
@@ -139,6 +147,7 @@ class LibllamaArm : public BenchArm {
     std::unique_ptr<llama_model, LlamaDeleter> model_;
     std::unique_ptr<llama_context, LlamaDeleter> context_;
     llama_batch batch_{};
+    std::vector<int32_t> last_at_;  // by sequence: where its last token is in batch_
     int n_sequences_;
     int32_t token_ = -1;  // that the last run took
 };

@@ -312,8 +312,13 @@ TEST_F(Commands, PerplexityOfSeveralPlans) {
         EXPECT_EQ(result["n_windows"], 2);
         EXPECT_EQ(result["n_targets"], 30);
         EXPECT_NEAR(result["ppl"].get<double>(), std::exp(result["nll"].get<double>()), 1e-9);
-        EXPECT_GE(result["se"].get<double>(), 0);
-        EXPECT_GT(result["seconds"].get<double>(), 0);
+        const auto nlls = result["window_nlls"].get<std::vector<double>>();
+        ASSERT_THAT(nlls, SizeIs(2));
+        EXPECT_NEAR(result["nll"].get<double>(), (nlls[0] + nlls[1]) / 2, 1e-9);
+        // Of two values: half their distance; of exp by its derivative.
+        EXPECT_NEAR(result["se"].get<double>(),
+                    result["ppl"].get<double>() * std::abs(nlls[0] - nlls[1]) / 2, 1e-9);
+        EXPECT_GT(result["se"].get<double>(), 0);
     }
     EXPECT_NEAR(results[1]["effective_sparsity"].get<double>(), 0.2, 1e-9);
     EXPECT_NEAR(results[1]["fraction_of_rows_computed"].get<double>(), 0.375, 1e-9);  // 6 of 16
@@ -371,7 +376,11 @@ TEST_F(Commands, TraceJson) {
         run_json({"trace", "-f", text(), "--tokens", "10", "--plan", plan_, "--decode", "3"});
     EXPECT_EQ(longer["results"][0]["n_prompt"], 10);
     EXPECT_EQ(longer["results"][0]["n_tokens"], longer["tokens"].size());
-    EXPECT_GE(longer["tokens"].size(), 10u);
+    // What is decoded comes behind the text, and has scores as the text has.
+    ASSERT_THAT(longer["tokens"], SizeIs(13));
+    EXPECT_EQ(json(longer["tokens"].begin(), longer["tokens"].begin() + 10), result["tokens"]);
+    EXPECT_THAT(longer["layers"][0]["scores"], SizeIs(13));
+    EXPECT_TRUE(longer["layers"][0]["scores"][12].is_number());
 }
 
 TEST_F(Commands, TraceTableMarksRows) {

@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "report/plot.h"
+#include "support/compare.h"
 #include "support/engine_runs.h"
 #include "support/errors.h"
 #include "support/paths.h"
@@ -201,6 +202,42 @@ TEST(LibllamaArm, RunsEveryKvCacheType) {
         arm->prepare(shape, tokens);
         arm->run(shape, tokens);
         EXPECT_FALSE(arm->facts().memory.has_value());
+    }
+}
+
+// A benchmark compares times of the same result: the arm's logits are those of the dense engine,
+// of a prompt and after a decode, for each sequence.
+TEST(LibllamaArm, ComputesTheLogitsOfTheDenseEngine) {
+    const TempDir dir;
+    write_tiny_gguf(tiny_llama(), dir.file("tiny.gguf"));
+    const auto model = load_on_cpu(dir.file("tiny.gguf"));
+    EngineOptions options = test_options();
+    options.n_ctx = 48;
+    options.n_sequences = 2;
+    options.kv_type = KvType::f16;
+    const auto arm = make_libllama_arm(*model, options);
+    const auto text = random_tokens(96, 4);
+    for (const BenchShape &shape :
+         {BenchShape{Phase::prefill, 40, 0, 2}, BenchShape{Phase::decode, 3, 40, 2}}) {
+        const BenchTokens tokens = tokens_of_sequences(text, shape);
+        arm->prepare(shape, tokens);
+        arm->run(shape, tokens);
+        for (size_t i = 0; i < tokens.size(); ++i) {
+            Engine engine(*model, options);
+            Sequence sequence = engine.new_sequence(dense_plan(model->hparams().n_layers));
+            const auto depth = static_cast<size_t>(shape.depth);
+            Logits logits;
+            if (depth > 0) {
+                run(engine, sequence, tokens[i].first(depth));
+                logits = run_steps(engine, sequence, tokens[i].subspan(depth));
+            } else {
+                logits = run(engine, sequence, tokens[i]);
+            }
+            const auto n_vocab = static_cast<size_t>(model->hparams().n_vocab);
+            const std::span<const float> last = std::span(logits).last(n_vocab);
+            EXPECT_TRUE(nmse_below(k_nmse_f16_cache, arm->last_logits(i), last)) << i;
+            EXPECT_TRUE(same_argmax(arm->last_logits(i), last)) << i;
+        }
     }
 }
 

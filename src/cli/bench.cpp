@@ -100,8 +100,7 @@ BenchStudy study_of(const BenchArguments &arguments, const Model &model) {
     return study;
 }
 
-Measured measure_here(const BenchArguments &arguments, const Model &model, const BenchStudy &study,
-                      const BenchText &text) {
+Measured measure_here(const Model &model, const BenchStudy &study, const BenchText &text) {
     Progress progress("bench");
     Measured measured;
     measured.results = measure(model, study, text, [&](size_t n_done, size_t n_all) {
@@ -142,7 +141,7 @@ void run_bench(const BenchArguments &arguments, const Argv &argv) {
     const BenchText text = bench_text(arguments.text, *model, study.shapes);
     const Measured measured = arguments.n_processes > 1
                                   ? measure_in_processes(arguments, study, argv)
-                                  : measure_here(arguments, *model, study, text);
+                                  : measure_here(*model, study, text);
     const std::vector<PerplexityResult> quality = quality_of(arguments, *model, study);
     BenchReport report = bench_report(*model, study, text, measured.results, quality);
     report.n_processes = arguments.n_processes;

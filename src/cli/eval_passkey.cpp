@@ -11,6 +11,8 @@
 #include "evaluation/windows.h"
 #include "model/vocab.h"
 #include "report/comparison_table.h"
+#include "report/numbers_text.h"
+#include "report/result_frame.h"
 
 namespace orthorank {
 

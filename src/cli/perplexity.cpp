@@ -201,7 +201,7 @@ PlanLoss loss_of(const PerplexityResult &result, const TextSet &set, const Model
     loss.se = result.ratio_se;
     loss.weights = model.file_type();
     loss.date = today_utc();
-    loss.version = ORTHORANK_VERSION;
+    loss.version = program_version();
     return loss;
 }
 

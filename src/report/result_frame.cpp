@@ -40,8 +40,12 @@ nlohmann::ordered_json engine_json(const Model &model, const EngineOptions &opti
             {"kernels", kernels_text(options.kernels)}};
 }
 
+const char *program_version() {
+    return ORTHORANK_VERSION;
+}
+
 std::string build_text() {
-    return fmt::format("{} (ggml {})", ORTHORANK_VERSION, ggml_version_text());
+    return fmt::format("{} (ggml {})", program_version(), ggml_version_text());
 }
 
 nlohmann::ordered_json result_frame(const std::vector<std::string> &command, const Model &model,
@@ -49,7 +53,7 @@ nlohmann::ordered_json result_frame(const std::vector<std::string> &command, con
     nlohmann::ordered_json json;
     json["command"] = command;
     json["model"] = model_json(model);
-    json["build"] = {{"version", ORTHORANK_VERSION}, {"ggml", ggml_version_text()}};
+    json["build"] = {{"version", program_version()}, {"ggml", ggml_version_text()}};
     json["engine"] = nullptr;
     if (engine != nullptr) {
         json["engine"] = engine_json(model, engine->options());

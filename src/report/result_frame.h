@@ -19,7 +19,9 @@ nlohmann::ordered_json result_frame(const std::vector<std::string> &command, con
 // What computes: "device", "threads", "n_ctx", "kv_type" and "kernels".
 nlohmann::ordered_json engine_json(const Model &model, const EngineOptions &options);
 
-// This program's version and ggml's: "0.1.0 (ggml 0.9.4)".
+// This program's version: "0.1.0".
+const char *program_version();
+// With ggml's: "0.1.0 (ggml 0.9.4)".
 std::string build_text();
 
 // A plan's short description, as part of a result: null for the dense one.

@@ -17,9 +17,9 @@ namespace orthorank {
 
 struct CorrectionOptions {
     int rank = 64;  // 0: the mean alone
+    double ridge = k_default_ridge;
     // Rows at the end of a window that selecting layers compute in any case (Plan::keep_last).
     int keep_last = 0;
-    double ridge = k_default_ridge;
 };
 
 // One window at one layer: [n_embd, n_tokens] each.

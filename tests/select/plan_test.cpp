@@ -300,7 +300,7 @@ TEST_F(PlanFile, BadPolicyOrSeed) {
     EXPECT_EQ(layer_refusal(head + R"("policy": "best"})"),
               "layer 4: unknown policy \"best\" (known: orthogonal, orthogonal-reverse, "
               "orthogonal-raw, orthogonal-no-kv, random, norm-up, norm-down, attention-up, cosine, "
-              "probe)");
+              "probe, inherit)");
     EXPECT_EQ(layer_refusal(head + R"("policy": 3})"),
               "layer 4: \"policy\" must be a string, found 3");
     EXPECT_EQ(layer_refusal(head + R"("seed": 3})"),

@@ -56,7 +56,7 @@ TEST(Policy, UnknownNameListsTheKnownOnes) {
         EXPECT_STREQ(error.what(),
                      "unknown policy \"orthogonl\" (known: orthogonal, orthogonal-reverse, "
                      "orthogonal-raw, orthogonal-no-kv, random, norm-up, norm-down, attention-up, "
-                     "cosine, probe)");
+                     "cosine, probe, inherit)");
     }
 }
 

@@ -33,7 +33,13 @@ Place place_of(const std::string &path) {
     place.target = link_target(path);
     place.fd = descriptor_named(place.target);
     struct stat status {};
-    if (place.fd || ::stat(path.c_str(), &status) != 0) {
+    if (place.fd) {
+        return place;
+    }
+    if (::stat(path.c_str(), &status) != 0) {
+        if (errno != ENOENT) {
+            fail_path(path, errno_text(errno));  // links that lead round in a circle, and the like
+        }
         return place;
     }
     if (S_ISDIR(status.st_mode)) {

@@ -32,16 +32,14 @@ CommandFiles::CommandFiles(const CLI::App &command) {
             continue;
         }
         for (const std::string &path : option->results()) {
-            if (is_output) {
-                writes(path, name);
-                refuse_gguf_output(path);
-            } else {
-                reads(path, name);
-            }
+            is_output ? writes(path, name) : reads(path, name);
         }
     }
     if (command.get_option_no_throw("--model") != nullptr && command.count("--model") == 0) {
         reads(model_path({}), "the model");
+    }
+    for (const Use &output : outputs_) {
+        refuse_gguf_output(output.path);
     }
 }
 

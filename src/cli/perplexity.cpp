@@ -64,10 +64,9 @@ std::vector<int32_t> tokens_of_file(const std::string &file, const PerplexityArg
     const size_t n = arguments.n_windows > 0 ? static_cast<size_t>(arguments.n_windows) *
                                                    static_cast<size_t>(arguments.n_ctx)
                                              : SIZE_MAX;
-    return at_place(file, [&] {
-        return vocab.tokenize_first(n, read_text(file, arguments.field),
-                                    !arguments.bos_each_window);
-    });
+    const std::string text = read_text(file, arguments.field);
+    return at_place(file,
+                    [&] { return vocab.tokenize_first(n, text, !arguments.bos_each_window); });
 }
 
 TextSet set_of_files(const PerplexityArguments &arguments, const Vocab &vocab) {

@@ -19,7 +19,7 @@ struct Work {
 
 // Prompts long enough for the attention kernel of many rows, then single steps, twice over.
 Logits prompt_and_steps(const Model &model, const Work &work) {
-    EngineOptions options = test_options();  // one thread: ggml's own are RepeatabilityTest's
+    EngineOptions options = test_options();  // one thread; CpuAttention has more
     options.chunk_rows = 128;
     Engine engine(model, options);
     Sequence sequence = engine.new_sequence(work.plan);

@@ -35,7 +35,7 @@ tsan:  ## the tests that use threads, with the thread sanitizer (in ggml too: bu
 	@cmake --build --preset tsan
 	@ctest --preset tsan
 
-portable: deps  ## the program and the tests of its computing, without this processor's own instructions
+portable: deps  ## the program and the tests of the fits, no file compiled for this processor alone
 	@$(call configure,portable)
 	@cmake --build --preset portable
 	@ctest --preset portable

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <utility>
 
 namespace orthorank {
@@ -16,12 +15,6 @@ constexpr double k_redraw_s = 0.1;
 constexpr int k_bar_width = 24;
 constexpr int k_default_columns = 80;
 constexpr const char *k_clear_line = "\r\x1b[K";
-
-bool can_clear_lines(std::FILE *stream) {
-    const char *term = std::getenv("TERM");
-    return ::isatty(::fileno(stream)) != 0 &&
-           !(term != nullptr && std::string_view(term) == "dumb");
-}
 
 int n_terminal_columns(std::FILE *stream) {
     winsize size{};
@@ -33,8 +26,10 @@ int n_terminal_columns(std::FILE *stream) {
 
 }  // namespace
 
-Progress::Progress(std::string label, std::FILE *stream)
-    : label_(std::move(label)), stream_(stream), is_terminal_(can_clear_lines(stream)) {}
+Progress::Progress(std::string label, std::FILE *stream, bool is_dumb)
+    : label_(std::move(label)),
+      stream_(stream),
+      is_terminal_(::isatty(::fileno(stream)) != 0 && !is_dumb) {}
 
 Progress::~Progress() {
     finish();

@@ -15,8 +15,9 @@ namespace orthorank {
 
 class Progress {
  public:
-    // `stream` is borrowed; it is drawn on only if it is a terminal that can clear a line.
-    explicit Progress(std::string label, std::FILE *stream = stderr);
+    // `stream` is borrowed; it is drawn on only if it is a terminal. is_dumb: one that cannot clear
+    // a line, so that nothing is drawn.
+    explicit Progress(std::string label, std::FILE *stream = stderr, bool is_dumb = false);
     // Clears the line, as finish does.
     ~Progress();
     Progress(const Progress &) = delete;

@@ -11,6 +11,8 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "cli/command_files.h"
+#include "cli/environment.h"
+#include "cli/interrupt.h"
 #include "report/result_frame.h"
 
 namespace orthorank {
@@ -101,9 +103,10 @@ BenchStudy study_of(const BenchArguments &arguments, const Model &model) {
 }
 
 Measured measure_here(const Model &model, const BenchStudy &study, const BenchText &text) {
-    Progress progress("bench");
+    Progress progress("bench", stderr, is_dumb_terminal());
     Measured measured;
     measured.results = measure(model, study, text, [&](size_t n_done, size_t n_all) {
+        stop_if_interrupted();
         progress.update(static_cast<double>(n_done) / static_cast<double>(n_all));
     });
     EngineOptions longest = study.engine;
@@ -119,14 +122,16 @@ std::vector<PerplexityResult> quality_of(const BenchArguments &arguments, const 
     }
     QualityText text = arguments.quality;
     text.field = arguments.text.field;
-    Progress progress("quality");
+    Progress progress("quality", stderr, is_dumb_terminal());
     return measure_quality(
         model, study, text, [&](size_t n_done, size_t n_all, std::span<const PerplexityResult>) {
+            stop_if_interrupted();
             progress.update(static_cast<double>(n_done) / static_cast<double>(n_all));
         });
 }
 
 void run_bench(const BenchArguments &arguments, const Argv &argv) {
+    catch_interrupts();
     bench_shapes(arguments.lengths);  // throws for nothing to run, before the model is loaded
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const BenchStudy study = study_of(arguments, *model);

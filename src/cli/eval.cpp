@@ -10,7 +10,9 @@
 #include "base/strings.h"
 #include "cli/apply_options.h"
 #include "cli/command_files.h"
+#include "cli/environment.h"
 #include "cli/eval_passkey.h"
+#include "cli/interrupt.h"
 #include "cli/shared_options.h"
 #include "eval/text.h"
 #include "evaluation/evaluate.h"
@@ -188,12 +190,19 @@ nlohmann::ordered_json tasks_json(std::span<const EvalTask> tasks) {
 std::vector<EvalScore> run_tasks(const EvalArguments &arguments, Engine &engine,
                                  std::span<const EvalTask> tasks, std::span<const Plan> plans,
                                  SampleLog &log) {
-    Progress progress("eval");
+    Progress progress("eval", stderr, is_dumb_terminal());
     progress.update(0.0);
     EvalOptions options;
     options.n_parallel = static_cast<size_t>(arguments.n_parallel);
     options.choices.shares_context = !arguments.no_sharing;
+    const std::string kept =
+        arguments.samples.empty()
+            ? std::string("nothing was written (--samples FILE keeps what is finished)")
+            : fmt::format("finished samples are kept in {}: the same command continues there",
+                          arguments.samples);
+    catch_interrupts();
     options.on_progress = [&](size_t n_done, size_t n_all, const std::string &task) {
+        stop_if_interrupted(kept);
         progress.update(static_cast<double>(n_done) / static_cast<double>(n_all), task);
     };
     return evaluate(engine, tasks, plans, log, options);

@@ -7,6 +7,8 @@
 #include "base/console.h"
 #include "base/error.h"
 #include "base/progress.h"
+#include "cli/environment.h"
+#include "cli/interrupt.h"
 #include "eval/streams.h"
 #include "evaluation/windows.h"
 #include "model/vocab.h"
@@ -120,9 +122,11 @@ void run_passkey_task(const PasskeyArguments &arguments, const ModelArguments &m
     }
     options.n_each = arguments.n_each;
     options.seed = arguments.seed;
-    Progress progress(k_passkey);
+    Progress progress(k_passkey, stderr, is_dumb_terminal());
     progress.update(0.0);
+    catch_interrupts();
     options.on_progress = [&](size_t n_done, size_t n_all) {
+        stop_if_interrupted();
         progress.update(static_cast<double>(n_done) / static_cast<double>(n_all));
     };
     const int longest = *std::max_element(arguments.lengths.begin(), arguments.lengths.end());

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "base/stopwatch.h"
+#include "cli/environment.h"
 #include "cli/select_layers.h"
 #include "engine/plan_files.h"
 #include "report/result_frame.h"
@@ -60,7 +61,7 @@ Plan correct_plan(const SelectLayersArguments &arguments, const SelectionInputs 
                   const Plan &plan, const std::function<bool()> &should_stop) {
     const bool prints = prints_text(arguments);
     const Stopwatch watch;
-    Progress progress("corrections");
+    Progress progress("corrections", stderr, is_dumb_terminal());
     std::vector<RecordedFit> fits;
     FitOptions options;
     options.correction = correction_options(arguments);

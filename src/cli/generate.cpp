@@ -8,6 +8,7 @@
 #include "base/console.h"
 #include "base/error.h"
 #include "cli/apply_options.h"
+#include "cli/interrupt.h"
 #include "cli/shared_options.h"
 #include "model/vocab.h"
 #include "report/result_frame.h"
@@ -164,12 +165,14 @@ void run_generate(const GenerateArguments &arguments, const Argv &argv) {
                                                         model->hparams().n_ctx_train);
     const std::unique_ptr<Engine> engine = make_engine(*model, arguments.model, n_ctx);
     const bool prints = prints_text(arguments.json);
-    if (prints) {
-        options.on_text = [](std::string_view text) {
+    catch_interrupts();
+    options.on_text = [prints](std::string_view text) {
+        if (prints) {
             write_stdout(text);
             flush_stdout();
-        };
-    }
+        }
+        stop_if_interrupted("the text ends here");
+    };
     const GenerateResult result = generate(*engine, tokens, options);
     if (prints) {
         write_stdout("\n");

@@ -13,6 +13,7 @@
 #include "calibration/joint_model.h"
 #include "calibration/layer_times.h"
 #include "calibration/partial_file.h"
+#include "cli/environment.h"
 #include "cli/select_layers.h"
 #include "engine/plan_files.h"
 #include "report/result_frame.h"
@@ -141,7 +142,7 @@ void print_task(const Run &run, const JointState &state, int64_t n_expected) {
 
 // The rounds, and the plan that they lead to, without corrections.
 Plan search(const Run &run, JointState &state) {
-    Progress progress("joint search");
+    Progress progress("joint search", stderr, is_dumb_terminal());
     JointModelOptions model_options;
     model_options.choices = state.savings.choices;
     model_options.correction = run.settings.correction;

@@ -6,6 +6,7 @@
 #include "base/console.h"
 #include "base/progress.h"
 #include "calibration/layer_sweep.h"
+#include "cli/environment.h"
 #include "cli/select_layers.h"
 #include "report/result_frame.h"
 
@@ -14,7 +15,7 @@ namespace orthorank {
 void run_layer_sweep(const SelectLayersArguments &arguments, const Argv &argv,
                      const std::function<bool()> &should_stop) {
     const SelectionInputs inputs = load_inputs(arguments, /*fits_corrections=*/false);
-    Progress progress("sweep");
+    Progress progress("sweep", stderr, is_dumb_terminal());
     LayerSweepOptions options;
     options.ratio = arguments.ratio;
     options.budget_bytes = int64_t{arguments.memory_mib} << 20;

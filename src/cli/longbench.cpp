@@ -10,6 +10,8 @@
 #include "base/strings.h"
 #include "cli/apply_options.h"
 #include "cli/command_files.h"
+#include "cli/environment.h"
+#include "cli/interrupt.h"
 #include "cli/shared_options.h"
 #include "eval/longbench_scores.h"
 #include "eval/text.h"
@@ -186,13 +188,15 @@ json result_json(const LongBenchTask &task, const Plan &plan, double score,
 std::vector<std::vector<Prediction>> predict(const LongBenchArguments &arguments, Engine &engine,
                                              std::span<const LongBenchTask> tasks,
                                              std::span<const Plan> plans, const json &made_by) {
-    Progress progress("longbench");
+    Progress progress("longbench", stderr, is_dumb_terminal());
     progress.update(0.0);
     LongBenchRun run;
     run.output_dir = arguments.output;
     run.run = made_by;
     run.cleans_spaces = arguments.options.cleans_spaces;
+    catch_interrupts();
     run.on_progress = [&](size_t n_done, size_t n_all, std::string_view set) {
+        stop_if_interrupted("the finished predictions are kept: the same command continues");
         progress.update(static_cast<double>(n_done) / static_cast<double>(n_all), set);
     };
     return run_longbench(engine, tasks, plans, run);

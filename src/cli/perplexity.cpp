@@ -12,6 +12,8 @@
 #include "calibration/partial_file.h"
 #include "cli/apply_options.h"
 #include "cli/command_files.h"
+#include "cli/environment.h"
+#include "cli/interrupt.h"
 #include "cli/shared_options.h"
 #include "engine/plan_files.h"
 #include "eval/streams.h"
@@ -315,11 +317,12 @@ void print_set(const TextSet &set) {
 
 std::vector<PerplexityResult> run_set(const TextSet &set, const PerplexityArguments &arguments,
                                       Engine &engine, std::span<const Plan> plans) {
-    Progress progress(set.name.empty() ? "perplexity" : set.name);
+    Progress progress(set.name.empty() ? "perplexity" : set.name, stderr, is_dumb_terminal());
     progress.update(0.0);
     return perplexity(
         engine, set.windows, plans,
         [&](size_t n_done, size_t n_all, std::span<const PerplexityResult> so_far) {
+            stop_if_interrupted();
             std::string text;
             for (const PerplexityResult &result : so_far) {
                 if (!result.window_nlls.empty()) {
@@ -344,6 +347,7 @@ nlohmann::ordered_json sets_json(std::span<const TextSet> sets) {
 }
 
 void run_perplexity(const PerplexityArguments &arguments, const Argv &argv, CommandFiles files) {
+    catch_interrupts();
     check_arguments(arguments);
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const bool has_dense = !arguments.no_dense;

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <csignal>
 #include <memory>
 #include <optional>
 
@@ -11,6 +10,8 @@
 #include "calibration/calibration.h"
 #include "calibration/selection_files.h"
 #include "cli/command_files.h"
+#include "cli/environment.h"
+#include "cli/interrupt.h"
 #include "cli/select_layers.h"
 #include "cli/shared_options.h"
 #include "engine/plan_files.h"
@@ -19,18 +20,6 @@
 namespace orthorank {
 
 namespace {
-
-volatile std::sig_atomic_t g_is_interrupted = 0;
-
-// Ctrl-C ends the work in good order; a second one ends it at once.
-void on_interrupt(int) {
-    g_is_interrupted = 1;
-    std::signal(SIGINT, SIG_DFL);
-}
-
-bool is_stopped() {
-    return g_is_interrupted != 0;
-}
 
 LayerPlan change_of(const SelectLayersArguments &arguments) {
     LayerPlan change;
@@ -75,7 +64,7 @@ std::string loss_text(double loss, size_t n_windows) {
 
 LayerOrder search(const Run &run, const LayerOrder &done, bool brute_force) {
     const std::string partial = partial_path(run.arguments.out);
-    Progress progress(brute_force ? "brute force" : "select-layers");
+    Progress progress(brute_force ? "brute force" : "select-layers", stderr, is_dumb_terminal());
     LayerSelectionOptions options;
     options.method = run.inputs.settings.method;
     options.change = run.inputs.settings.change;
@@ -86,7 +75,7 @@ LayerOrder search(const Run &run, const LayerOrder &done, bool brute_force) {
     options.brute_force = brute_force;
     options.budget_bytes = int64_t{run.arguments.memory_mib} << 20;
     options.done = done;
-    options.should_stop = is_stopped;
+    options.should_stop = is_interrupted;
     options.on_progress = [&](double fraction, const LayerOrder &order) {
         const double loss = order.rounds.empty() ? order.dense_loss : order.rounds.back().loss;
         progress.update(fraction, fmt::format("{} layers, loss {}", order.rounds.size(),
@@ -225,7 +214,7 @@ Plan corrected(const Run &run, const LayerOrder &order, const Plan &plan) {
     const std::string partial = partial_path(run.arguments.out);
     write_partial(run.inputs.settings, order, partial);
     try {
-        return correct_plan(run.arguments, run.inputs, plan, is_stopped);
+        return correct_plan(run.arguments, run.inputs, plan, is_interrupted);
     } catch (const Interrupted &) {
         throw Interrupted(fmt::format(
             "interrupted while corrections were fitted; the finished search is kept in {}: the "
@@ -235,21 +224,21 @@ Plan corrected(const Run &run, const LayerOrder &order, const Plan &plan) {
 }
 
 void run_select_layers(const SelectLayersArguments &arguments, const Argv &argv) {
-    std::signal(SIGINT, on_interrupt);
+    catch_interrupts();
     if (!arguments.from.empty()) {
         derive(arguments);
         return;
     }
     if (!arguments.refit.empty()) {
-        run_refit(arguments, argv, is_stopped);
+        run_refit(arguments, argv, is_interrupted);
         return;
     }
     if (arguments.joint.is_wanted) {
-        run_joint_search(arguments, argv, is_stopped);
+        run_joint_search(arguments, argv, is_interrupted);
         return;
     }
     if (arguments.sweep) {
-        run_layer_sweep(arguments, argv, is_stopped);
+        run_layer_sweep(arguments, argv, is_interrupted);
         return;
     }
     const std::optional<double> sparsity = sparsity_of(arguments);

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "base/console.h"
 #include "base/error.h"
@@ -14,6 +13,7 @@
 #include "base/utf8.h"
 #include "calibration/select_layers.h"
 #include "cli/command_files.h"
+#include "cli/environment.h"
 #include "engine/plan_files.h"
 #include "eval/streams.h"
 #include "model/backend_info.h"
@@ -65,8 +65,7 @@ std::string model_path(const ModelArguments &arguments) {
     if (!arguments.path.empty()) {
         return arguments.path;
     }
-    const char *given = std::getenv("ORTHORANK_MODEL");
-    return given != nullptr && *given != '\0' ? given : ORTHORANK_DEFAULT_MODEL;
+    return default_model_path();
 }
 
 void add_model_options(CLI::App &command, ModelArguments &arguments) {
@@ -188,8 +187,9 @@ void add_sparsity_option(CLI::App &command, std::vector<std::string> &plans) {
 
 Plan read_plan_for(const Model &model, const std::string &path, PlanPurpose purpose) {
     if (path.starts_with(k_by_sparsity)) {
-        FoundPlan found = plan_for_sparsity(
-            model, sparsity_from_text(path.substr(k_by_sparsity.size())), purpose);
+        FoundPlan found =
+            plan_for_sparsity(model, sparsity_from_text(path.substr(k_by_sparsity.size())),
+                              shipped_plans_dir(), purpose);
         for (const std::string &note : found.notes) {
             remark("note: {}", note);
         }

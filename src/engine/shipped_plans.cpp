@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
 #include <limits>
 #include <set>
@@ -69,10 +68,10 @@ std::tuple<bool, double, int> rank_for(const Plan &plan, PlanPurpose purpose) {
             rank_of(plan)};
 }
 
-std::vector<fs::path> plan_files() {
+std::vector<fs::path> plan_files(const std::string &plans_dir) {
     std::vector<fs::path> files;
     std::error_code error;
-    for (const auto &entry : fs::directory_iterator(plans_dir(), error)) {
+    for (const auto &entry : fs::directory_iterator(plans_dir, error)) {
         if (entry.path().extension() == ".json") {
             files.push_back(entry.path());
         }
@@ -96,9 +95,10 @@ struct Candidate {
 };
 
 // The shipped plans for this model; left_out: a line on each file that is no plan.
-std::vector<Candidate> plans_for(const Model &model, std::vector<std::string> &left_out) {
+std::vector<Candidate> plans_for(const Model &model, const std::string &plans_dir,
+                                 std::vector<std::string> &left_out) {
     std::vector<Candidate> plans;
-    for (const fs::path &path : plan_files()) {
+    for (const fs::path &path : plan_files(plans_dir)) {
         try {
             Plan head = read_plan_head(path.string());
             if (head.fingerprint == model.fingerprint() &&
@@ -118,11 +118,6 @@ std::string percent(double sparsity) {
 
 }  // namespace
 
-std::string plans_dir() {
-    const char *given = std::getenv("ORTHORANK_PLANS_DIR");
-    return given != nullptr && *given != '\0' ? given : ORTHORANK_PLANS_DIR;
-}
-
 std::optional<Plan> embedded_plan(const Model &model) {
     const std::optional<std::string> text = plan_text_in(model.path());
     if (!text) {
@@ -134,7 +129,8 @@ std::optional<Plan> embedded_plan(const Model &model) {
     return plan;
 }
 
-FoundPlan plan_for_sparsity(const Model &model, double sparsity, PlanPurpose purpose) {
+FoundPlan plan_for_sparsity(const Model &model, double sparsity, const std::string &plans_dir,
+                            PlanPurpose purpose) {
     std::set<std::string> levels;
     if (std::optional<Plan> plan = embedded_plan(model)) {
         levels.insert(percent(level_of(*plan)));
@@ -144,7 +140,7 @@ FoundPlan plan_for_sparsity(const Model &model, double sparsity, PlanPurpose pur
     }
     std::vector<std::string> left_out;
     std::vector<Candidate> candidates;
-    for (Candidate &candidate : plans_for(model, left_out)) {
+    for (Candidate &candidate : plans_for(model, plans_dir, left_out)) {
         levels.insert(percent(level_of(candidate.head)));
         if (is_of(candidate.head, sparsity)) {
             candidates.push_back(std::move(candidate));
@@ -155,7 +151,7 @@ FoundPlan plan_for_sparsity(const Model &model, double sparsity, PlanPurpose pur
              "no plan of {} for this model (fingerprint {}) in {}{}: make one with `orthorank "
              "select-layers -m {} --calibration TEXT --sparsity {} -o PLAN` and give it with "
              "--plan PLAN{}{}",
-             percent(sparsity), model.fingerprint(), plans_dir(),
+             percent(sparsity), model.fingerprint(), plans_dir,
              levels.empty() ? "" : fmt::format(", only of {}", fmt::join(levels, ", ")),
              model.path(), percent(sparsity), left_out.empty() ? "" : "; ",
              fmt::join(left_out, "; "));

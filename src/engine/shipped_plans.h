@@ -1,5 +1,5 @@
 // Plans that are there without being named: the one stored inside a model's file, and those shipped
-// in plans/ (or in $ORTHORANK_PLANS_DIR). They are found by the model's fingerprint and a sparsity.
+// in a folder. They are found by the model's fingerprint and a sparsity.
 // Thread-safe. A file there that is no plan is left out, with a note.
 #pragma once
 
@@ -11,9 +11,6 @@
 #include "select/plan.h"
 
 namespace orthorank {
-
-// The folder of shipped plans.
-std::string plans_dir();
 
 // The plan in the metadata of a model's file, if there is one. Throws Error{format}.
 std::optional<Plan> embedded_plan(const Model &model);
@@ -29,14 +26,14 @@ struct FoundPlan {
     std::vector<std::string> notes;
 };
 
-// The plan of that sparsity for this model: the embedded one, else of the shipped ones those made
-// for the purpose (Plan::apply prefill for prompts, another for every row) before others, then the
-// one with the smallest loss recorded for the purpose (Plan::losses, the mean of the texts), then
-// those with corrections, then selection before removal, then joint, sleb, others. A plan is of the
-// sparsity that it was made for (provenance), or of its effective one to 1.5 points. Only the
-// numbers of that plan are read. Throws Error{usage} that says how to make one, and as
+// The plan of that sparsity for this model: the embedded one, else of those in plans_dir the ones
+// made for the purpose (Plan::apply prefill for prompts, another for every row) before others, then
+// the one with the smallest loss recorded for the purpose (Plan::losses, the mean of the texts),
+// then those with corrections, then selection before removal, then joint, sleb, others. A plan is
+// of the sparsity that it was made for (provenance), or of its effective one to 1.5 points. Only
+// the numbers of that plan are read. Throws Error{usage} that says how to make one, and as
 // read_plan_files does for the one found.
-FoundPlan plan_for_sparsity(const Model &model, double sparsity,
+FoundPlan plan_for_sparsity(const Model &model, double sparsity, const std::string &plans_dir,
                             PlanPurpose purpose = PlanPurpose::every_row);
 
 }  // namespace orthorank

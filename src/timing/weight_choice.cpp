@@ -1,6 +1,5 @@
 #include "timing/weight_choice.h"
 
-#include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -149,16 +148,6 @@ WeightChoice choose_weights_for(const std::string &gguf_path, const std::string 
     }
     choice.types = choose_weights(choice.timings, max_bytes_on(key.device));
     return choice;
-}
-
-std::string weight_cache_path() {
-    const char *cache = std::getenv("XDG_CACHE_HOME");
-    if (cache != nullptr && *cache != '\0') {
-        return std::string(cache) + "/orthorank/weights.json";
-    }
-    const char *home = std::getenv("HOME");
-    return home != nullptr && *home != '\0' ? std::string(home) + "/.cache/orthorank/weights.json"
-                                            : "";
 }
 
 }  // namespace orthorank

@@ -35,7 +35,4 @@ struct WeightChoice {
 WeightChoice choose_weights_for(const std::string &gguf_path, const std::string &device,
                                 int n_threads, const std::string &cache_path);
 
-// $XDG_CACHE_HOME/orthorank/weights.json, else ~/.cache/...; empty when neither is set.
-std::string weight_cache_path();
-
 }  // namespace orthorank

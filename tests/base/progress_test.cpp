@@ -66,7 +66,6 @@ TEST(Progress, SilentWithoutATerminal) {
 class ProgressOnTerminal : public testing::Test {
  protected:
     void SetUp() override {
-        ::setenv("TERM", "xterm", 1);
         reader_ = ::posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK);
         if (reader_ < 0 || ::grantpt(reader_) != 0 || ::unlockpt(reader_) != 0) {
             GTEST_SKIP() << "no pseudo-terminal on this machine";
@@ -121,8 +120,7 @@ TEST_F(ProgressOnTerminal, ClearsOnceAndStaysOnOneLine) {
 }
 
 TEST_F(ProgressOnTerminal, SilentOnATerminalThatCannotClearLines) {
-    ::setenv("TERM", "dumb", 1);
-    Progress progress("load", stream_);
+    Progress progress("load", stream_, /*is_dumb=*/true);
     EXPECT_FALSE(progress.is_shown());
 }
 

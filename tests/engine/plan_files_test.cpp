@@ -250,7 +250,7 @@ TEST_F(PlanFilesTest, InsideAModel) {
     const auto embedded = load_on_cpu(path("e.gguf"));
     EXPECT_EQ(embedded->fingerprint(), model->fingerprint());
     EXPECT_EQ(embedded_plan(*embedded)->layers, plan.layers);
-    EXPECT_EQ(plan_for_sparsity(*embedded, 0.3).plan.layers, plan.layers);
+    EXPECT_EQ(plan_for_sparsity(*embedded, 0.3, "").plan.layers, plan.layers);
 
     // Another plan takes its place with all that belonged to it.
     const Plan plain = select_plan(6, {3}, 0.5);

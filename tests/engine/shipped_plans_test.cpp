@@ -141,20 +141,19 @@ class ShippedPlans : public testing::Test {
         tiny.n_layers = 10;
         test::write_tiny_gguf(tiny, dir_.file("m.gguf"));
         model_ = Model::load(dir_.file("m.gguf"));
-        ::setenv("ORTHORANK_PLANS_DIR", dir_.path().c_str(), 1);
     }
-    ~ShippedPlans() override { ::unsetenv("ORTHORANK_PLANS_DIR"); }
 
     test::TempDir dir_;
     std::unique_ptr<Model> model_;
 };
 
 TEST_F(ShippedPlans, BestFitIsTaken) {
-    expect_error(ErrorKind::usage, "select-layers", [&] { plan_for_sparsity(*model_, 0.2); });
+    expect_error(ErrorKind::usage, "select-layers",
+                 [&] { plan_for_sparsity(*model_, 0.2, dir_.path().string()); });
     Plan skip = removing(*model_, {3, 4});
     skip.provenance = {{"method", "sleb"}, {"file_type", "Q8_0"}};
     write_plan(skip, dir_.file("a.json"));
-    const FoundPlan found = plan_for_sparsity(*model_, 0.2);
+    const FoundPlan found = plan_for_sparsity(*model_, 0.2, dir_.path().string());
     EXPECT_EQ(found.plan.layers, skip.layers);
     ASSERT_THAT(found.notes, testing::SizeIs(1));
     EXPECT_THAT(found.notes[0], testing::HasSubstr("calibrated on Q8_0 weights, this file has"));
@@ -166,23 +165,24 @@ TEST_F(ShippedPlans, BestFitIsTaken) {
     }
     select.provenance = {{"method", "sleb"}, {"sparsity", 0.2}};
     write_plan(select, dir_.file("b.json"));
-    EXPECT_EQ(plan_for_sparsity(*model_, 0.2).plan.layers, select.layers);
-    EXPECT_THAT(plan_for_sparsity(*model_, 0.2).notes, testing::IsEmpty());
-    expect_error(ErrorKind::usage, "only of 20%", [&] { plan_for_sparsity(*model_, 0.4); });
+    EXPECT_EQ(plan_for_sparsity(*model_, 0.2, dir_.path().string()).plan.layers, select.layers);
+    EXPECT_THAT(plan_for_sparsity(*model_, 0.2, dir_.path().string()).notes, testing::IsEmpty());
+    expect_error(ErrorKind::usage, "only of 20%",
+                 [&] { plan_for_sparsity(*model_, 0.4, dir_.path().string()); });
     const Plan corrected = test::completed(select, model_->hparams().n_embd, 2);
     write_plan_files(corrected, dir_.file("c.json"), CorrectionType::f32);
-    EXPECT_EQ(plan_for_sparsity(*model_, 0.2).plan.layers, corrected.layers);
+    EXPECT_EQ(plan_for_sparsity(*model_, 0.2, dir_.path().string()).plan.layers, corrected.layers);
     Plan joint = select;
     joint.layers[5].ratio = 0.5;
     joint.provenance["method"] = "joint";
     joint = test::completed(joint, model_->hparams().n_embd, 2);
     write_plan_files(joint, dir_.file("d.json"), CorrectionType::f32);
-    EXPECT_EQ(plan_for_sparsity(*model_, 0.2).plan.layers, joint.layers);
+    EXPECT_EQ(plan_for_sparsity(*model_, 0.2, dir_.path().string()).plan.layers, joint.layers);
     std::filesystem::remove(dir_.file("c.json"));
     std::filesystem::remove(dir_.file("d.json"));
     select.fingerprint = "of another";
     write_plan(select, dir_.file("b.json"));
-    EXPECT_EQ(plan_for_sparsity(*model_, 0.2).plan.layers, skip.layers);
+    EXPECT_EQ(plan_for_sparsity(*model_, 0.2, dir_.path().string()).plan.layers, skip.layers);
 }
 
 TEST_F(ShippedPlans, SmallestLossForThePurposeIsTaken) {
@@ -194,7 +194,7 @@ TEST_F(ShippedPlans, SmallestLossForThePurposeIsTaken) {
         write_plan(plan, dir_.file(name));
     };
     const auto found = [&](PlanPurpose purpose) {
-        return plan_for_sparsity(*model_, 0.2, purpose).plan.name;
+        return plan_for_sparsity(*model_, 0.2, dir_.path().string(), purpose).plan.name;
     };
     const PlanLoss low{"w", 2, 16, 4, 1.1, 0.01, "", "", ""};
     const PlanLoss high{"w", 2, 16, 4, 1.2, 0.01, "", "", ""};
@@ -222,13 +222,15 @@ TEST_F(ShippedPlans, BadFileAmongOthersIsLeftOut) {
     const Plan other = test::completed(removing(*model_, {3, 4, 5}), model_->hparams().n_embd, 2);
     write_plan_files(other, dir_.file("z.json"), CorrectionType::f32);
     test::write_bytes(dir_.file("z.gguf"), "nothing");
-    const FoundPlan found = plan_for_sparsity(*model_, 0.2);
+    const FoundPlan found = plan_for_sparsity(*model_, 0.2, dir_.path().string());
     EXPECT_EQ(found.plan.layers, skip.layers);
     ASSERT_THAT(found.notes, testing::SizeIs(1));
     EXPECT_THAT(found.notes[0], testing::AllOf(testing::StartsWith("left out: "),
                                                testing::HasSubstr("a.json: not JSON")));
-    expect_error(ErrorKind::format, "z.gguf", [&] { plan_for_sparsity(*model_, 0.3); });
-    expect_error(ErrorKind::usage, "; left out: ", [&] { plan_for_sparsity(*model_, 0.5); });
+    expect_error(ErrorKind::format, "z.gguf",
+                 [&] { plan_for_sparsity(*model_, 0.3, dir_.path().string()); });
+    expect_error(ErrorKind::usage,
+                 "; left out: ", [&] { plan_for_sparsity(*model_, 0.5, dir_.path().string()); });
 }
 
 TEST_F(ShippedPlans, EmbeddedPlanIsFound) {
@@ -238,7 +240,7 @@ TEST_F(ShippedPlans, EmbeddedPlanIsFound) {
     export_gguf(model_->path(), dir_.file("e.gguf"), {{}, plan_text(plan_to_json(plan))});
     const auto embedded = Model::load(dir_.file("e.gguf"));
     EXPECT_EQ(embedded->fingerprint(), model_->fingerprint());
-    EXPECT_EQ(plan_for_sparsity(*embedded, 0.1).plan.layers, plan.layers);
+    EXPECT_EQ(plan_for_sparsity(*embedded, 0.1, dir_.path().string()).plan.layers, plan.layers);
     EXPECT_EQ(logits_of(*embedded, plan), logits_of(*model_, plan));
     export_gguf(dir_.file("e.gguf"), dir_.file("s.gguf"), {{7}, ""});
     EXPECT_FALSE(embedded_plan(*Model::load(dir_.file("s.gguf"))).has_value());

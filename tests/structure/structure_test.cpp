@@ -127,8 +127,7 @@ bool may_include_llama(const std::string &file, const std::string &target) {
         return file == "model/chat_template.cpp";
     }
     return file == "model/vocab.cpp" || file == "model/chat_template.cpp" ||
-           file == "engine/sampler.cpp" ||
-           file == "timing/bench_libllama.cpp";
+           file == "engine/sampler.cpp" || file == "timing/bench_libllama.cpp";
 }
 
 std::string library_fault(const Include &include) {
@@ -157,6 +156,49 @@ Lines faults_of(const std::vector<Include> &includes, std::string (*fault_of)(co
 
 TEST(Structure, IncludesFollowTheArrows) {
     EXPECT_THAT(faults_of(all_includes(), direction_fault), IsEmpty());
+}
+
+// The rooms between backticks in a cell of a table, and what they may include where it says so.
+std::set<std::string> rooms_in(const std::string &cell) {
+    static const std::regex name("`([a-z]+)`");
+    std::set<std::string> rooms;
+    for (std::sregex_iterator it(cell.begin(), cell.end(), name), end; it != end; ++it) {
+        rooms.insert((*it)[1]);
+    }
+    if (cell.find(" may") != std::string::npos) {
+        for (const std::string &room : std::set<std::string>(rooms)) {
+            rooms.insert(k_may_include.at(room).begin(), k_may_include.at(room).end());
+        }
+    }
+    return rooms;
+}
+
+TEST(Structure, TheTableOfRoomsInTheDocumentationIsTheOneThatIsTested) {
+    const std::string text = read_text_file(std::string(ORTHORANK_SOURCE_DIR) + "/docs/layout.md");
+    static const std::regex row(R"(\n\| `([a-z]+)/` \|[^\n|]*\|([^\n|]*)\|)");
+    std::map<std::string, std::set<std::string>> documented;
+    std::set<std::string> above;
+    for (std::sregex_iterator it(text.begin(), text.end(), row), end; it != end; ++it) {
+        const std::string room = (*it)[1];
+        const std::string cell = (*it)[2];
+        documented[room] = cell.find("all above") == std::string::npos ? rooms_in(cell) : above;
+        above.insert(room);
+    }
+    EXPECT_EQ(documented, k_may_include);
+}
+
+// Whatever a room below needs of the environment is an option there.
+TEST(Structure, TheEnvironmentIsReadInCliAlone) {
+    static const std::regex reads(R"(\b(secure_)?getenv\b|\benviron\b)");
+    const fs::path src = fs::path(ORTHORANK_SOURCE_DIR) / "src";
+    Lines readers;
+    for (const std::string &file : files_under(src)) {
+        if (is_source(file) && std::regex_search(read_text_file((src / file).string()), reads)) {
+            readers.push_back(file);
+        }
+    }
+    EXPECT_THAT(readers, testing::Contains("cli/environment.cpp"));
+    EXPECT_THAT(readers, testing::Each(testing::StartsWith("cli/")));
 }
 
 TEST(Structure, GgmlAndLlamaAppearInTheirRoomsOnly) {

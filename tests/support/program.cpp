@@ -5,6 +5,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
+#include <filesystem>
 #include <stdexcept>
 
 #include "support/paths.h"
@@ -20,6 +22,21 @@ std::vector<char *> pointers(std::vector<std::string> &texts) {
     }
     list.push_back(nullptr);
     return list;
+}
+
+// Ctrl-C as soon as the file has something in it, unless the program has ended before.
+void interrupt_when_there(pid_t pid, const std::string &path) {
+    siginfo_t info{};
+    std::error_code ignored;
+    while (::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid == 0) {
+        if (std::filesystem::exists(path, ignored) &&
+            std::filesystem::file_size(path, ignored) > 0) {
+            ::kill(pid, SIGINT);
+            return;
+        }
+        ::usleep(500);
+    }
 }
 
 }  // namespace
@@ -48,6 +65,9 @@ ProgramResult run_program(const std::string &program, const std::vector<std::str
     const int code = posix_spawn(&pid, program.c_str(), &actions, nullptr, pointers(argv).data(),
                                  pointers(environment).data());
     posix_spawn_file_actions_destroy(&actions);
+    if (code == 0 && !input.interrupt_when.empty()) {
+        interrupt_when_there(pid, input.interrupt_when);
+    }
     int status = 0;
     if (code != 0 || ::waitpid(pid, &status, 0) != pid) {
         throw std::runtime_error("cannot run " + program);

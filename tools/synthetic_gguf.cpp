@@ -20,7 +20,7 @@
 #include "base/error.h"
 #include "base/output_file.h"
 #include "model/file_type.h"
-#include "model/gguf_file.h"
+#include "model/gguf_output.h"
 #include "model/weight_types.h"
 
 namespace {

@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/output_file.h"
 #include "cli/shared_options.h"
-#include "model/gguf_file.h"
+#include "model/gguf_output.h"
 
 namespace orthorank {
 

@@ -14,7 +14,7 @@
 #include "base/text_file.h"
 #include "base/utf8.h"
 #include "model/float_tensors.h"
-#include "model/gguf_file.h"
+#include "model/gguf_output.h"
 #include "select/plan_text.h"
 
 namespace orthorank {

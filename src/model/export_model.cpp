@@ -10,6 +10,7 @@
 #include "base/output_file.h"
 #include "model/file_bytes.h"
 #include "model/gguf_file.h"
+#include "model/gguf_output.h"
 #include "model/hparams.h"
 
 namespace orthorank {

@@ -7,7 +7,6 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <limits>
 
@@ -89,25 +88,6 @@ std::string integer_text(int64_t low, int64_t high) {
 }
 
 }  // namespace
-
-bool is_gguf_file(const std::string &path) {
-    std::error_code ignored;
-    if (!std::filesystem::is_regular_file(path, ignored)) {
-        return false;
-    }
-    std::ifstream file(path, std::ios::binary);
-    char magic[4] = {};
-    return file.read(magic, sizeof(magic)) && std::memcmp(magic, GGUF_MAGIC, sizeof(magic)) == 0;
-}
-
-void refuse_gguf_output(const std::string &path) {
-    if (is_gguf_file(path)) {
-        fail(ErrorKind::usage,
-             "{} is there and is a GGUF file, which is not replaced: name another output, or "
-             "remove it",
-             path);
-    }
-}
 
 std::string shape_text(const std::array<int64_t, 4> &ne) {
     size_t n_dims = 4;

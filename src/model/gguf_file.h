@@ -84,13 +84,6 @@ class GgufFile {
     std::unordered_map<std::string, size_t> tensor_ids_;
 };
 
-// Whether a file (not a pipe or device, which are not touched) begins as GGUF files do.
-bool is_gguf_file(const std::string &path);
-
-// Throws Error{usage} where a GGUF file is already: models are large and hard to come by, so none
-// is replaced, not even one that this program made.
-void refuse_gguf_output(const std::string &path);
-
 // "[64, 288]": a shape in ggml order without trailing ones.
 std::string shape_text(const std::array<int64_t, 4> &ne);
 

@@ -12,6 +12,7 @@
 #include "model/file_type.h"
 #include "model/ggml_log.h"
 #include "model/gguf_file.h"
+#include "model/gguf_output.h"
 #include "model/hparams.h"
 #include "model/long_runs.h"
 #include "model/vocab_checks.h"

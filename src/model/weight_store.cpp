@@ -106,9 +106,9 @@ void WeightStore::place(const std::vector<WeightRequest> &requests) {
     for (const WeightRequest &request : requests) {
         TensorInfo info = *request.info;
         info.type = request.type;
-        ggml_backend_buffer_type_t type = choose_buffer_type(
-            placement_.devices, info, request.use,
-            placement_.repack && !request.is_plain, placement_.n_expert_used);
+        ggml_backend_buffer_type_t type =
+            choose_buffer_type(placement_.devices, info, request.use,
+                               placement_.repack && !request.is_plain, placement_.n_expert_used);
         ggml_tensor *&tensor = placed[{request.info, request.type, type}];
         if (tensor == nullptr) {
             Group &group = group_for(type, can_stay_mapped(request, type), requests.size());

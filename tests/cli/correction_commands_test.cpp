@@ -72,10 +72,10 @@ TEST_F(CorrectionCommands, ExportKeepsWhatItReads) {
     const auto exporting = [&](const std::string &out) {
         return std::vector<std::string>{"export", "--plan", corrected_, "--embed", "-o", out};
     };
-    expect_failure(2, "has a plan's numbers", exporting(numbers));
+    expect_failure(2, "is a GGUF file, which is not replaced", exporting(numbers));
     expect_failure(2, "what is written is a GGUF file", exporting(dir_.file("other.json")));
-    expect_failure(2, "is the plan itself", exporting(corrected_));
-    expect_failure(2, "is the model itself", exporting(model_));
+    expect_failure(2, "are the same file", exporting(corrected_));
+    expect_failure(2, "are the same file", exporting(model_));
     EXPECT_EQ(read_bytes(corrected_), plan_text);
     EXPECT_EQ(read_bytes(numbers), numbers_text);
 }

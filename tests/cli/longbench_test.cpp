@@ -94,7 +94,7 @@ TEST_F(DataCommands, ForeignPredictionsAreRefusedUncut) {
     run(longbench("samsum"));
     std::filesystem::copy_file(dir_.file("pred/dense/samsum.jsonl.run.json"), file + ".run.json");
     write_bytes(file, "notes\nof something else");
-    expect_failure(2, "whose data differs", longbench("hotpotqa"));
+    expect_failure(1, "hotpotqa.jsonl:1", longbench("hotpotqa"));
     EXPECT_EQ(read_bytes(file), "notes\nof something else");
 }
 

@@ -194,21 +194,28 @@ TEST_F(SelectLayersCommand, CorrectionsInTheSearchAreThoseOfARefit) {
 }
 
 TEST_F(SelectLayersCommand, RefitKeepsOrSetsThePolicy) {
-    const auto policy_of = [&](const std::vector<std::string> &more) {
+    // Each step reads the plan of the one before: none is written over what it reads.
+    int step = 0;
+    const auto plan = [&](int of_step) { return fmt::format("step-{}.json", of_step); };
+    const auto policy_of = [&](std::vector<std::string> more) {
+        if (step > 0) {
+            more.insert(more.end(), {"--refit", dir_.file(plan(step))});
+        }
+        more.insert(more.end(), {"-o", dir_.file(plan(++step))});
         const ProgramResult result = run(select(more));
         EXPECT_EQ(result.exit_code, 0) << result.err;
-        return read("found.json").at("layers").at(0).value("policy", "none");
+        return read(plan(step)).at("layers").at(0).value("policy", "none");
     };
-    EXPECT_EQ(policy_of({"--layers", "1", "-o", out_, "--policy", "cosine"}), "cosine");
-    EXPECT_EQ(policy_of({"--refit", out_, "-o", out_, "--correct", "3"}), "cosine");
-    EXPECT_EQ(policy_of({"--refit", out_, "-o", out_, "--correct", "0", "--policy", "probe"}),
-              "probe");
-    EXPECT_EQ(policy_of({"--refit", out_, "-o", out_, "--correct", "2"}), "probe");
-    EXPECT_EQ(read("found.json").at("provenance").at("correction").at("rank"), 2);
-    EXPECT_EQ(policy_of({"--refit", out_, "-o", out_, "--correct", "2", "--policy", "orthogonal"}),
-              "orthogonal");
+    EXPECT_EQ(policy_of({"--layers", "1", "--policy", "cosine"}), "cosine");
+    EXPECT_EQ(policy_of({"--correct", "3"}), "cosine");
+    EXPECT_EQ(policy_of({"--correct", "0", "--policy", "probe"}), "probe");
+    EXPECT_EQ(policy_of({"--correct", "2"}), "probe");
+    EXPECT_EQ(read(plan(step)).at("provenance").at("correction").at("rank"), 2);
+    EXPECT_EQ(policy_of({"--correct", "2", "--policy", "orthogonal"}), "orthogonal");
     // A smaller level of the order has no corrections: they were fitted for the larger one.
-    ASSERT_EQ(run({"select-layers", "--from", out_, "--layers", "1", "-o", out_}).exit_code, 0);
+    ASSERT_EQ(run({"select-layers", "--from", dir_.file(plan(step)), "--layers", "1", "-o", out_})
+                  .exit_code,
+              0);
     EXPECT_FALSE(read("found.json").at("provenance").contains("correction"));
     EXPECT_EQ(read("found.json").at("version"), 1);
 }

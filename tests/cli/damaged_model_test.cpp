@@ -80,8 +80,8 @@ TEST_F(DamagedModel, ScoresWerePrintedFromLogitsThatAreNoNumbers) {
         select({"--layers", "1", "--method", "shortened-taylor"}),
         {"select-layers", "--refit", plan_, "--correct", "4", "--calibration", text_, "--seqlen",
          "32", "--windows", "2", "-o", out_},
-        {"select-layers", "--joint", "--correct", "2", "--sparsity", "25%", "--calibration", text_,
-         "--seqlen", "32", "--windows", "2", "-o", out_},
+        {"select-layers", "--joint", "--correct", "2", "--kl-windows", "1", "--sparsity", "25%",
+         "--calibration", text_, "--seqlen", "32", "--windows", "3", "-o", out_},
     };
     for (const Arguments &command : commands) {
         SCOPED_TRACE(::testing::PrintToString(command));

@@ -1,32 +1,12 @@
 #include "engine/engine.h"
 
-#include <algorithm>
-
 #include "base/error.h"
 #include "engine/engine_impl.h"
 #include "engine/forward.h"
-#include "model/huge_pages.h"
 
 namespace orthorank {
 
 namespace {
-
-// One F32 tensor [n_embd, n_rows] in a buffer of its own, cleared. What ctx and buffer held goes
-// first, so that there is never room needed for both; when it throws, they hold nothing.
-ggml_tensor *allocate_rows(ggml_context_ptr &ctx, ggml_backend_buffer_ptr &buffer,
-                           ggml_backend_buffer_type_t buffer_type, int64_t n_embd, int64_t n_rows) {
-    buffer.reset();
-    ctx.reset(ggml_init({ggml_tensor_overhead() * 2, nullptr, true}));
-    ggml_tensor *tensor = ggml_new_tensor_2d(ctx.get(), GGML_TYPE_F32, n_embd, n_rows);
-    buffer.reset(ggml_backend_alloc_ctx_tensors_from_buft(ctx.get(), buffer_type));
-    if (!buffer) {
-        ctx.reset();
-        fail(ErrorKind::limit, "no memory for the hidden states of {} rows", n_rows);
-    }
-    advise_huge_pages(buffer.get());
-    ggml_backend_buffer_clear(buffer.get(), 0);
-    return tensor;
-}
 
 int context_size(const Model &model, const EngineOptions &options) {
     const int n_ctx_train = model.hparams().n_ctx_train;
@@ -58,25 +38,12 @@ Engine::Impl::Impl(const Model &model_in, const EngineOptions &options_in, int n
       backends(model.devices(), options.n_threads),
       cache(model.hparams(), backends.buffer_type(), options.kv_type, n_ctx, options.n_sequences),
       corrections(model, options.correction_type),
-      runner(model, cache, backends),
-      slots(std::make_shared<Slots>(options.n_sequences)) {
-    const Hparams &hparams = model.hparams();
-    state.sinks = allocate_rows(sinks_ctx, sinks_buffer, backends.buffer_type(), hparams.n_embd,
-                                static_cast<int64_t>(hparams.n_layers) * options.n_sequences);
-    ggml_set_name(state.sinks, "sinks");
-}
-
-void Engine::Impl::reserve_hidden(int64_t n) {
-    if (state.hidden != nullptr && state.hidden->ne[1] > n) {
-        return;
-    }
-    runner.clear();  // kept graphs point at the old tensor
-    state.hidden = nullptr;
-    const int64_t capacity = std::max<int64_t>(64, n);
-    state.hidden = allocate_rows(hidden_ctx, hidden_buffer, backends.buffer_type(),
-                                 model.hparams().n_embd, capacity + 1);
-    ggml_set_name(state.hidden, "hidden");
-}
+      sinks(backends.buffer_type(), model.hparams().n_embd,
+            static_cast<int64_t>(model.hparams().n_layers) * options.n_sequences, "sinks"),
+      runner(model, cache, backends, sinks.tensor()),
+      hidden(backends.buffer_type(), model.hparams().n_embd,
+             [this](const ggml_tensor *rows) { runner.forget(rows); }),
+      slots(std::make_shared<Slots>(options.n_sequences)) {}
 
 Engine::Engine(const Model &model, const EngineOptions &options)
     : impl_(std::make_unique<Impl>(model, options, context_size(model, options))) {}
@@ -96,11 +63,13 @@ const EngineOptions &Engine::options() const {
 int Engine::n_threads() const {
     return impl_->backends.n_threads();
 }
-
-namespace {
+int Engine::n_free_sequences() const {
+    return impl_->slots->n_free();
+}
 
 // What can be known without the device.
-void check_plan(const Plan &plan, int n_layers) {
+void Engine::check(const Plan &plan) const {
+    const int n_layers = impl_->model.hparams().n_layers;
     if (plan.n_layers() != n_layers) {
         fail(ErrorKind::format, "plan {} has {} layers, the model has {}: made for another model?",
              plan.name, plan.n_layers(), n_layers);
@@ -125,8 +94,6 @@ void check_plan(const Plan &plan, int n_layers) {
     }
 }
 
-}  // namespace
-
 void Engine::upload_corrections(Sequence &sequence) {
     const Plan &plan = sequence.plan();
     for (int il = 0; il < plan.n_layers(); ++il) {
@@ -150,7 +117,7 @@ void Engine::release_corrections() {
 Sequence Engine::new_sequence(const Plan &given, std::optional<Apply> apply) {
     Plan plan = given;
     plan.apply = apply.value_or(plan.apply);
-    check_plan(plan, impl_->model.hparams().n_layers);
+    check(plan);
     const int slot = impl_->slots->take();
     if (slot < 0) {
         fail(ErrorKind::limit, "all {} sequences of this engine are in use",
@@ -170,6 +137,7 @@ Sequence Engine::new_sequence(const Plan &given, std::optional<Apply> apply) {
 }
 
 Sequence Engine::fork(const Sequence &sequence) {
+    CHECK(sequence.is_of(impl_->slots) && !sequence.is_in_pass());
     Sequence copy = new_sequence(sequence.plan());
     impl_->cache.copy_cells(sequence.slot(), copy.slot(), sequence.n_past(),
                             impl_->model.hparams().n_layers);
@@ -178,7 +146,7 @@ Sequence Engine::fork(const Sequence &sequence) {
     copy.n_rows_offered_ = sequence.n_rows_offered_;
     copy.n_rows_computed_ = sequence.n_rows_computed_;
     const size_t n_layers = static_cast<size_t>(impl_->model.hparams().n_layers);
-    ggml_tensor *sinks = impl_->state.sinks;
+    ggml_tensor *sinks = impl_->sinks.tensor();
     std::vector<uint8_t> bytes(sinks->nb[1] * n_layers);
     ggml_backend_tensor_get(sinks, bytes.data(),
                             bytes.size() * static_cast<size_t>(sequence.slot()), bytes.size());
@@ -188,27 +156,16 @@ Sequence Engine::fork(const Sequence &sequence) {
 }
 
 void Engine::forward(std::span<const Chunk> batch, const ForwardOptions &options) {
-    try {
-        ForwardPass(*impl_, batch, options).run();
-    } catch (...) {
-        for (const Chunk &chunk : batch) {
-            if (chunk.sequence != nullptr) {
-                chunk.sequence->clear();
-            }
-        }
-        throw;
+    ForwardPass pass(*this, batch, options);
+    while (!pass.is_done()) {
+        pass.step();
     }
 }
 
 Engine::MemoryUse Engine::memory() const {
     MemoryUse use;
     use.kv_bytes = impl_->cache.bytes();
-    use.hidden_bytes =
-        static_cast<int64_t>(ggml_backend_buffer_get_size(impl_->sinks_buffer.get()));
-    if (impl_->hidden_buffer) {
-        use.hidden_bytes +=
-            static_cast<int64_t>(ggml_backend_buffer_get_size(impl_->hidden_buffer.get()));
-    }
+    use.hidden_bytes = impl_->sinks.bytes() + impl_->hidden.bytes();
     use.compute_bytes = impl_->runner.compute_bytes();
     use.correction_bytes = impl_->corrections.bytes();
     return use;

@@ -1,9 +1,10 @@
 // The engine: one way through the network for everything. It owns the KV cache, the buffers
 // between graphs and the backends; sequences are made from it. forward() takes chunks of rows from
 // one or more sequences, each with its own plan, and runs them through the segments of their
-// common schedule. One thread at a time; the Model may be shared. What a user can get wrong throws
-// Error (limit, usage); a forward() that throws leaves its sequences cleared, and the engine goes
-// on: when memory was short, with fewer rows.
+// common schedule, to the end; a ForwardPass (engine/forward.h) is the same call in steps. One
+// thread at a time; the Model may be shared. What a user can get wrong throws Error (limit, usage,
+// request) before anything is touched; a forward() that throws later takes back what it did: its
+// sequences are as before the call, and the engine goes on: when memory was short, with fewer rows.
 #pragma once
 
 #include <cstdint>
@@ -104,7 +105,11 @@ class Engine {
     int n_threads() const;
     // As they were given.
     const EngineOptions &options() const;
+    int n_free_sequences() const;
 
+    // Throws Error{format} when the plan has another number of layers, Error{usage} when it cannot
+    // be applied that way: what new_sequence() would say of them.
+    void check(const Plan &plan) const;
     // Throws Error{limit} when all slots are taken, Error{format} when the plan has another number
     // of layers or corrections of another width, Error{usage} when it cannot be applied that way
     // (attention-up in decode). apply: in place of the plan's. Corrections and probes are uploaded
@@ -125,9 +130,10 @@ class Engine {
     };
     MemoryUse memory() const;
 
+    struct Impl;
+
  private:
     friend class ForwardPass;
-    struct Impl;
     // All of the plan's, for this new sequence.
     void upload_corrections(Sequence &sequence);
     // Frees those that no sequence has.

@@ -7,6 +7,7 @@
 #include "engine/slots.h"
 #include "graph/backends.h"
 #include "graph/corrections.h"
+#include "graph/device_rows.h"
 #include "graph/kv_cache.h"
 #include "graph/runner.h"
 
@@ -15,10 +16,6 @@ namespace orthorank {
 struct Engine::Impl {
     Impl(const Model &model, const EngineOptions &options, int n_ctx);
 
-    // Makes room for n rows of hidden states and one more, the scratch row where padding goes.
-    void reserve_hidden(int64_t n);
-    int32_t scratch_row() const { return static_cast<int32_t>(state.hidden->ne[1] - 1); }
-
     const Model &model;
     EngineOptions options;
     int n_ctx;       // as asked for; the cache's is rounded up
@@ -26,12 +23,9 @@ struct Engine::Impl {
     Backends backends;
     KvCache cache;
     CorrectionStore corrections;
+    DeviceRows sinks;  // of the layers of each slot: row slot * n_layers + il
     Runner runner;
-    SegmentState state;
-    ggml_context_ptr sinks_ctx;
-    ggml_backend_buffer_ptr sinks_buffer;
-    ggml_context_ptr hidden_ctx;
-    ggml_backend_buffer_ptr hidden_buffer;
+    HiddenRowsPool hidden;
     std::shared_ptr<Slots> slots;
 };
 

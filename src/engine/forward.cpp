@@ -1,8 +1,10 @@
 #include "engine/forward.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/error.h"
+#include "engine/batch_checks.h"
 #include "engine/engine_impl.h"
 
 namespace orthorank {
@@ -29,22 +31,38 @@ CpuLevel level_of(std::span<const Chunk> batch, int n_embd, CpuLevel of_engine) 
                                                                           : CpuLevel::none;
 }
 
+// The chunks, those that decode first: they attend together.
+std::vector<size_t> order_of(std::span<const Chunk> batch, int n_embd) {
+    std::vector<size_t> order(batch.size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    std::stable_partition(order.begin(), order.end(),
+                          [&](size_t i) { return is_step(batch[i], n_embd); });
+    return order;
+}
+
+std::vector<Chunk> in_order(std::span<const Chunk> batch, std::span<const size_t> order) {
+    std::vector<Chunk> chunks;
+    for (size_t i : order) {
+        chunks.push_back(batch[i]);
+    }
+    return chunks;
+}
+
 }  // namespace
 
-ForwardPass::ForwardPass(Engine::Impl &engine, std::span<const Chunk> batch,
+ForwardPass::ForwardPass(Engine &engine, std::span<const Chunk> batch,
                          const ForwardOptions &options)
-    : engine_(engine),
-      batch_(batch),
+    : engine_(*engine.impl_),
+      order_(order_of(checked(engine_, batch, options), engine_.model.hparams().n_embd)),
+      batch_(in_order(batch, order_)),
       options_(options),
-      level_(level_of(batch, engine.model.hparams().n_embd, engine.level)),
-      weights_(engine.model.weights(phase_of(batch), level_ != CpuLevel::none)),
-      n_layers_(engine.model.hparams().n_layers),
+      level_(level_of(batch_, engine_.model.hparams().n_embd, engine_.level)),
+      weights_(engine_.model.weights(phase_of(batch_), level_ != CpuLevel::none)),
+      n_layers_(engine_.model.hparams().n_layers),
       end_layer_(options.end_layer < 0 ? n_layers_ : options.end_layer),
-      sets_(engine.cache, batch, engine.model.hparams().n_embd),
-      scores_(batch.size()) {}
-
-void ForwardPass::run() {
-    validate();
+      sets_(engine_.cache, batch_, engine_.model.hparams().n_embd),
+      hidden_(nullptr, GiveBack{&engine_.hidden}),
+      scores_(batch_.size()) {
     if (sets_.n_rows() == 0) {
         return;
     }
@@ -55,44 +73,43 @@ void ForwardPass::run() {
     schedule_ = make_schedule(plans, options_.first_layer, end_layer_, cuts());
     sets_.open_cells(engine_.cache);
     if (keeps_hidden()) {
-        engine_.reserve_hidden(sets_.n_rows());
-        load_hidden();
+        take_hidden();
     }
-    for (size_t i = 0; i < schedule_.segments.size(); ++i) {
-        run_segment(i);
+    for (const Chunk &chunk : batch_) {
+        before_.push_back({chunk.sequence->n_rows_offered_, chunk.sequence->n_rows_computed_});
     }
-    for (size_t i = 0; i < batch_.size(); ++i) {
-        batch_[i].sequence->n_past_ +=
-            static_cast<int64_t>(batch_[i].n_rows(engine_.model.hparams().n_embd));
+    begin_segment();
+    for (const Chunk &chunk : batch_) {
+        chunk.sequence->is_in_pass_ = true;
     }
 }
 
-void ForwardPass::validate() const {
-    const Hparams &hparams = engine_.model.hparams();
-    CHECK(0 <= options_.first_layer && options_.first_layer <= end_layer_);
-    CHECK(end_layer_ <= n_layers_);
-    for (size_t i = 0; i < batch_.size(); ++i) {
-        const Chunk &chunk = batch_[i];
-        CHECK(chunk.sequence != nullptr);
-        CHECK(chunk.hidden.size() % static_cast<size_t>(hparams.n_embd) == 0);
-        CHECK(chunk.hidden.empty() == batch_.front().hidden.empty());
-        CHECK(options_.first_layer == 0 || chunk.tokens.empty());
-        CHECK(chunk.outputs == Outputs::none || end_layer_ < n_layers_ || options_.on_logits);
-        for (size_t j = 0; j < i; ++j) {
-            CHECK(batch_[j].sequence != chunk.sequence);
-        }
-        const int64_t n =
-            chunk.sequence->n_past() + static_cast<int64_t>(chunk.n_rows(hparams.n_embd));
-        if (n > engine_.n_ctx) {
-            fail(ErrorKind::limit, "{} tokens do not fit into the context of {}", n, engine_.n_ctx);
-        }
-        for (int32_t token : chunk.tokens) {
-            if (token < 0 || token >= hparams.n_vocab) {
-                fail(ErrorKind::request, "token id {} is outside the vocabulary of {}", token,
-                     hparams.n_vocab);
-            }
-        }
+ForwardPass::~ForwardPass() {
+    if (!is_done()) {
+        take_back();
     }
+}
+
+void ForwardPass::take_back() {
+    for (size_t i = 0; i < batch_.size(); ++i) {
+        Sequence &sequence = *batch_[i].sequence;
+        sequence.is_in_pass_ = false;
+        engine_.cache.close_cells(sequence.slot(), sequence.n_past());
+        sequence.truncate(sequence.n_past());
+        sequence.n_rows_offered_ = before_[i].n_rows_offered;
+        sequence.n_rows_computed_ = before_[i].n_rows_computed;
+    }
+}
+
+void ForwardPass::advance() {
+    for (size_t i = 0; i < batch_.size(); ++i) {
+        batch_[i].sequence->n_past_ += n_rows_of(i);
+        batch_[i].sequence->is_in_pass_ = false;
+    }
+}
+
+int32_t ForwardPass::n_rows_of(size_t chunk) const {
+    return static_cast<int32_t>(batch_[chunk].n_rows(engine_.model.hparams().n_embd));
 }
 
 std::vector<int> ForwardPass::cuts() const {
@@ -105,58 +122,83 @@ std::vector<int> ForwardPass::cuts() const {
     return cuts;
 }
 
-// Does anybody look at the hidden states that leave layer il or a later one?
-bool ForwardPass::taps_hidden_after(int il) const {
-    for (int boundary = il + 1; options_.tap != nullptr && boundary <= n_layers_; ++boundary) {
-        if (options_.tap->wants_hidden(boundary)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 // A dense plan's graphs begin with tokens and end with logits: no hidden states between them.
 bool ForwardPass::keeps_hidden() const {
     return schedule_.segments.size() > 1 || !batch_.front().hidden.empty() ||
            options_.tap != nullptr;
 }
 
-void ForwardPass::load_hidden() {
-    const ggml_tensor *hidden = engine_.state.hidden;
+void ForwardPass::take_hidden() {
+    hidden_.reset(engine_.hidden.take(sets_.n_rows()));
     for (size_t i = 0; i < batch_.size(); ++i) {
         const std::span<const float> rows = batch_[i].hidden;
         if (!rows.empty()) {
-            ggml_backend_tensor_set(engine_.state.hidden, rows.data(),
-                                    hidden->nb[1] * static_cast<size_t>(sets_.first_row(i)),
+            ggml_backend_tensor_set(hidden(), rows.data(),
+                                    hidden()->nb[1] * static_cast<size_t>(sets_.first_row(i)),
                                     rows.size_bytes());
         }
     }
 }
 
-void ForwardPass::run_segment(size_t index) {
-    const Segment &segment = schedule_.segments[index];
+void ForwardPass::step() {
+    CHECK(!is_done());
+    const Launch launch = launches_[next_launch_++];
+    switch (launch.kind) {
+        case Launch::Kind::body:
+            run_body(std::span(body_rows_)
+                         .subspan(static_cast<size_t>(launch.first),
+                                  static_cast<size_t>(launch.end - launch.first)));
+            break;
+        case Launch::Kind::rows:
+            run_rows(launch.first, launch.end);
+            break;
+        case Launch::Kind::received:
+            run_received(launch.first, launch.end);
+            break;
+    }
+    if (next_launch_ == launches_.size()) {
+        end_segment();
+    }
+}
+
+// A segment's graphs: of a small batch only one, otherwise first the row layer's body in pieces of
+// its rows, then its other layers in chunks of all rows.
+void ForwardPass::begin_segment() {
+    const Segment &segment = schedule_.segments[segment_];
     const int n = sets_.n_rows();
     const int chunk_rows = engine_.options.chunk_rows;
+    launches_.clear();
+    next_launch_ = 0;
+    for (auto &scores : scores_) {
+        scores.clear();
+    }
+    const int n_body = segment.row_layer >= 0 ? static_cast<int>(body_rows_.size()) : 0;
+    const int body_rows = engine_.options.body_rows;
+    for (int first = 0; n > chunk_rows && first < n_body; first += body_rows) {
+        launches_.push_back({Launch::Kind::body, first, std::min(n_body, first + body_rows)});
+    }
+    for (int first = 0; first < n; first += chunk_rows) {
+        launches_.push_back({Launch::Kind::rows, first, std::min(n, first + chunk_rows)});
+    }
     if (segment.score_layer >= 0) {
-        for (auto &scores : scores_) {
-            scores.clear();
-        }
+        add_received_launches(segment.score_layer);
     }
-    if (n <= chunk_rows) {
-        run_rows(segment, 0, n, true);
-    } else {
-        run_body(segment, body_rows_);
-        for (int first = 0; first < n; first += chunk_rows) {
-            run_rows(segment, first, std::min(n, first + chunk_rows), false);
-        }
-    }
+}
+
+void ForwardPass::end_segment() {
+    const Segment &segment = schedule_.segments[segment_];
     if (options_.tap != nullptr && options_.tap->wants_hidden(segment.end_layer)) {
         tap_hidden(segment.end_layer);
     }
-    const size_t next = index + 1;
-    if (next < schedule_.segments.size() && schedule_.segments[next].row_layer >= 0) {
-        pick(schedule_.segments[next].row_layer);
+    ++segment_;
+    if (is_done()) {
+        advance();
+        return;
     }
+    if (schedule_.segments[segment_].row_layer >= 0) {
+        pick(schedule_.segments[segment_].row_layer);
+    }
+    begin_segment();
 }
 
 SegmentShape ForwardPass::shape_of(const Segment &segment, int first, int end) const {
@@ -165,6 +207,7 @@ SegmentShape ForwardPass::shape_of(const Segment &segment, int first, int end) c
     SegmentShape shape;
     shape.weights = &weights_;
     shape.level = level_;
+    shape.hidden = hidden();
     shape.first_row = first;
     shape.rows = sets_.shape(sets_.range(first, end), false);
     shape.from_tokens = is_first && batch_.front().hidden.empty();
@@ -172,12 +215,6 @@ SegmentShape ForwardPass::shape_of(const Segment &segment, int first, int end) c
     shape.score_layer = segment.score_layer;
     if (segment.score_layer >= 0) {
         shape.scores = score_shapes(shape.rows, first, segment.score_layer);
-        if (shape.rows.is_batched) {
-            for (int r = first; r < end; ++r) {
-                shape.rows.pieces.push_back(
-                    {r - first, 1, batch_[sets_.ref(r).chunk].sequence->slot(), 0});
-            }
-        }
     }
     shape.has_head = is_last && end_layer_ == n_layers_;
     shape.writes_hidden =
@@ -185,34 +222,27 @@ SegmentShape ForwardPass::shape_of(const Segment &segment, int first, int end) c
     return shape;
 }
 
-SegmentGraph &ForwardPass::run_graph(const SegmentShape &shape,
-                                     const std::function<void(SegmentGraph &)> &fill) {
-    return engine_.runner.run(shape, engine_.state, fill, options_.watch);
+void ForwardPass::run_body(std::span<const RowRef> rows) {
+    GraphRows part;
+    part.body = rows;
+    SegmentShape shape;
+    shape.weights = &weights_;
+    shape.level = level_;
+    shape.hidden = hidden();
+    shape.body_layer = schedule_.segments[segment_].row_layer;
+    shape.body = sets_.shape(rows, true);
+    engine_.runner.run(
+        shape, [&](SegmentGraph &graph) { fill(graph, part); }, options_.watch);
 }
 
-void ForwardPass::run_body(const Segment &segment, std::span<const RowRef> rows) {
-    for (size_t first = 0; segment.row_layer >= 0 && first < rows.size();) {
-        const size_t n =
-            std::min(rows.size() - first, static_cast<size_t>(engine_.options.body_rows));
-        GraphRows part;
-        part.body = rows.subspan(first, n);
-        SegmentShape shape;
-        shape.weights = &weights_;
-        shape.level = level_;
-        shape.body_layer = segment.row_layer;
-        shape.body = sets_.shape(part.body, true);
-        run_graph(shape, [&](SegmentGraph &graph) { fill(graph, part); });
-        first += n;
-    }
-}
-
-void ForwardPass::run_rows(const Segment &segment, int first, int end, bool with_body) {
+void ForwardPass::run_rows(int first, int end) {
+    const Segment &segment = schedule_.segments[segment_];
     SegmentShape shape = shape_of(segment, first, end);
     GraphRows rows;
     rows.first = first;
     rows.end = end;
     if (segment.row_layer >= 0) {
-        if (with_body) {
+        if (sets_.n_rows() <= engine_.options.chunk_rows) {
             rows.body = body_rows_;
             shape.body_layer = segment.row_layer;
             shape.body = sets_.shape(rows.body, true);
@@ -226,10 +256,11 @@ void ForwardPass::run_rows(const Segment &segment, int first, int end, bool with
         rows.outputs = outputs_in(first, end);
         shape.outputs = sets_.shape(rows.outputs, false);
     }
-    const SegmentGraph &graph = run_graph(shape, [&](SegmentGraph &g) { fill(g, rows); });
+    const SegmentGraph &graph = engine_.runner.run(
+        shape, [&](SegmentGraph &g) { fill(g, rows); }, options_.watch);
     check_stored(segment, first, end);
     if (segment.score_layer >= 0) {
-        read_scores(graph, first, end);
+        read_scores(graph, first);
     }
     if (!rows.outputs.empty()) {
         read_logits(graph, rows.outputs);
@@ -253,7 +284,8 @@ void ForwardPass::add_updates(SegmentShape &shape, GraphRows &rows) const {
 
 void ForwardPass::fill_row_layer(SegmentGraph &graph, const GraphRows &rows) const {
     const auto set_ids = [this](ggml_tensor *tensor, std::span<const RowRef> refs) {
-        std::vector<int32_t> ids(static_cast<size_t>(tensor->ne[0]), engine_.scratch_row());
+        std::vector<int32_t> ids(static_cast<size_t>(tensor->ne[0]),
+                                 static_cast<int32_t>(hidden_->n_rows() - 1));
         for (size_t i = 0; i < refs.size(); ++i) {
             ids[i] = sets_.packed(refs[i]);
         }
@@ -295,71 +327,10 @@ void ForwardPass::fill(SegmentGraph &graph, const GraphRows &graph_rows) const {
     }
     if (graph.sink_ids != nullptr) {
         std::vector<int32_t> ids;
-        for (const RowRef &ref : rows) {
+        for (const RowRef &ref : rows.first(static_cast<size_t>(graph.sink_ids->ne[0]))) {
             ids.push_back(batch_[ref.chunk].sequence->slot() * n_layers_ + graph.shape.score_layer);
         }
         set_input(graph.sink_ids, ids.data(), ids.size() * sizeof(int32_t));
-    }
-}
-
-bool ForwardPass::wants_output(const RowRef &ref) const {
-    const Chunk &chunk = batch_[ref.chunk];
-    if (chunk.outputs == Outputs::last) {
-        return ref.row + 1 == static_cast<int32_t>(chunk.n_rows(engine_.model.hparams().n_embd));
-    }
-    return chunk.outputs == Outputs::all && ref.row >= chunk.first_output_row;
-}
-
-std::vector<RowRef> ForwardPass::outputs_in(int first, int end) const {
-    std::vector<RowRef> outputs;
-    for (const RowRef &ref : sets_.range(first, end)) {
-        if (wants_output(ref)) {
-            outputs.push_back(ref);
-        }
-    }
-    return outputs;
-}
-
-// Hands the logits on, one block for the rows of each chunk.
-void ForwardPass::read_logits(const SegmentGraph &graph, std::span<const RowRef> outputs) const {
-    const int n_vocab = engine_.model.hparams().n_vocab;
-    const float *data = nullptr;
-    std::vector<float> copy;
-    if (ggml_backend_buffer_is_host(graph.logits->buffer)) {
-        data = static_cast<const float *>(graph.logits->data);
-    } else {
-        copy.resize(outputs.size() * static_cast<size_t>(n_vocab));
-        ggml_backend_tensor_get(graph.logits, copy.data(), 0, copy.size() * sizeof(float));
-        data = copy.data();
-    }
-    check_finite("logits", {data, outputs.size() * static_cast<size_t>(n_vocab)});
-    for (size_t i = 0; i < outputs.size();) {
-        size_t end = i + 1;
-        while (end < outputs.size() && outputs[end].chunk == outputs[i].chunk) {
-            ++end;
-        }
-        LogitsBlock block;
-        block.chunk = static_cast<size_t>(outputs[i].chunk);
-        block.first_row = outputs[i].row;
-        block.n_rows = static_cast<int64_t>(end - i);
-        block.n_vocab = n_vocab;
-        block.logits = data + i * static_cast<size_t>(n_vocab);
-        options_.on_logits(block);
-        i = end;
-    }
-}
-
-void ForwardPass::tap_hidden(int boundary) {
-    const ggml_tensor *hidden = engine_.state.hidden;
-    const auto n_embd = static_cast<size_t>(hidden->ne[0]);
-    std::vector<float> rows;
-    for (size_t i = 0; i < batch_.size(); ++i) {
-        rows.resize(batch_[i].n_rows(static_cast<int>(n_embd)) * n_embd);
-        ggml_backend_tensor_get(hidden, rows.data(),
-                                hidden->nb[1] * static_cast<size_t>(sets_.first_row(i)),
-                                rows.size() * sizeof(float));
-        check_finite("hidden states", rows);
-        options_.tap->on_hidden(boundary, i, rows);
     }
 }
 

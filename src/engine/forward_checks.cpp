@@ -9,9 +9,6 @@
 namespace orthorank {
 
 void ForwardPass::refuse(const std::string &what, const char *advice) const {
-    for (const Chunk &chunk : batch_) {
-        engine_.cache.close_cells(chunk.sequence->slot(), chunk.sequence->n_past());
-    }
     fail_not_finite(engine_.model.path(), what, advice);
 }
 

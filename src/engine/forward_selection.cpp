@@ -20,7 +20,7 @@ float score_of(const Policy &policy, int il, int64_t position, std::span<const f
     if (policy.score == ScoreKind::hash) {
         return hash_score(policy.seed, il, position);
     }
-    if (policy.score == ScoreKind::inherit) {
+    if (policy.score == ScoreKind::inherit || made.empty()) {  // or attention, of a decoded row
         return std::numeric_limits<float>::quiet_NaN();
     }
     const float score = made[static_cast<size_t>(i)];
@@ -37,102 +37,106 @@ bool ForwardPass::is_selecting(size_t chunk, int il) const {
     return layer_plan(chunk, il).action == Action::select;
 }
 
+// Of rows first, first + 1, ... of the packed batch, those of one chunk.
+ScoreShape ForwardPass::score_shape(int first, int row, int n_rows, int il) const {
+    const RowRef &ref = sets_.ref(row);
+    const Sequence &sequence = *batch_[ref.chunk].sequence;
+    ScoreShape shape;
+    shape.first_row = row - first;
+    shape.n_rows = n_rows;
+    shape.slot = sequence.slot();
+    shape.has_sink = sets_.position(ref) == 0;
+    if (is_selecting(static_cast<size_t>(ref.chunk), il)) {
+        shape.kind = layer_plan(static_cast<size_t>(ref.chunk), il).policy.score;
+        shape.probe = sequence.probes_[il].get();
+    }
+    return shape;
+}
+
 std::vector<ScoreShape> ForwardPass::score_shapes(const RowSet &rows, int first, int il) const {
     std::vector<ScoreShape> shapes;
-    const auto add = [&](const RowRef &ref) {
-        const Sequence &sequence = *batch_[ref.chunk].sequence;
-        ScoreShape shape;
-        if (is_selecting(static_cast<size_t>(ref.chunk), il)) {
-            shape.kind = layer_plan(static_cast<size_t>(ref.chunk), il).policy.score;
-            shape.probe = sequence.probes_[il].get();
-        }
-        shape.has_sink = sets_.position(ref) == 0;
-        shapes.push_back(shape);
+    for (int r = 0; r < rows.n_batched; ++r) {
+        shapes.push_back(score_shape(first, first + r, 1, il));
+    }
+    const auto is_like_first = [&](const ScoreShape &shape) {
+        return shape.kind == shapes.front().kind && shape.probe == shapes.front().probe;
     };
-    if (rows.is_batched) {
-        for (int r = 0; r < rows.n_rows; ++r) {
-            add(sets_.ref(first + r));
-        }
-    } else {
-        for (const Piece &piece : rows.pieces) {
-            add(sets_.ref(first + piece.first_row));
-        }
+    if (rows.n_batched > 1 && can_batch_scores(shapes.front().kind) &&
+        std::all_of(shapes.begin(), shapes.end(), is_like_first)) {
+        shapes.resize(1);
+        shapes.front().n_rows = rows.n_batched;
+        shapes.front().is_batched = true;
+        shapes.front().slot = 0;  // any: the graph serves all
+    }
+    for (const Piece &piece : rows.pieces) {
+        shapes.push_back(score_shape(first, first + piece.first_row, piece.n_rows, il));
     }
     return shapes;
 }
 
-void ForwardPass::read_scores(const SegmentGraph &graph, int first, int end) {
-    if (graph.scores_batched) {
-        std::vector<float> values(static_cast<size_t>(end - first));
-        ggml_backend_tensor_get(graph.scores.front(), values.data(), 0,
-                                values.size() * sizeof(float));
-        check_finite("scores", values);
-        for (int r = first; r < end; ++r) {
-            scores_[sets_.ref(r).chunk].push_back(values[static_cast<size_t>(r - first)]);
-        }
-        return;
-    }
+void ForwardPass::read_scores(const SegmentGraph &graph, int first) {
+    std::vector<float> values;
     for (size_t i = 0; i < graph.scores.size(); ++i) {
         if (graph.scores[i] == nullptr) {
             continue;
         }
-        const Piece &piece = graph.shape.rows.pieces[i];
-        std::vector<float> &scores = scores_[sets_.ref(first + piece.first_row).chunk];
-        const size_t n_before = scores.size();
-        scores.resize(n_before + static_cast<size_t>(piece.n_rows));
-        ggml_backend_tensor_get(graph.scores[i], scores.data() + n_before, 0,
-                                static_cast<size_t>(piece.n_rows) * sizeof(float));
-        check_finite("scores", std::span<const float>(scores).subspan(n_before));
+        const ScoreShape &shape = graph.shape.scores[i];
+        values.resize(static_cast<size_t>(shape.n_rows));
+        ggml_backend_tensor_get(graph.scores[i], values.data(), 0, values.size() * sizeof(float));
+        check_finite("scores", values);
+        for (int r = 0; r < shape.n_rows; ++r) {
+            const RowRef &ref = sets_.ref(first + shape.first_row + r);
+            scores_[static_cast<size_t>(ref.chunk)].push_back(values[static_cast<size_t>(r)]);
+        }
     }
 }
 
 // Table 6's criterion needs every query of the layer before any row is picked: an extra pass over
-// the layer's keys, whose column sums are added up here.
-void ForwardPass::read_attention_received(int il) {
+// the layer's keys, whose column sums are added up.
+void ForwardPass::add_received_launches(int il) {
     for (size_t i = 0; i < batch_.size(); ++i) {
-        const Sequence &sequence = *batch_[i].sequence;
-        if (!is_selecting(i, il) ||
-            sequence.plan().layers[il].policy.score != ScoreKind::attention) {
+        if (!is_selecting(i, il) || batch_[i].phase == Phase::decode ||
+            layer_plan(i, il).policy.score != ScoreKind::attention) {
             continue;
         }
-        const int first_row = sets_.first_row(i);
-        const int end_row = i + 1 < batch_.size() ? sets_.first_row(i + 1) : sets_.n_rows();
-        std::vector<float> &received = scores_[i];
-        received.assign(static_cast<size_t>(end_row - first_row), 0.0f);
-        if (batch_[i].phase == Phase::decode) {
-            std::fill(received.begin(), received.end(), std::numeric_limits<float>::quiet_NaN());
-            continue;
+        const int end_row = sets_.first_row(i) + n_rows_of(i);
+        const int chunk_rows = engine_.options.chunk_rows;
+        for (int first = sets_.first_row(i); first < end_row; first += chunk_rows) {
+            launches_.push_back(
+                {Launch::Kind::received, first, std::min(end_row, first + chunk_rows)});
         }
-        if (sequence.n_past() > 0) {
-            fail(ErrorKind::usage, "policy attention-up needs the whole prompt in one pass");
-        }
-        for (int first = first_row; first < end_row; first += engine_.options.chunk_rows) {
-            const int end = std::min(end_row, first + engine_.options.chunk_rows);
-            SegmentShape shape;
-            shape.weights = &weights_;
-            shape.first_row = first;
-            shape.rows = sets_.shape(sets_.range(first, end), false);
-            shape.score_layer = il;
-            shape.attention_scores = true;
-            const SegmentGraph &graph = run_graph(shape, [&](SegmentGraph &g) {
-                fill(g, {first, end, {}, {}, {}});
-            });
-            const ggml_tensor *sums = graph.scores.front();  // [1, n_kv, n_head]
-            std::vector<float> values(static_cast<size_t>(ggml_nelements(sums)));
-            ggml_backend_tensor_get(sums, values.data(), 0, values.size() * sizeof(float));
-            check_finite("scores", values);
-            for (int64_t head = 0; head < sums->ne[2]; ++head) {
-                for (int key = 0; key < end - first_row; ++key) {
-                    received[static_cast<size_t>(key)] +=
-                        values[static_cast<size_t>(head * sums->ne[1] + key)];
-                }
-            }
+    }
+}
+
+void ForwardPass::run_received(int first, int end) {
+    const RowRef &ref = sets_.ref(first);
+    SegmentShape shape;
+    shape.weights = &weights_;
+    shape.hidden = hidden();
+    shape.first_row = first;
+    shape.rows = sets_.shape(sets_.range(first, end), false);
+    shape.score_layer = schedule_.segments[segment_].score_layer;
+    shape.attention_scores = true;
+    const SegmentGraph &graph = engine_.runner.run(
+        shape,
+        [&](SegmentGraph &g) {
+            fill(g, {first, end, {}, {}, {}});
+        },
+        options_.watch);
+    const ggml_tensor *sums = graph.scores.front();  // [1, n_kv, n_head]
+    std::vector<float> values(static_cast<size_t>(ggml_nelements(sums)));
+    ggml_backend_tensor_get(sums, values.data(), 0, values.size() * sizeof(float));
+    check_finite("scores", values);
+    std::vector<float> &received = scores_[static_cast<size_t>(ref.chunk)];
+    received.resize(static_cast<size_t>(n_rows_of(static_cast<size_t>(ref.chunk))), 0.0f);
+    for (int64_t head = 0; head < sums->ne[2]; ++head) {
+        for (size_t key = 0; key < received.size(); ++key) {
+            received[key] += values[static_cast<size_t>(head * sums->ne[1]) + key];
         }
     }
 }
 
 void ForwardPass::pick(int il) {
-    read_attention_received(il);
     const Stopwatch stopwatch;
     body_rows_.clear();
     corrected_.clear();
@@ -164,7 +168,7 @@ void ForwardPass::add_corrected(int il, size_t chunk, std::span<const int32_t> c
     if (group == corrected_.end()) {
         group = corrected_.insert(group, {correction, {}});
     }
-    const auto n_rows = static_cast<int32_t>(batch_[chunk].n_rows(engine_.model.hparams().n_embd));
+    const int32_t n_rows = n_rows_of(chunk);
     size_t next = 0;  // of the computed rows
     for (int32_t row = 0; row < n_rows; ++row) {
         const RowRef ref{static_cast<int>(chunk), row};
@@ -178,7 +182,7 @@ void ForwardPass::add_corrected(int il, size_t chunk, std::span<const int32_t> c
 
 void ForwardPass::record_scores(int il, size_t chunk) {
     Sequence &sequence = *batch_[chunk].sequence;
-    const auto n_new = static_cast<int64_t>(batch_[chunk].n_rows(engine_.model.hparams().n_embd));
+    const int64_t n_new = n_rows_of(chunk);
     const int64_t n_past = sequence.n_past();
     LayerRecord &record = sequence.records_[static_cast<size_t>(il)];
     CHECK(static_cast<int64_t>(record.scores.size()) <= n_past);
@@ -205,9 +209,10 @@ std::vector<int32_t> ForwardPass::picked_positions(int il, size_t chunk) const {
     if (layer.policy.score == ScoreKind::inherit) {
         const int source = sequence.plan().inherited_from(il);
         const bool is_before = source < options_.first_layer;
-        CHECK(!is_before || chunk < options_.inherited.size());
+        const size_t given = order_[chunk];
+        CHECK(!is_before || given < options_.inherited.size());
         const auto &chosen =
-            is_before ? options_.inherited[chunk].chosen : sequence.record(source).chosen;
+            is_before ? options_.inherited[given].chosen : sequence.record(source).chosen;
         CHECK(static_cast<int64_t>(chosen.size()) == n);
         for (int64_t i = n_past; i < n; ++i) {
             if (chosen[static_cast<size_t>(i)] != 0) {
@@ -230,7 +235,7 @@ std::vector<int32_t> ForwardPass::picked_positions(int il, size_t chunk) const {
 std::vector<int32_t> ForwardPass::pick_of_chunk(int il, size_t chunk) {
     Sequence &sequence = *batch_[chunk].sequence;
     const Phase phase = batch_[chunk].phase;
-    const auto n_new = static_cast<int64_t>(batch_[chunk].n_rows(engine_.model.hparams().n_embd));
+    const int64_t n_new = n_rows_of(chunk);
     const int64_t n_past = sequence.n_past();
     std::vector<int32_t> rows;
     if (layer_plan(chunk, il).action == Action::skip || n_new == 0) {

@@ -23,28 +23,36 @@ int padded_rows(int n) {
 
 }  // namespace
 
+bool is_step(const Chunk &chunk, int n_embd) {
+    return chunk.n_rows(n_embd) == 1 && chunk.sequence->n_past() > 0;
+}
+
 RowSets::RowSets(const KvCache &cache, std::span<const Chunk> batch, int n_embd)
     : cache_(cache), batch_(batch) {
-    is_decode_batch_ = batch.size() > 1;
     for (size_t i = 0; i < batch.size(); ++i) {
         first_row_.push_back(static_cast<int>(refs_.size()));
         const auto n = static_cast<int32_t>(batch[i].n_rows(n_embd));
         for (int32_t row = 0; row < n; ++row) {
             refs_.push_back({static_cast<int>(i), row});
         }
-        is_decode_batch_ = is_decode_batch_ && n == 1 && batch[i].sequence->n_past() > 0;
     }
-    if (is_decode_batch_) {
-        int last_slot = 0;
-        first_slot_ = batch.front().sequence->slot();
-        for (const RowRef &ref : refs_) {
-            const int slot = batch[static_cast<size_t>(ref.chunk)].sequence->slot();
-            first_slot_ = std::min(first_slot_, slot);
-            last_slot = std::max(last_slot, slot);
-            n_kv_ = std::max(n_kv_, padded_kv(position(ref) + 1));
-        }
-        n_slots_ = last_slot - first_slot_ + 1;
+    size_t n = 0;
+    while (n < batch.size() && is_step(batch[n], n_embd)) {
+        ++n;
     }
+    if (n < 2) {
+        return;
+    }
+    n_steps_ = static_cast<int>(n);
+    int last_slot = 0;
+    first_slot_ = batch.front().sequence->slot();
+    for (const RowRef &ref : range(0, n_steps_)) {
+        const int slot = batch[static_cast<size_t>(ref.chunk)].sequence->slot();
+        first_slot_ = std::min(first_slot_, slot);
+        last_slot = std::max(last_slot, slot);
+        n_kv_ = std::max(n_kv_, padded_kv(position(ref) + 1));
+    }
+    n_slots_ = last_slot - first_slot_ + 1;
 }
 
 int64_t RowSets::position(const RowRef &ref) const {
@@ -55,7 +63,7 @@ void RowSets::open_cells(KvCache &cache) const {
     for (int slot = first_slot_; slot < first_slot_ + n_slots_; ++slot) {
         cache.open_cells(slot, n_kv_);
     }
-    for (size_t i = 0; i < batch_.size() && !is_decode_batch_; ++i) {
+    for (size_t i = static_cast<size_t>(n_steps_); i < batch_.size(); ++i) {
         const int end = i + 1 < batch_.size() ? first_row_[i + 1] : n_rows();
         if (end > first_row_[i]) {
             cache.open_cells(batch_[i].sequence->slot(), padded_kv(position(ref(end - 1)) + 1));
@@ -64,30 +72,37 @@ void RowSets::open_cells(KvCache &cache) const {
 }
 
 int RowSets::padded(int n) const {
-    return is_decode_batch_ ? padded_rows(n) : n;
+    return n_steps_ == n_rows() ? padded_rows(n) : n;
+}
+
+// How many of the rows decode together.
+size_t RowSets::n_steps_in(std::span<const RowRef> refs) const {
+    size_t n = 0;
+    while (n < refs.size() && refs[n].chunk < n_steps_) {
+        ++n;
+    }
+    return n;
 }
 
 RowSet RowSets::shape(std::span<const RowRef> refs, bool pad) const {
     RowSet rows;
     rows.n_rows = static_cast<int>(refs.size());
-    if (refs.empty()) {
-        return rows;
-    }
-    if (is_decode_batch_) {
+    const size_t n_steps = n_steps_in(refs);
+    if (n_steps > 0) {
         // The same slots and cells whichever rows were picked, or nearly every pick would need a
         // graph of its own; what is hidden costs one comparison a cell.
-        rows.is_batched = true;
+        rows.n_batched = static_cast<int>(n_steps);
         rows.first_slot = first_slot_;
         rows.n_slots = n_slots_;
         rows.n_kv = n_kv_;
-        if (pad) {
-            rows.n_rows = padded_rows(rows.n_rows);
+        if (pad && n_steps_ == n_rows()) {
+            rows.n_batched = padded_rows(rows.n_batched);
+            rows.n_rows = rows.n_batched;
         }
-        return rows;
     }
-    for (size_t i = 0; i < refs.size(); ++i) {
+    for (size_t i = n_steps; i < refs.size(); ++i) {
         const RowRef &ref = refs[i];
-        if (i == 0 || refs[i - 1].chunk != ref.chunk) {
+        if (i == n_steps || refs[i - 1].chunk != ref.chunk) {
             rows.pieces.push_back({static_cast<int>(i), 0, batch_[ref.chunk].sequence->slot(), 0});
         }
         rows.pieces.back().n_rows += 1;
@@ -121,25 +136,8 @@ void RowSets::fill(const RowInputs &inputs, const RowSet &rows, std::span<const 
     }
     set_input(inputs.positions, positions.data(), positions.size() * sizeof(int32_t));
 
-    std::vector<uint16_t> mask;
-    if (rows.is_batched) {
-        mask.assign(static_cast<size_t>(rows.n_kv) * rows.n_slots, k_f16_minus_infinity);
-        std::vector<int32_t> row_of_slot(static_cast<size_t>(rows.n_slots), 0);
-        std::vector<int32_t> slot_of_row(static_cast<size_t>(rows.n_rows), 0);
-        for (size_t i = 0; i < refs.size(); ++i) {
-            const int slot = batch_[refs[i].chunk].sequence->slot() - rows.first_slot;
-            row_of_slot[slot] = static_cast<int32_t>(i);
-            slot_of_row[i] = slot;
-            fill_mask_row(mask.data() + static_cast<size_t>(slot) * rows.n_kv, rows.n_kv, refs[i],
-                          il);
-        }
-        for (size_t i = refs.size(); i < slot_of_row.size(); ++i) {
-            slot_of_row[i] = slot_of_row.front();  // padding: any slot that has a row
-        }
-        set_input(inputs.masks.front(), mask.data(), mask.size() * sizeof(uint16_t));
-        set_input(inputs.row_of_slot, row_of_slot.data(), row_of_slot.size() * sizeof(int32_t));
-        set_input(inputs.slot_of_row, slot_of_row.data(), slot_of_row.size() * sizeof(int32_t));
-        return;
+    if (rows.n_batched > 0) {
+        fill_batched(inputs, rows, refs.first(n_steps_in(refs)), il);
     }
     for (size_t p = 0; p < rows.pieces.size(); ++p) {
         const Piece &piece = rows.pieces[p];
@@ -150,6 +148,25 @@ void RowSets::fill(const RowInputs &inputs, const RowSet &rows, std::span<const 
             }
         });
     }
+}
+
+void RowSets::fill_batched(const RowInputs &inputs, const RowSet &rows,
+                           std::span<const RowRef> refs, int il) const {
+    std::vector<uint16_t> mask(static_cast<size_t>(rows.n_kv) * rows.n_slots, k_f16_minus_infinity);
+    std::vector<int32_t> row_of_slot(static_cast<size_t>(rows.n_slots), 0);
+    std::vector<int32_t> slot_of_row(static_cast<size_t>(rows.n_batched), 0);
+    for (size_t i = 0; i < refs.size(); ++i) {
+        const int slot = batch_[refs[i].chunk].sequence->slot() - rows.first_slot;
+        row_of_slot[slot] = static_cast<int32_t>(i);
+        slot_of_row[i] = slot;
+        fill_mask_row(mask.data() + static_cast<size_t>(slot) * rows.n_kv, rows.n_kv, refs[i], il);
+    }
+    for (size_t i = refs.size(); i < slot_of_row.size(); ++i) {
+        slot_of_row[i] = slot_of_row.front();  // padding: any slot that has a row
+    }
+    set_input(inputs.batch_mask, mask.data(), mask.size() * sizeof(uint16_t));
+    set_input(inputs.row_of_slot, row_of_slot.data(), row_of_slot.size() * sizeof(int32_t));
+    set_input(inputs.slot_of_row, slot_of_row.data(), slot_of_row.size() * sizeof(int32_t));
 }
 
 std::vector<int64_t> RowSets::cells(std::span<const RowRef> refs) const {

@@ -17,8 +17,12 @@ struct RowRef {
     int32_t row = 0;
 };
 
+// Does this chunk decode: one new row behind a past?
+bool is_step(const Chunk &chunk, int n_embd);
+
 class RowSets {
  public:
+    // Chunks that decode come first. The batch must live as long.
     RowSets(const KvCache &cache, std::span<const Chunk> batch, int n_embd);
 
     int n_rows() const { return static_cast<int>(refs_.size()); }
@@ -33,12 +37,13 @@ class RowSets {
     int64_t position(const RowRef &ref) const;
     // Every cell that these rows' attention looks at, valid or hidden, is opened.
     void open_cells(KvCache &cache) const;
-    // One row from each of several sequences that all have a past: decode.
-    bool is_decode_batch() const { return is_decode_batch_; }
+    // The first rows of the batch, one of each of several sequences that all have a past: they
+    // decode together. 0: at most one does.
+    int n_steps() const { return n_steps_; }
 
-    // n rounded up so that graphs are reused (decode batches only).
+    // n rounded up so that graphs are reused, where all rows decode together.
     int padded(int n) const;
-    // pad: round the number of rows up, so that graphs are reused (decode batches only).
+    // pad: round the number of rows up, likewise.
     RowSet shape(std::span<const RowRef> refs, bool pad) const;
     // Positions, masks and slot maps. il >= 0: in that layer, keys of unselected rows are hidden
     // from sequences whose policy says so.
@@ -47,14 +52,17 @@ class RowSets {
     std::vector<int64_t> cells(std::span<const RowRef> refs) const;
 
  private:
+    size_t n_steps_in(std::span<const RowRef> refs) const;
+    void fill_batched(const RowInputs &inputs, const RowSet &rows, std::span<const RowRef> refs,
+                      int il) const;
     void fill_mask_row(uint16_t *mask, int n_kv, const RowRef &ref, int il) const;
 
     const KvCache &cache_;
     std::span<const Chunk> batch_;
     std::vector<RowRef> refs_;
     std::vector<int> first_row_;
-    bool is_decode_batch_ = false;
-    int first_slot_ = 0;  // of all sequences of a decode batch
+    int n_steps_ = 0;
+    int first_slot_ = 0;  // of all sequences that decode together
     int n_slots_ = 0;
     int n_kv_ = 0;
 };

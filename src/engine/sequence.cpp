@@ -62,7 +62,7 @@ void Sequence::clear() {
 }
 
 void Sequence::truncate(int64_t n) {
-    CHECK(0 <= n && n <= n_past_);
+    CHECK(0 <= n && n <= n_past_ && !is_in_pass_);
     n_past_ = n;
     for (LayerRecord &record : records_) {
         if (record.scores.size() > static_cast<size_t>(n)) {

@@ -46,6 +46,11 @@ class Sequence {
     int64_t n_rows_offered() const { return n_rows_offered_; }
     int64_t n_rows_computed() const { return n_rows_computed_; }
 
+    // Has the engine with these slots made it, and was it not moved away?
+    bool is_of(const std::shared_ptr<Slots> &slots) const { return slots_ == slots; }
+    // Is a pass in progress on it? Then it is not to be changed, moved or destroyed.
+    bool is_in_pass() const { return is_in_pass_; }
+
     // Back to an empty timeline.
     void clear();
     // Forgets all positions from n on. The decisions about earlier ones stay as they were made.
@@ -59,6 +64,7 @@ class Sequence {
     Plan plan_;
     std::optional<Plan> decode_plan_;  // nothing: plan_
     int64_t n_past_ = 0;
+    bool is_in_pass_ = false;
     std::vector<LayerRecord> records_;
     int64_t n_rows_offered_ = 0;
     int64_t n_rows_computed_ = 0;

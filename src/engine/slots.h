@@ -1,6 +1,7 @@
 // Which slots of an engine's KV cache are free. Shared by the engine and its sequences.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 namespace orthorank {
@@ -18,6 +19,9 @@ class Slots {
             }
         }
         return -1;
+    }
+    int n_free() const {
+        return static_cast<int>(std::count(is_used_.begin(), is_used_.end(), false));
     }
     void give_back(int slot) { is_used_[static_cast<size_t>(slot)] = false; }
 

@@ -1,28 +1,44 @@
 #include "evaluation/perplexity.h"
 
 #include <cmath>
+#include <utility>
 
 #include "base/error.h"
 #include "base/statistics.h"
 #include "base/stopwatch.h"
+#include "session/session.h"
 
 namespace orthorank {
 
 namespace {
 
-void run_window(Engine &engine, const Windows &windows, size_t window, PerplexityResult &result,
-                const std::function<void(const LogitsBlock &)> &on_logits) {
-    const Stopwatch watch;
+// Row i predicts token i + 1; the last row predicts nothing. Rows of the continuation are behind
+// the prompt.
+Request window_request(const Plan &plan, const Windows &windows, size_t window) {
+    const std::span<const int32_t> tokens = windows.window(window);
+    const int n_continuation = windows.continuation_of(window);
+    Request request;
+    request.plan = plan;
     // No row is decoded under the plan, so policies that cannot decode are welcome.
-    Sequence sequence = engine.new_sequence(result.plan, Apply::prefill);
-    WindowStart start;
-    start.n_continuation = windows.continuation_of(window);
-    result.window_nlls.push_back(
-        window_nll(engine, sequence, windows.window(window), start, on_logits));
-    result.seconds += watch.elapsed_s();
-    result.n_targets += windows.n_targets_of(window);
-    result.n_rows_offered += sequence.n_rows_offered();
-    result.n_rows_computed += sequence.n_rows_computed();
+    request.plan.apply = Apply::prefill;
+    request.tokens.assign(tokens.begin(), tokens.end());
+    request.n_prompt = n_continuation > 0 ? windows.n_ctx - n_continuation : -1;
+    request.targets.assign(tokens.end() - windows.n_targets_of(window), tokens.end());
+    request.targets.push_back(-1);
+    return request;
+}
+
+void add_window(PerplexityResult &result, const RequestResult &window, double seconds) {
+    std::vector<float> log_probs;
+    for (const TokenLogProb &target : window.target_log_probs) {
+        log_probs.push_back(target.log_prob);
+    }
+    log_probs.pop_back();
+    result.window_nlls.push_back(-mean(log_probs));
+    result.seconds += seconds;
+    result.n_targets += static_cast<int64_t>(log_probs.size());
+    result.n_rows_offered += window.n_rows_offered;
+    result.n_rows_computed += window.n_rows_computed;
     result.nll = mean(result.window_nlls);
     result.ppl = std::exp(result.nll);
 }
@@ -64,11 +80,13 @@ std::vector<PerplexityResult> perplexity(Engine &engine, const Windows &windows,
     size_t n_done = 0;
     for (size_t w = 0; w < windows.size(); ++w) {
         for (size_t i = 0; i < plans.size(); ++i) {
-            std::function<void(const LogitsBlock &)> on_logits;
+            const Stopwatch watch;
+            Request request = window_request(plans[i], windows, w);
             if (meter) {
-                on_logits = [&meter, i](const LogitsBlock &block) { meter->add(i, block); };
+                request.on_logits = [&meter, i](const LogitsBlock &block) { meter->add(i, block); };
             }
-            run_window(engine, windows, w, results[i], on_logits);
+            const RequestResult window = run_request(engine, std::move(request));
+            add_window(results[i], window, watch.elapsed_s());
             if (on_window) {
                 on_window(++n_done, windows.size() * plans.size(), results);
             }

@@ -49,13 +49,13 @@ ggml_tensor *view_rows(ggml_context *ctx, ggml_tensor *x, int first, int n) {
 RowInputs BlockBuilder::make_inputs(const RowSet &rows) const {
     RowInputs inputs;
     inputs.positions = make_input(ctx_, ggml_new_tensor_1d(ctx_, GGML_TYPE_I32, rows.n_rows));
-    if (rows.is_batched) {
-        inputs.masks.push_back(make_input(
-            ctx_, ggml_new_tensor_4d(ctx_, GGML_TYPE_F16, rows.n_kv, 1, 1, rows.n_slots)));
+    if (rows.n_batched > 0) {
+        inputs.batch_mask = make_input(
+            ctx_, ggml_new_tensor_4d(ctx_, GGML_TYPE_F16, rows.n_kv, 1, 1, rows.n_slots));
         inputs.row_of_slot =
             make_input(ctx_, ggml_new_tensor_1d(ctx_, GGML_TYPE_I32, rows.n_slots));
-        inputs.slot_of_row = make_input(ctx_, ggml_new_tensor_1d(ctx_, GGML_TYPE_I32, rows.n_rows));
-        return inputs;
+        inputs.slot_of_row =
+            make_input(ctx_, ggml_new_tensor_1d(ctx_, GGML_TYPE_I32, rows.n_batched));
     }
     for (const Piece &piece : rows.pieces) {
         inputs.masks.push_back(
@@ -176,23 +176,23 @@ ggml_tensor *BlockBuilder::attend_batched(int il, ggml_tensor *q, const RowSet &
                                 rows.first_slot, rows.n_slots, rows.n_kv);
     ggml_tensor *v = cache_view(cache_->v(il), hparams_.head_dim_v, shape.n_head_kv,
                                 rows.first_slot, rows.n_slots, rows.n_kv);
-    ggml_tensor *by_slot = ggml_get_rows(ctx_, ggml_reshape_2d(ctx_, q, n_embd_q, rows.n_rows),
+    ggml_tensor *by_row = ggml_reshape_2d(ctx_, q, n_embd_q, rows.n_rows);
+    ggml_tensor *by_slot = ggml_get_rows(ctx_, view_rows(ctx_, by_row, 0, rows.n_batched),
                                          inputs.row_of_slot);  // [n_embd_q, n_slots]
     by_slot = ggml_reshape_4d(ctx_, by_slot, hparams_.head_dim_k, 1, shape.n_head, rows.n_slots);
     const float scale = 1.0f / std::sqrt(static_cast<float>(hparams_.head_dim_k));
-    ggml_tensor *o =
-        ggml_flash_attn_ext(ctx_, by_slot, k, v, inputs.masks.front(), scale, 0.0f, 0.0f);
+    ggml_tensor *o = ggml_flash_attn_ext(ctx_, by_slot, k, v, inputs.batch_mask, scale, 0.0f, 0.0f);
     ggml_prec_set_acc(o, GGML_PREC_F32);
     o = ggml_reshape_2d(ctx_, o, n_embd_o, rows.n_slots);
-    return ggml_get_rows(ctx_, o, inputs.slot_of_row);  // [n_embd_o, n_rows]
+    return ggml_get_rows(ctx_, o, inputs.slot_of_row);  // [n_embd_o, n_batched]
 }
 
 ggml_tensor *BlockBuilder::attention(int il, ggml_tensor *q, const RowSet &rows,
                                      const RowInputs &inputs) const {
-    if (rows.is_batched) {
-        return attend_batched(il, q, rows, inputs);
-    }
     std::vector<ggml_tensor *> parts;
+    if (rows.n_batched > 0) {
+        parts.push_back(attend_batched(il, q, rows, inputs));
+    }
     for (size_t i = 0; i < rows.pieces.size(); ++i) {
         parts.push_back(attend_piece(il, q, rows.pieces[i], inputs.masks[i]));
     }

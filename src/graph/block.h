@@ -23,15 +23,15 @@ struct Piece {
     bool operator==(const Piece &) const = default;
 };
 
-// The rows of a graph that attend, as shape: one attention operation per piece, or, when batched
-// (decode of several sequences), one operation over a range of slots with one row each.
+// The rows of a graph that attend, as shape: first single rows of several sequences that decode,
+// one operation for all of them over a range of slots; behind them pieces, one operation each.
 struct RowSet {
-    int n_rows = 0;  // may exceed the pieces' rows when batched: padding, so that graphs are reused
-    std::vector<Piece> pieces;
-    bool is_batched = false;
-    int first_slot = 0;  // batched only: the slots first_slot .. first_slot + n_slots - 1
+    int n_rows = 0;
+    int n_batched = 0;   // the first rows; may exceed the sequences' rows: padding, for reuse
+    int first_slot = 0;  // of the batched rows: the slots first_slot .. first_slot + n_slots - 1
     int n_slots = 0;
-    int n_kv = 0;  // batched only: cells looked at in every slot
+    int n_kv = 0;  // likewise: cells looked at in every slot
+    std::vector<Piece> pieces;
 
     bool operator==(const RowSet &) const = default;
 };
@@ -39,10 +39,10 @@ struct RowSet {
 // The input tensors that a RowSet needs; filled by the caller before the graph runs.
 struct RowInputs {
     ggml_tensor *positions = nullptr;    // I32 [n_rows]
-    std::vector<ggml_tensor *> masks;    // F16 [n_kv, n_rows] per piece; batched: one,
-                                         //     [n_kv, 1, 1, n_slots]
-    ggml_tensor *row_of_slot = nullptr;  // I32 [n_slots], batched only
-    ggml_tensor *slot_of_row = nullptr;  // I32 [n_rows], batched only: minus first_slot
+    std::vector<ggml_tensor *> masks;    // F16 [n_kv, n_rows] per piece
+    ggml_tensor *batch_mask = nullptr;   // F16 [n_kv, 1, 1, n_slots]; null without batched rows:
+    ggml_tensor *row_of_slot = nullptr;  // I32 [n_slots]
+    ggml_tensor *slot_of_row = nullptr;  // I32 [n_batched], minus first_slot
 };
 
 class BlockBuilder {

@@ -71,17 +71,25 @@ void write_input(ggml_tensor *tensor, const std::function<void(uint16_t *)> &wri
 }
 
 Runner::Runner(const Model &model, const KvCache &cache, const Backends &backends,
-               int64_t max_kept_bytes)
-    : model_(model), cache_(cache), backends_(backends), max_kept_bytes_(max_kept_bytes) {}
+               ggml_tensor *sinks, int64_t max_kept_bytes)
+    : model_(model),
+      cache_(cache),
+      backends_(backends),
+      sinks_(sinks),
+      max_kept_bytes_(max_kept_bytes) {}
 
 void Runner::clear() {
     kept_.clear();
 }
 
-Runner::Entry &Runner::entry_for(const SegmentShape &shape, const SegmentState &state) {
+void Runner::forget(const ggml_tensor *hidden) {
+    kept_.remove_if([hidden](const Entry &entry) { return entry.graph.shape.hidden == hidden; });
+}
+
+Runner::Entry &Runner::entry_for(const SegmentShape &shape) {
     const bool is_kept = std::max(shape.rows.n_rows, shape.body.n_rows) <= k_max_kept_rows;
     if (!is_kept) {
-        large_.graph = build_segment(model_, cache_, state, shape);
+        large_.graph = build_segment(model_, cache_, sinks_, shape);
         if (!large_.scheduler || node_capacity(large_.graph) > large_capacity_) {
             large_capacity_ = std::max(large_capacity_, node_capacity(large_.graph));
             large_.scheduler = backends_.make_scheduler(large_capacity_);
@@ -96,15 +104,15 @@ Runner::Entry &Runner::entry_for(const SegmentShape &shape, const SegmentState &
         }
     }
     Entry entry;
-    entry.graph = build_segment(model_, cache_, state, shape);
+    entry.graph = build_segment(model_, cache_, sinks_, shape);
     entry.scheduler = backends_.make_scheduler(node_capacity(entry.graph));
     kept_.push_front(std::move(entry));
     return kept_.front();
 }
 
-SegmentGraph &Runner::run(const SegmentShape &shape, const SegmentState &state,
+SegmentGraph &Runner::run(const SegmentShape &shape,
                           const std::function<void(SegmentGraph &)> &fill, GraphWatch *watch) {
-    Entry &entry = entry_for(shape, state);
+    Entry &entry = entry_for(shape);
     SegmentGraph &graph = entry.graph;
     if (ggml_graph_n_nodes(graph.gf) == 0) {
         return graph;

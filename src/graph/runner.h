@@ -19,16 +19,19 @@ constexpr int64_t k_max_kept_bytes = int64_t{256} << 20;
 
 class Runner {
  public:
-    // max_kept_bytes: of kept graphs, nodes and compute buffers; the last one run is kept anyway.
-    Runner(const Model &model, const KvCache &cache, const Backends &backends,
+    // sinks: see build_segment(). max_kept_bytes: of kept graphs, nodes and compute buffers; the
+    // last one run is kept anyway.
+    Runner(const Model &model, const KvCache &cache, const Backends &backends, ggml_tensor *sinks,
            int64_t max_kept_bytes = k_max_kept_bytes);
 
     // Runs the graph of this shape: `fill` sets its inputs, then it is computed; the outputs may be
     // read until the next call. watch: null, or sees it run.
-    SegmentGraph &run(const SegmentShape &shape, const SegmentState &state,
-                      const std::function<void(SegmentGraph &)> &fill, GraphWatch *watch = nullptr);
-    // Forgets all kept graphs: the tensors of SegmentState were reallocated.
+    SegmentGraph &run(const SegmentShape &shape, const std::function<void(SegmentGraph &)> &fill,
+                      GraphWatch *watch = nullptr);
+    // Forgets all kept graphs: tensors that they may point at are gone.
     void clear();
+    // Forgets those that point at these hidden rows.
+    void forget(const ggml_tensor *hidden);
     // Bytes of compute buffers held now.
     int64_t compute_bytes() const;
     // Kept graphs, and the bytes of their nodes and compute buffers.
@@ -42,7 +45,7 @@ class Runner {
         bool is_allocated = false;
         int64_t n_bytes = 0;  // of its nodes and, once allocated, its compute buffers
     };
-    Entry &entry_for(const SegmentShape &shape, const SegmentState &state);
+    Entry &entry_for(const SegmentShape &shape);
     // Forgets the kept graphs that were not used for longest, until the rest is small enough.
     void shrink_kept();
     // Forgets an entry that could not run: a scheduler without its buffer must not be used again.
@@ -51,6 +54,7 @@ class Runner {
     const Model &model_;
     const KvCache &cache_;
     const Backends &backends_;
+    ggml_tensor *sinks_;
     int64_t max_kept_bytes_;
     std::list<Entry> kept_;  // most recently used first
     Entry large_;

@@ -10,10 +10,10 @@ namespace {
 
 class SegmentBuilder {
  public:
-    SegmentBuilder(const Model &model, const KvCache &cache, const SegmentState &state,
+    SegmentBuilder(const Model &model, const KvCache &cache, ggml_tensor *sinks,
                    SegmentGraph &graph)
         : model_(model),
-          state_(state),
+          sinks_(sinks),
           graph_(graph),
           shape_(graph.shape),
           ctx_(graph.ctx.get()),
@@ -56,8 +56,8 @@ class SegmentBuilder {
     }
 
     ggml_tensor *hidden_view() {
-        const ggml_tensor *hidden = state_.hidden;
-        return ggml_view_2d(ctx_, state_.hidden, hidden->ne[0], shape_.rows.n_rows, hidden->nb[1],
+        const ggml_tensor *hidden = shape_.hidden;
+        return ggml_view_2d(ctx_, shape_.hidden, hidden->ne[0], shape_.rows.n_rows, hidden->nb[1],
                             hidden->nb[1] * static_cast<size_t>(shape_.first_row));
     }
 
@@ -67,7 +67,7 @@ class SegmentBuilder {
             graph_.tokens = input(GGML_TYPE_I32, shape_.rows.n_rows);
             return ggml_get_rows(ctx_, shape_.weights->token_embd, graph_.tokens);
         }
-        ggml_tensor *hidden = state_.hidden;
+        ggml_tensor *hidden = shape_.hidden;
         if (shape_.body_layer >= 0 && shape_.body.n_rows > 0) {
             hidden = row_layer_body();
         }
@@ -87,10 +87,10 @@ class SegmentBuilder {
     ggml_tensor *row_layer_body() {
         graph_.body_ids = input(GGML_TYPE_I32, shape_.body.n_rows);
         graph_.body = block_.make_inputs(shape_.body);
-        ggml_tensor *h = ggml_get_rows(ctx_, state_.hidden, graph_.body_ids);  // [n_embd, k]
+        ggml_tensor *h = ggml_get_rows(ctx_, shape_.hidden, graph_.body_ids);  // [n_embd, k]
         ggml_tensor *a = block_.attention_norm(shape_.body_layer, h);
         h = block_.body(shape_.body_layer, h, a, shape_.body, graph_.body);
-        ggml_tensor *updated = ggml_set_rows(ctx_, state_.hidden, h, graph_.body_ids);
+        ggml_tensor *updated = ggml_set_rows(ctx_, shape_.hidden, h, graph_.body_ids);
         expand(updated);
         return updated;
     }
@@ -157,18 +157,9 @@ class SegmentBuilder {
         const int il = shape_.score_layer;
         ggml_tensor *a = block_.attention_norm(il, h);
         block_.store_kv(il, a, graph_.rows.positions, graph_.cells);
-        if (can_batch_scores()) {
-            batched_scores(h, a);
-            return;
+        for (const ScoreShape &score : shape_.scores) {
+            graph_.scores.push_back(scores_of(h, a, score));
         }
-        for (size_t i = 0; i < shape_.rows.pieces.size(); ++i) {
-            graph_.scores.push_back(piece_scores(h, a, shape_.rows.pieces[i], shape_.scores[i]));
-        }
-    }
-
-    static bool uses_sink(ScoreKind kind) {
-        return kind == ScoreKind::inner || kind == ScoreKind::inner_raw ||
-               kind == ScoreKind::cosine;
     }
 
     ggml_tensor *output(ggml_tensor *scores) {
@@ -181,15 +172,14 @@ class SegmentBuilder {
         return ggml_view_2d(ctx_, x, x->ne[0], n, x->nb[1], x->nb[1] * static_cast<size_t>(first));
     }
 
-    // Algorithm 1's inner products with the sink, or a control's score: [n_rows of the piece].
-    ggml_tensor *piece_scores(ggml_tensor *h, ggml_tensor *a, const Piece &piece,
-                              const ScoreShape &score) {
+    // Algorithm 1's inner products with the sink, or a control's score: [n_rows].
+    ggml_tensor *scores_of(ggml_tensor *h, ggml_tensor *a, const ScoreShape &score) {
         if (score.kind == ScoreKind::hash || score.kind == ScoreKind::inherit ||
             score.kind == ScoreKind::attention) {
             return nullptr;
         }
         ggml_tensor *x =
-            view_rows(score.kind == ScoreKind::inner_raw ? h : a, piece.first_row, piece.n_rows);
+            view_rows(score.kind == ScoreKind::inner_raw ? h : a, score.first_row, score.n_rows);
         if (score.kind == ScoreKind::probe) {
             return output(ggml_mul_mat(ctx_, x, score.probe->weight));  // [n_rows, 1]
         }
@@ -199,7 +189,10 @@ class SegmentBuilder {
         if (score.kind == ScoreKind::cosine) {
             x = ggml_l2_norm(ctx_, x, k_l2_eps);
         }
-        ggml_tensor *sink = view_rows(state_.sinks, sink_row(piece.slot), 1);
+        if (score.is_batched) {
+            return products_with_sinks(x, score.n_rows);
+        }
+        ggml_tensor *sink = view_rows(sinks_, sink_row(score.slot), 1);
         if (score.has_sink) {
             sink = ggml_cpy(ctx_, view_rows(x, 0, 1), sink);
             expand(sink);
@@ -207,44 +200,16 @@ class SegmentBuilder {
         return output(ggml_mul_mat(ctx_, x, sink));  // [n_rows, 1]
     }
 
-    int sink_row(int slot) const { return slot * model_.hparams().n_layers + shape_.score_layer; }
-
-    bool can_batch_scores() const {
-        if (!shape_.rows.is_batched) {
-            return false;
-        }
-        for (const ScoreShape &score : shape_.scores) {
-            if (score.kind != shape_.scores.front().kind || score.has_sink ||
-                score.probe != shape_.scores.front().probe) {
-                return false;
-            }
-        }
-        const ScoreKind kind = shape_.scores.front().kind;
-        return uses_sink(kind) || kind == ScoreKind::probe;
-    }
-
-    // Decode of several sequences: each row with its own sink or all with one probe, in one
-    // operation.
-    void batched_scores(ggml_tensor *h, ggml_tensor *a) {
-        graph_.scores_batched = true;
-        if (shape_.scores.front().kind == ScoreKind::probe) {
-            graph_.scores.push_back(
-                output(ggml_mul_mat(ctx_, a, shape_.scores.front().probe->weight)));  // [n, 1]
-            return;
-        }
-        const int64_t n = shape_.rows.n_rows;
-        const int64_t n_embd = state_.sinks->ne[0];
-        const ScoreKind kind = shape_.scores.front().kind;
-        ggml_tensor *x = kind == ScoreKind::inner_raw ? h : a;
-        if (kind == ScoreKind::cosine) {
-            x = ggml_l2_norm(ctx_, x, k_l2_eps);
-        }
+    // Each row with its own sink: [1, 1, n].
+    ggml_tensor *products_with_sinks(ggml_tensor *x, int64_t n) {
+        const int64_t n_embd = sinks_->ne[0];
         graph_.sink_ids = input(GGML_TYPE_I32, n);
-        ggml_tensor *sinks = ggml_get_rows(ctx_, state_.sinks, graph_.sink_ids);
-        ggml_tensor *scores = ggml_mul_mat(ctx_, ggml_reshape_3d(ctx_, x, n_embd, 1, n),
-                                           ggml_reshape_3d(ctx_, sinks, n_embd, 1, n));
-        graph_.scores.push_back(output(scores));  // [1, 1, n]
+        ggml_tensor *sinks = ggml_get_rows(ctx_, sinks_, graph_.sink_ids);
+        return output(ggml_mul_mat(ctx_, ggml_reshape_3d(ctx_, x, n_embd, 1, n),
+                                   ggml_reshape_3d(ctx_, sinks, n_embd, 1, n)));
     }
+
+    int sink_row(int slot) const { return slot * model_.hparams().n_layers + shape_.score_layer; }
 
     void attention_scores(ggml_tensor *h) {
         ggml_tensor *a = block_.attention_norm(shape_.score_layer, h);
@@ -257,7 +222,7 @@ class SegmentBuilder {
     static constexpr float k_l2_eps = 1e-12f;
 
     const Model &model_;
-    const SegmentState &state_;
+    ggml_tensor *sinks_;
     SegmentGraph &graph_;
     const SegmentShape &shape_;
     ggml_context *ctx_;
@@ -271,22 +236,26 @@ constexpr size_t k_max_update_nodes = 16;  // of one correction
 
 }  // namespace
 
-SegmentGraph build_segment(const Model &model, const KvCache &cache, const SegmentState &state,
+bool can_batch_scores(ScoreKind kind) {
+    return kind == ScoreKind::inner || kind == ScoreKind::inner_raw || kind == ScoreKind::cosine ||
+           kind == ScoreKind::norm || kind == ScoreKind::probe;
+}
+
+SegmentGraph build_segment(const Model &model, const KvCache &cache, ggml_tensor *sinks,
                            const SegmentShape &shape) {
     SegmentGraph graph;
     graph.shape = shape;
-    const size_t n_pieces =
-        std::max({shape.rows.pieces.size(), shape.body.pieces.size(), shape.outputs.pieces.size()});
-    // Decode of several sequences attends in one operation; its pieces are for the scores alone.
-    const size_t n_nodes =
-        max_nodes(static_cast<int>(shape.dense_layers.size()) + 2,
-                  shape.rows.is_batched ? 1 : n_pieces, model.hparams().n_expert_used) +
-        k_max_score_nodes * shape.scores.size() + k_max_update_nodes * shape.updates.size();
+    const size_t n_pieces = 1 + std::max({shape.rows.pieces.size(), shape.body.pieces.size(),
+                                          shape.outputs.pieces.size()});  // 1: the batched rows
+    const size_t n_nodes = max_nodes(static_cast<int>(shape.dense_layers.size()) + 2, n_pieces,
+                                     model.hparams().n_expert_used) +
+                           k_max_score_nodes * shape.scores.size() +
+                           k_max_update_nodes * shape.updates.size();
     const size_t bytes =
         ggml_tensor_overhead() * 2 * n_nodes + ggml_graph_overhead_custom(n_nodes, false);
     graph.ctx.reset(ggml_init({bytes, nullptr, true}));
     graph.gf = ggml_new_graph_custom(graph.ctx.get(), n_nodes, false);
-    SegmentBuilder(model, cache, state, graph).build();
+    SegmentBuilder(model, cache, sinks, graph).build();
     return graph;
 }
 

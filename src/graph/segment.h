@@ -14,14 +14,22 @@
 
 namespace orthorank {
 
-// What a graph computes of the scores of one piece of its rows.
+// What a graph computes of the scores of some of its rows: consecutive ones of one sequence, or
+// single rows of several (is_batched), each with its own sink or all with one probe.
 struct ScoreShape {
+    int first_row = 0;
+    int n_rows = 0;
+    bool is_batched = false;
+    int slot = 0;                         // not batched: where the sink is
     ScoreKind kind = ScoreKind::hash;     // hash, inherit: nothing
-    bool has_sink = false;                // the piece's first row is position 0
+    bool has_sink = false;                // not batched: the first row is position 0
     const ProbeTensors *probe = nullptr;  // ScoreKind::probe
 
     bool operator==(const ScoreShape &) const = default;
 };
+
+// May single rows of several sequences get their scores of this kind in one operation?
+bool can_batch_scores(ScoreKind kind);
 
 // Rows that a row layer does not compute and a plan corrects instead.
 struct UpdateShape {
@@ -34,6 +42,8 @@ struct UpdateShape {
 struct SegmentShape {
     const Weights *weights = nullptr;  // the model's for this phase
     CpuLevel level = CpuLevel::none;   // of our own products; none: ggml's
+    // The hidden rows of the pass, F32 [n_embd, capacity]; null: it goes from tokens to logits.
+    ggml_tensor *hidden = nullptr;
     // The graph's rows, n of them, stand at hidden rows first_row .. first_row + n - 1.
     int first_row = 0;
     RowSet rows;
@@ -46,7 +56,7 @@ struct SegmentShape {
     std::vector<int> dense_layers;  // then these layers for all rows
 
     int score_layer = -1;            // then norm, K, V and scores of this layer; -1: none
-    std::vector<ScoreShape> scores;  // one per piece of rows
+    std::vector<ScoreShape> scores;  // of all its rows
     bool attention_scores = false;   // or only the attention received in score_layer
 
     bool has_head = false;  // or the head, on the output rows (ids relative to rows)
@@ -54,12 +64,6 @@ struct SegmentShape {
     bool writes_hidden = false;  // the rows' hidden states are kept for the next graph
 
     bool operator==(const SegmentShape &) const = default;
-};
-
-// What lives between graphs, owned by the engine.
-struct SegmentState {
-    ggml_tensor *hidden = nullptr;  // F32 [n_embd, capacity]
-    ggml_tensor *sinks = nullptr;   // F32 [n_embd, n_layers * n_slots], row slot * n_layers + il
 };
 
 struct SegmentGraph {
@@ -72,17 +76,18 @@ struct SegmentGraph {
     ggml_tensor *body_ids = nullptr;        // I32 [body.n_rows], hidden rows
     std::vector<ggml_tensor *> update_ids;  // I32 [n_rows] per update, hidden rows
     ggml_tensor *output_ids = nullptr;      // I32 [outputs.n_rows], relative to rows
-    ggml_tensor *sink_ids = nullptr;        // I32 [n_rows], rows of sinks
+    ggml_tensor *sink_ids = nullptr;        // I32 [n_rows of the batched scores], rows of sinks
     RowInputs rows;
     RowInputs body;
     RowInputs outputs;
     // outputs
-    std::vector<ggml_tensor *> scores;  // F32 [n_rows of the piece] per piece, or one for all rows
-    bool scores_batched = false;        // one tensor for all rows
+    std::vector<ggml_tensor *> scores;  // F32 [n_rows] per SegmentShape::scores; null: nothing
     ggml_tensor *logits = nullptr;      // F32 [n_vocab, outputs.n_rows]
 };
 
-SegmentGraph build_segment(const Model &model, const KvCache &cache, const SegmentState &state,
+// sinks: F32 [n_embd, n_layers * n_slots], row slot * n_layers + il; a graph with position 0 writes
+// its sink there.
+SegmentGraph build_segment(const Model &model, const KvCache &cache, ggml_tensor *sinks,
                            const SegmentShape &shape);
 
 }  // namespace orthorank

@@ -1,50 +1,31 @@
 #include "session/answers.h"
 
-#include <limits>
+#include <map>
+#include <utility>
 
 #include "base/error.h"
 #include "model/vocab.h"
-#include "session/log_probs.h"
+#include "session/session.h"
 
 namespace orthorank {
 
 namespace {
 
-// One prompt's sequence and what it has generated so far.
-struct Timeline {
-    Sequence sequence;
-    Answer answer;
-    bool is_done = false;
-};
-
-int32_t next_token(std::span<const float> logits, bool may_end, const AnswerOptions &options,
-                   const Vocab &vocab) {
-    if (may_end) {
-        return argmax(logits);
+Request request_of(std::span<const int32_t> prompt, const AnswerOptions &options) {
+    Request request;
+    request.plan = options.plan;
+    request.tokens.assign(prompt.begin(), prompt.end());
+    request.max_new_tokens = static_cast<int64_t>(options.max_new_tokens);
+    request.sampler.temperature = 0;
+    request.wants_text = false;
+    if (!options.stop.empty()) {
+        request.stop.push_back(options.stop);
     }
-    std::vector<float> masked(logits.begin(), logits.end());
-    for (int32_t token = 0; token < static_cast<int32_t>(masked.size()); ++token) {
-        if (token == options.stop_token || vocab.is_end_of_generation(token)) {
-            masked[static_cast<size_t>(token)] = -std::numeric_limits<float>::infinity();
-        }
+    if (options.stop_token >= 0) {
+        request.stop_tokens.push_back(options.stop_token);
+        request.min_new_tokens = 1;
     }
-    return argmax(masked);
-}
-
-void take_token(Timeline &timeline, std::span<const float> logits, const AnswerOptions &options,
-                const Vocab &vocab) {
-    const bool may_end = options.stop_token < 0 || !timeline.answer.tokens.empty();
-    const int32_t token = next_token(logits, may_end, options, vocab);
-    if (token == options.stop_token || vocab.is_end_of_generation(token)) {
-        timeline.is_done = true;
-        return;
-    }
-    Answer &answer = timeline.answer;
-    answer.tokens.push_back(token);
-    answer.text = vocab.detokenize(answer.tokens);
-    timeline.is_done =
-        answer.tokens.size() >= options.max_new_tokens ||
-        (!options.stop.empty() && answer.text.find(options.stop) != std::string::npos);
+    return request;
 }
 
 }  // namespace
@@ -52,45 +33,26 @@ void take_token(Timeline &timeline, std::span<const float> logits, const AnswerO
 std::vector<Answer> greedy_answers(Engine &engine, std::span<const std::vector<int32_t>> prompts,
                                    const AnswerOptions &options) {
     const Vocab &vocab = engine.model().vocab();
-    std::vector<Timeline> timelines;
-    timelines.reserve(prompts.size());
-    for (const std::vector<int32_t> &prompt : prompts) {
-        CHECK(!prompt.empty());
-        timelines.push_back({engine.new_sequence(options.plan), {}, false});
-        timelines.back().is_done = options.max_new_tokens == 0;
+    std::vector<Answer> answers(prompts.size());
+    if (options.max_new_tokens == 0) {
+        return answers;
     }
-    for (bool is_prompt = true;; is_prompt = false) {
-        std::vector<Chunk> batch;
-        std::vector<size_t> members;
-        for (size_t i = 0; i < timelines.size(); ++i) {
-            if (timelines[i].is_done) {
-                continue;
+    Session session(engine, {.shared_rows = INT64_MAX});
+    std::map<RequestId, Answer *> answer_of;
+    for (size_t i = 0; i < prompts.size(); ++i) {
+        answer_of[session.submit(request_of(prompts[i], options))] = &answers[i];
+    }
+    while (!session.is_idle()) {
+        for (Event &event : session.step()) {
+            if (event.kind == Event::Kind::failed) {
+                throw Error(event.error, event.message);
             }
-            Chunk chunk;
-            chunk.sequence = &timelines[i].sequence;
-            chunk.phase = is_prompt ? Phase::prefill : Phase::decode;
-            chunk.tokens = is_prompt ? std::span<const int32_t>(prompts[i])
-                                     : std::span(timelines[i].answer.tokens).last(1);
-            batch.push_back(chunk);
-            members.push_back(i);
+            if (event.kind == Event::Kind::finished) {
+                Answer &answer = *answer_of.at(event.request);
+                answer.tokens = std::move(event.result.tokens);
+                answer.text = vocab.detokenize(answer.tokens);
+            }
         }
-        if (batch.empty()) {
-            break;
-        }
-        // Tokens are taken after the call: chunks look into the answers.
-        std::vector<std::vector<float>> logits(batch.size());
-        ForwardOptions forward;
-        forward.on_logits = [&](const LogitsBlock &block) {
-            logits[block.chunk].assign(block.logits, block.logits + block.n_vocab);
-        };
-        engine.forward(batch, forward);
-        for (size_t k = 0; k < members.size(); ++k) {
-            take_token(timelines[members[k]], logits[k], options, vocab);
-        }
-    }
-    std::vector<Answer> answers;
-    for (Timeline &timeline : timelines) {
-        answers.push_back(std::move(timeline.answer));
     }
     return answers;
 }

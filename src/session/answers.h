@@ -1,6 +1,6 @@
-// Greedy answers to several prompts at once: every prompt is a sequence of its own, all are read in
-// one pass and then decoded together, one token each in a call, until each has ended. What
-// generation tasks and LongBench are scored from. One thread; throws what Engine::forward throws.
+// Greedy answers to several prompts at once: a session in which all prompts are read in one pass
+// and then decoded together. What generation tasks and LongBench are scored from. One thread;
+// throws the first error of a request.
 #pragma once
 
 #include <cstddef>
@@ -28,7 +28,7 @@ struct Answer {
     std::string text;             // decoded without control tokens; may end within a character
 };
 
-// One answer for each prompt. The engine needs as many free sequences as there are prompts, and a
+// One answer for each prompt. The engine needs a free sequence, or better as many as prompts, and a
 // context for the longest prompt and its answer; no prompt is empty.
 std::vector<Answer> greedy_answers(Engine &engine, std::span<const std::vector<int32_t>> prompts,
                                    const AnswerOptions &options);

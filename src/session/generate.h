@@ -1,6 +1,6 @@
-// Text from a prompt: one pass over the prompt, then one token after the other until the model ends
-// its answer, enough tokens are made, or the context is full. Uses one sequence of the engine;
-// throws Error{limit} when the prompt is longer than the context, Error{usage} when it is empty.
+// Text from a prompt: a session of one request, until the model ends its answer, enough tokens are
+// made, or the context is full. Uses one sequence of the engine; throws Error{limit} when the
+// prompt is longer than the context, Error{usage} when it is empty.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/engine.h"
-#include "engine/sampler.h"
+#include "session/session.h"
 
 namespace orthorank {
 
@@ -23,24 +22,8 @@ struct GenerateOptions {
     std::function<void(std::string_view)> on_text;
 };
 
-enum class StopReason {
-    end,      // an end-of-generation token, which is not part of the result
-    length,   // n_predict tokens
-    context,  // no room for another token
-};
-
-const char *stop_reason_name(StopReason reason);
-
-struct GenerateResult {
-    std::vector<int32_t> tokens;  // those generated
-    std::string text;             // the same; whole UTF-8 characters only
-    StopReason stop_reason = StopReason::length;
+struct GenerateResult : RequestResult {
     int64_t n_prompt = 0;
-    double prefill_s = 0;
-    double decode_s = 0;         // sampling included
-    int64_t n_decoded = 0;       // tokens run through the network one by one
-    int64_t n_rows_offered = 0;  // to selecting layers, and how many they computed
-    int64_t n_rows_computed = 0;
 };
 
 GenerateResult generate(Engine &engine, std::span<const int32_t> prompt,

@@ -2,13 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "base/error.h"
 #include "base/resident_memory.h"
 #include "base/statistics.h"
 #include "base/stopwatch.h"
 #include "graph/operation_profiler.h"
-#include "session/log_probs.h"
+#include "session/session.h"
 
 namespace orthorank {
 
@@ -19,41 +20,45 @@ class EngineArm : public BenchArm {
     EngineArm(const Model &model, const EngineOptions &options, Plan plan)
         : model_(model), options_(options), plan_(std::move(plan)) {}
 
+    // Submits what run() runs, so that a sequence is not made in the time that is taken.
     void prepare(const BenchShape &shape, const BenchTokens &tokens) override {
         make_engine_for(shape);
-        if (shape.phase == Phase::decode && is_at_depth(shape, tokens)) {
-            for (Sequence &sequence : sequences_) {
-                sequence.truncate(shape.depth);
-            }
-        } else {
-            for (Sequence &sequence : sequences_) {
-                sequence.clear();
-            }
-            if (shape.phase == Phase::decode && shape.depth > 0) {
-                forward(tokens, 0, shape.depth, Phase::prefill);
+        const bool is_decode = shape.phase == Phase::decode;
+        n_before_ = is_decode ? shape.depth : 0;
+        if (!is_decode || !is_at_depth(shape, tokens)) {
+            release_requests();
+            if (n_before_ > 0) {
+                submit_all(tokens, [&](Request &request, std::span<const int32_t> of_sequence) {
+                    const auto prompt = of_sequence.first(static_cast<size_t>(shape.depth));
+                    request.tokens.assign(prompt.begin(), prompt.end());
+                });
+                drain();
             }
         }
-        n_before_ = sequences_.front().n_past();
+        submit_all(tokens, [&](Request &request, std::span<const int32_t> of_sequence) {
+            const auto behind = of_sequence.subspan(static_cast<size_t>(n_before_));
+            const size_t n_read = is_decode ? 1 : behind.size();
+            request.n_prompt = is_decode ? 0 : -1;
+            request.n_keep = n_before_;
+            request.tokens.assign(behind.begin(), behind.begin() + static_cast<int64_t>(n_read));
+            request.max_new_tokens = shape.takes_token ? 1 : 0;
+            if (is_decode) {
+                request.forced.assign(behind.begin() + 1, behind.end());
+                request.forced.push_back(behind.back());  // the last one is not run
+            }
+        });
     }
 
-    void run(const BenchShape &shape, const BenchTokens &tokens) override {
-        if (shape.phase == Phase::prefill) {
-            forward(tokens, 0, shape.n_tokens, Phase::prefill);
-            return;
-        }
-        for (int i = 0; i < shape.n_tokens; ++i) {
-            forward(tokens, shape.depth + i, 1, Phase::decode);
-        }
-    }
+    void run(const BenchShape &, const BenchTokens &) override { drain(); }
 
     bool run_observed(const BenchShape &shape, const BenchTokens &tokens,
                       OperationTimes &times) override {
         OperationProfiler profiler;
-        watch_ = &profiler;
+        session_->set_watch(&profiler);
         const Stopwatch stopwatch;
         run(shape, tokens);
         const double seconds = stopwatch.elapsed_s();
-        watch_ = nullptr;
+        session_->set_watch(nullptr);
         for (size_t i = 0; i < k_n_operations; ++i) {
             times.seconds[i] += profiler.times().seconds[i];
         }
@@ -87,8 +92,7 @@ class EngineArm : public BenchArm {
         for (const std::span<const int32_t> &of_sequence : tokens) {
             prompts.push_back(of_sequence.data());
         }
-        const bool is_same = depth_ == shape.depth && prompts_ == prompts &&
-                             sequences_.front().n_past() >= shape.depth;
+        const bool is_same = shape.depth > 0 && depth_ == shape.depth && prompts_ == prompts;
         depth_ = shape.depth;
         prompts_ = std::move(prompts);
         return is_same;
@@ -98,15 +102,51 @@ class EngineArm : public BenchArm {
         if (engine_ && shape_ == shape) {
             return;
         }
-        sequences_.clear();
+        ids_.clear();
+        session_.reset();
         engine_.reset();
         shape_ = shape;
         depth_ = -1;
         options_.n_ctx = tokens_needed(shape);
         options_.n_sequences = shape.n_sequences;
         engine_ = std::make_unique<Engine>(model_, options_);
-        for (int i = 0; i < shape.n_sequences; ++i) {
-            sequences_.push_back(engine_->new_sequence(plan_));
+        session_ = std::make_unique<Session>(*engine_, SessionOptions{.shared_rows = INT64_MAX});
+    }
+
+    void release_requests() {
+        for (const RequestId id : ids_) {
+            session_->release(id);
+        }
+        ids_.clear();
+    }
+
+    // A request for each sequence, behind the one before it if there is one.
+    template <typename Fill>
+    void submit_all(const BenchTokens &tokens, const Fill &fill) {
+        for (size_t i = 0; i < tokens.size(); ++i) {
+            Request request;
+            fill(request, tokens[i]);
+            request.keeps = true;
+            request.wants_text = false;
+            request.sampler.temperature = 0;
+            if (i < ids_.size()) {
+                request.after = ids_[i];
+                ids_[i] = session_->submit(std::move(request));
+            } else {
+                request.plan = plan_;
+                request.n_keep = -1;
+                ids_.push_back(session_->submit(std::move(request)));
+            }
+        }
+    }
+
+    void drain() {
+        while (!session_->is_idle()) {
+            for (const Event &event : session_->step()) {
+                if (event.kind == Event::Kind::failed) {
+                    throw Error(event.error, event.message);
+                }
+            }
         }
     }
 
@@ -114,7 +154,8 @@ class EngineArm : public BenchArm {
     double fraction_computed(int il) const {
         int64_t n_offered = 0;
         int64_t n_computed = 0;
-        for (const Sequence &sequence : sequences_) {
+        for (const RequestId id : ids_) {
+            const Sequence &sequence = *session_->sequence(id);
             const std::vector<uint8_t> &chosen = sequence.record(il).chosen;
             n_offered += sequence.n_past() - n_before_;
             n_computed += std::count(chosen.begin() + n_before_, chosen.end(), 1);
@@ -122,34 +163,15 @@ class EngineArm : public BenchArm {
         return static_cast<double>(n_computed) / static_cast<double>(n_offered);
     }
 
-    // n tokens of each sequence, from its token `first` on.
-    void forward(const BenchTokens &tokens, int first, int n, Phase phase) {
-        std::vector<Chunk> batch(sequences_.size());
-        for (size_t i = 0; i < batch.size(); ++i) {
-            batch[i].sequence = &sequences_[i];
-            batch[i].tokens = tokens[i].subspan(static_cast<size_t>(first), static_cast<size_t>(n));
-            batch[i].phase = phase;
-        }
-        ForwardOptions options;
-        options.on_logits = [this](const LogitsBlock &block) {
-            if (shape_.takes_token) {
-                token_ = argmax({block.logits, static_cast<size_t>(block.n_vocab)});
-            }
-        };
-        options.watch = watch_;
-        engine_->forward(batch, options);
-    }
-
     const Model &model_;
     EngineOptions options_;
     Plan plan_;
     BenchShape shape_;
-    std::unique_ptr<Engine> engine_;  // for shape_; outlives the sequences
-    std::vector<Sequence> sequences_;
+    std::unique_ptr<Engine> engine_;  // for shape_
+    std::unique_ptr<Session> session_;
+    std::vector<RequestId> ids_;  // of each sequence, the last request
     int depth_ = -1;
     std::vector<const int32_t *> prompts_;
-    GraphWatch *watch_ = nullptr;
-    int32_t token_ = -1;    // that the last run took
     int64_t n_before_ = 0;  // tokens of a sequence before the last run
 };
 

@@ -139,7 +139,7 @@ TEST_F(SequenceTest, TooManyTokensAreRefused) {
     EXPECT_FALSE(run(engine, sequence, all_.first(60)).empty());
     expect_error(ErrorKind::limit, "61 tokens do not fit",
                  [&] { run_steps(engine, sequence, all_.first(1)); });
-    EXPECT_EQ(sequence.n_past(), 0) << "a pass that throws leaves its sequences cleared";
+    EXPECT_EQ(sequence.n_past(), 60) << "a pass that is refused touches nothing";
 }
 
 TEST_F(SequenceTest, UnknownTokensAreRefused) {
@@ -154,14 +154,15 @@ TEST_F(SequenceTest, UnknownTokensAreRefused) {
                                           chunk_of(sequence, tokens)};
         expect_error(ErrorKind::request, "is outside the vocabulary of 288",
                      [&] { run_batch(engine, batch); });
-        EXPECT_EQ(sequence.n_past(), 0);
-        EXPECT_EQ(other.n_past(), 0);
-        EXPECT_TRUE(sequence.record(2).scores.empty());
+        EXPECT_EQ(sequence.n_past(), 30);
+        EXPECT_EQ(other.n_past(), 10);
+        EXPECT_EQ(sequence.record(2).scores.size(), 30u);
+        sequence.clear();
         EXPECT_TRUE(same_bits(run(engine, sequence, all_.first(30)), expected));
     }
 }
 
-TEST_F(SequenceTest, APassThatThrowsHalfwayLeavesItsSequencesUsable) {
+TEST_F(SequenceTest, APassThatThrowsHalfwayLeavesItsSequencesAsTheyWere) {
     struct Thrower : Tap {
         int at = 0;
         bool wants_hidden(int boundary) const override { return boundary == at; }
@@ -171,23 +172,29 @@ TEST_F(SequenceTest, APassThatThrowsHalfwayLeavesItsSequencesUsable) {
     };
     Engine engine = make_engine();
     Sequence sequence = engine.new_sequence(plan_);
-    const Logits expected = run(engine, sequence, all_.first(70));
+    run(engine, sequence, all_.first(70));
+    const Logits expected = run(engine, sequence, all_.last(30));
+    sequence.truncate(70);
+    const LayerRecord record = sequence.record(2);
+    const int64_t n_offered = sequence.n_rows_offered();
     Thrower thrower;
     for (const int boundary : {0, 3, 5, n_layers_}) {
         thrower.at = boundary;
         EXPECT_THROW(run(engine, sequence, all_.first(20), Outputs::last, &thrower),
                      std::runtime_error);
-        EXPECT_EQ(sequence.n_past(), 0);
-        EXPECT_TRUE(sequence.record(2).scores.empty());
-        EXPECT_TRUE(sequence.record(4).chosen.empty());
-        EXPECT_TRUE(same_bits(run(engine, sequence, all_.first(70)), expected));
+        EXPECT_EQ(sequence.n_past(), 70);
+        EXPECT_EQ(sequence.record(2).scores, record.scores);
+        EXPECT_EQ(sequence.record(2).chosen, record.chosen);
+        EXPECT_TRUE(same_bits(run(engine, sequence, all_.last(30)), expected));
+        sequence.truncate(70);
     }
+    EXPECT_EQ(sequence.n_rows_offered(), n_offered + 4 * 60) << "of those that did not throw";
     const Chunk chunk = chunk_of(sequence, all_.first(5), Phase::decode);
     ForwardOptions options;
     options.on_logits = [](const LogitsBlock &) { throw std::runtime_error("stop"); };
     EXPECT_THROW(engine.forward(std::span(&chunk, 1), options), std::runtime_error);
-    EXPECT_EQ(sequence.n_past(), 0);
-    EXPECT_TRUE(same_bits(run(engine, sequence, all_.first(70)), expected));
+    EXPECT_EQ(sequence.n_past(), 70);
+    EXPECT_TRUE(same_bits(run(engine, sequence, all_.last(30)), expected));
 }
 
 TEST_F(SequenceTest, PlansThatDoNotFitAreRefused) {
@@ -205,6 +212,8 @@ TEST_F(SequenceTest, PlansThatDoNotFitAreRefused) {
     EXPECT_EQ(sequence.n_past(), 35);
     expect_error(ErrorKind::usage, "attention-up needs the whole prompt in one pass",
                  [&] { run(engine, sequence, all_.first(5)); });
+    EXPECT_EQ(sequence.n_past(), 35);
+    sequence.clear();
     EXPECT_FALSE(run(engine, sequence, all_.first(30)).empty());
 }
 

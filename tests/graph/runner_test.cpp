@@ -21,7 +21,7 @@ class RunnerTest : public testing::Test {
         for (int il = 0; il < model_.hparams().n_layers; ++il) {
             shape.dense_layers.push_back(il);
         }
-        return runner.run(shape, {}, [](SegmentGraph &graph) {
+        return runner.run(shape, [](SegmentGraph &graph) {
             for (ggml_tensor *tensor :
                  {graph.tokens, graph.cells, graph.rows.positions, graph.rows.masks.front()}) {
                 const std::vector<uint8_t> zeros(ggml_nbytes(tensor), 0);
@@ -37,7 +37,7 @@ class RunnerTest : public testing::Test {
 
 TEST_F(RunnerTest, KeptGraphsTakeNoMoreThanTheirBytes) {
     cache_.open_cells(0, 256);
-    Runner all(model_, cache_, backends_);
+    Runner all(model_, cache_, backends_, nullptr);
     for (int n = 1; n <= 12; ++n) {
         run(all, n);
     }
@@ -46,7 +46,7 @@ TEST_F(RunnerTest, KeptGraphsTakeNoMoreThanTheirBytes) {
     EXPECT_LT(all.kept_bytes(), k_max_kept_bytes);
 
     const int64_t room = all.kept_bytes() / 3;
-    Runner some(model_, cache_, backends_, room);
+    Runner some(model_, cache_, backends_, nullptr, room);
     for (int round = 0; round < 2; ++round) {
         for (int n = 1; n <= 12; ++n) {
             run(some, n);
@@ -62,7 +62,7 @@ TEST_F(RunnerTest, KeptGraphsTakeNoMoreThanTheirBytes) {
 
 TEST_F(RunnerTest, TheGraphAtHandIsKeptHoweverLarge) {
     cache_.open_cells(0, 256);
-    Runner runner(model_, cache_, backends_, 1);
+    Runner runner(model_, cache_, backends_, nullptr, 1);
     const ggml_cgraph *graph = run(runner, 4).gf;
     EXPECT_EQ(run(runner, 4).gf, graph);
     EXPECT_EQ(runner.n_kept(), 1u);

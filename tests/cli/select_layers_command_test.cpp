@@ -196,7 +196,7 @@ TEST_F(SelectLayersCommand, CorrectionsInTheSearchAreThoseOfARefit) {
 TEST_F(SelectLayersCommand, RefitKeepsOrSetsThePolicy) {
     // Each step reads the plan of the one before: none is written over what it reads.
     int step = 0;
-    const auto plan = [&](int of_step) { return fmt::format("step-{}.json", of_step); };
+    const auto plan = [&](int of_step) { return "step-" + std::to_string(of_step) + ".json"; };
     const auto policy_of = [&](std::vector<std::string> more) {
         if (step > 0) {
             more.insert(more.end(), {"--refit", dir_.file(plan(step))});

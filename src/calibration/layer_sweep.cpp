@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "calibration/layer_losses.h"
+#include "report/comparison_table.h"
 #include "report/plot.h"
 
 namespace orthorank {
@@ -62,19 +63,16 @@ LayerSweep sweep_layers(Engine &engine, const Windows &windows, const LayerSweep
 }
 
 std::string sweep_csv(const LayerSweep &sweep) {
-    std::string csv = "layer,dense";
-    for (const SweepCurve &curve : sweep.curves) {
-        csv += "," + curve.name;
-    }
-    csv += "\n";
+    ComparisonTable table;
     for (size_t il = 0; il < sweep.curves.front().losses.size(); ++il) {
-        csv += fmt::format("{},{:.6f}", il, sweep.dense_loss);
+        Cells cells = {{"layer", std::to_string(il)},
+                       {"dense", fmt::format("{:.6f}", sweep.dense_loss)}};
         for (const SweepCurve &curve : sweep.curves) {
-            csv += fmt::format(",{:.6f}", curve.losses[il]);
+            cells.emplace_back(curve.name, fmt::format("{:.6f}", curve.losses[il]));
         }
-        csv += "\n";
+        add_row(cells, table);
     }
-    return csv;
+    return csv_text(table);
 }
 
 std::string sweep_svg(const LayerSweep &sweep, const std::string &title) {

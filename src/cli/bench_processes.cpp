@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/text_file.h"
 #include "cli/bench.h"
+#include "cli/interrupt.h"
 
 extern char **environ;
 
@@ -88,6 +89,7 @@ Measured measure_in_processes(const BenchArguments &arguments, const BenchStudy 
                                      .string()};
         const int exit_code =
             run_child(child_arguments(argv, file.path, !arguments.text.file.empty()));
+        stop_if_interrupted();
         if (exit_code != 0) {
             fail(ErrorKind::device, "process {} of {} ended with exit code {}", process + 1,
                  arguments.n_processes, exit_code);

@@ -7,6 +7,7 @@
 
 #include "base/deep_stack.h"
 #include "base/error.h"
+#include "base/strings.h"
 
 #ifdef ORTHORANK_HAS_LLAMA_COMMON
 #include <llama-common/jinja/lexer.h>
@@ -18,13 +19,6 @@
 namespace orthorank {
 
 namespace {
-
-void replace_all(std::string &text, const std::string &from, const std::string &to) {
-    for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at)) {
-        text.replace(at, from.size(), to);
-        at += to.size();
-    }
-}
 
 #ifdef ORTHORANK_HAS_LLAMA_COMMON
 
@@ -119,7 +113,7 @@ std::string render_known_chat(const std::string &chat_template,
     std::vector<ChatMessage> copies(messages.begin(), messages.end());
     std::vector<llama_chat_message> list;
     for (ChatMessage &message : copies) {
-        replace_all(message.content, nul, stand_in);
+        message.content = replace_all(message.content, nul, stand_in);
         list.push_back({message.role.c_str(), message.content.c_str()});
     }
     const auto apply = [&](char *buffer, size_t n) {
@@ -132,8 +126,7 @@ std::string render_known_chat(const std::string &chat_template,
     }
     std::string text(static_cast<size_t>(n), '\0');
     apply(text.data(), text.size());
-    replace_all(text, stand_in, nul);
-    return text;
+    return replace_all(text, stand_in, nul);
 }
 
 }  // namespace orthorank

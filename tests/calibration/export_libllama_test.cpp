@@ -50,6 +50,7 @@ TEST_P(ExportLibllama, SmallerModelIsThePlan) {
     Plan plan = dense_plan(5);
     plan.layers[1].action = plan.layers[3].action = Action::skip;
     EngineOptions options;
+    options.kernels = Kernels::exact;
     options.n_ctx = 256;
     options.n_threads = 1;
     Engine engine(*model, options);

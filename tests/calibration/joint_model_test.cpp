@@ -39,6 +39,7 @@ class JointModelTest : public testing::Test {
         test::write_tiny_gguf(tiny, dir_.file("m.gguf"));
         model_ = Model::load(dir_.file("m.gguf"));
         EngineOptions options;
+        options.kernels = Kernels::exact;
         options.n_ctx = k_n_ctx;
         options.n_threads = 1;
         options.kv_type = KvType::f32;

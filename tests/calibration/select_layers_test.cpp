@@ -60,6 +60,7 @@ Loaded load(const std::string &path, int n_ctx) {
     Loaded loaded;
     loaded.model = Model::load(path);
     EngineOptions options;
+    options.kernels = Kernels::exact;
     options.n_ctx = n_ctx;
     options.n_threads = 1;
     options.kv_type = KvType::f32;

@@ -27,6 +27,7 @@ const char *const k_text =
 
 Engine make_engine(const Model &model) {
     EngineOptions options;
+    options.kernels = Kernels::exact;
     options.n_ctx = k_n_ctx;
     options.n_threads = k_n_threads;
     return Engine(model, options);

@@ -25,6 +25,7 @@ using test::expect_error;
 
 std::vector<float> logits_of(const Model &model, const Plan &plan) {
     EngineOptions options;
+    options.kernels = Kernels::exact;
     options.n_ctx = 64;
     options.n_threads = 1;
     Engine engine(model, options);

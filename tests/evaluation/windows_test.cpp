@@ -63,6 +63,7 @@ class TinyEngine : public testing::Test {
         write_tiny_gguf(test::tiny_llama_gqa_tied(), dir_.file("m.gguf"));
         model_ = Model::load(dir_.file("m.gguf"));
         EngineOptions options;
+        options.kernels = Kernels::exact;
         options.n_ctx = 64;
         options.n_threads = 1;
         options.kv_type = KvType::f32;  // leaves room for rounding in the comparisons

@@ -1,0 +1,85 @@
+// Prompts with our own products of matrices: near ggml's, and the same bits however a call is cut
+// into graphs, for dense and selecting plans, experts included, and for weights that ggml repacks.
+#include <gtest/gtest.h>
+
+#include "graph/cpu_level.h"
+#include "support/compare.h"
+#include "support/engine_runs.h"
+#include "support/paths.h"
+
+namespace orthorank::test {
+namespace {
+
+struct Case {
+    const char *name;
+    TinyModel (*make)();
+    ggml_type type;
+};
+
+std::ostream &operator<<(std::ostream &out, const Case &c) {
+    return out << c.name;
+}
+
+constexpr int k_n_tokens = 75;
+
+class FastKernels : public testing::TestWithParam<Case> {
+ protected:
+    void SetUp() override {
+        TinyModel tiny = GetParam().make();
+        tiny.weight_type = GetParam().type;
+        write_tiny_gguf(tiny, path_);
+        ModelOptions options;
+        options.device = "CPU";
+        options.plain_copies = true;
+        model_ = Model::load(path_, options);
+    }
+
+    Plan selecting() const { return select_plan(model_->hparams().n_layers, {1}, 0.3); }
+    Plan dense() const { return dense_plan(model_->hparams().n_layers); }
+
+    Logits prefill(Kernels kernels, const Plan &plan, int chunk_rows, int n_tokens = k_n_tokens) {
+        EngineOptions options = test_options();
+        options.kernels = kernels;
+        options.chunk_rows = chunk_rows;
+        Engine engine(*model_, options);
+        Sequence sequence = engine.new_sequence(plan);
+        return run(engine, sequence, random_tokens(n_tokens, 5));
+    }
+
+    TempDir dir_;
+    std::string path_ = dir_.file("m.gguf");
+    std::unique_ptr<Model> model_;
+};
+
+TEST_P(FastKernels, AreNearGgmls) {
+    const Logits exact = prefill(Kernels::exact, dense(), 512);
+    const Logits fast = prefill(Kernels::fast, dense(), 512);
+    EXPECT_TRUE(nmse_below(k_nmse_quantised, fast, exact));
+    if (best_cpu_level() != CpuLevel::none) {
+        EXPECT_FALSE(same_bits(fast, exact)) << "ggml's computed";
+    }
+}
+
+TEST_P(FastKernels, DoNotDependOnChunks) {
+    for (const Plan &plan : {dense(), selecting()}) {
+        const Logits whole = prefill(Kernels::fast, plan, 512);
+        for (int chunk_rows : {7, 32, 70}) {
+            EXPECT_TRUE(nmse_below(k_nmse_f32, prefill(Kernels::fast, plan, chunk_rows), whole))
+                << chunk_rows;
+        }
+    }
+}
+
+TEST_P(FastKernels, AreGgmlsForAFewRows) {
+    EXPECT_TRUE(same_bits(prefill(Kernels::fast, dense(), 512, 31),
+                          prefill(Kernels::exact, dense(), 512, 31)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, FastKernels,
+                         testing::Values(Case{"llama_q8_0", tiny_llama, GGML_TYPE_Q8_0},
+                                         Case{"llama_q4_0", tiny_llama, GGML_TYPE_Q4_0},
+                                         Case{"experts_q8_0", tiny_mixtral, GGML_TYPE_Q8_0}),
+                         [](const auto &test) { return test.param.name; });
+
+}  // namespace
+}  // namespace orthorank::test

@@ -16,7 +16,7 @@ struct ProgramInput {
     std::string text;                      // standard input
     std::vector<std::string> environment;  // further NAME=value
     std::string out_path;                  // standard output goes there instead of into the result
-    std::string interrupt_when;            // SIGINT once this file has something in it
+    std::string interrupt_when = {};       // SIGINT once this file has something in it
 };
 
 ProgramResult run_program(const std::string &program, const std::vector<std::string> &arguments,

@@ -1,5 +1,6 @@
-// Prompts with our own products of matrices: near ggml's, and the same bits however a call is cut
-// into graphs, for dense and selecting plans, experts included, and for weights that ggml repacks.
+// Prompts with our own products of matrices: near ggml's, and the same numbers however a call is
+// cut into graphs, for dense and selecting plans, experts included, and for weights that ggml
+// repacks.
 #include <gtest/gtest.h>
 
 #include "graph/cpu_level.h"

@@ -15,7 +15,11 @@ struct Case {
     const char *name;
     TinyModel (*make)();
     ggml_type type;
+    double max_nmse = k_nmse_quantised;
 };
+
+// A row whose experts are nearly equal may take another.
+constexpr double k_nmse_experts = 5e-2;
 
 std::ostream &operator<<(std::ostream &out, const Case &c) {
     return out << c.name;
@@ -55,7 +59,7 @@ class FastKernels : public testing::TestWithParam<Case> {
 TEST_P(FastKernels, AreNearGgmls) {
     const Logits exact = prefill(Kernels::exact, dense(), 512);
     const Logits fast = prefill(Kernels::fast, dense(), 512);
-    EXPECT_TRUE(nmse_below(k_nmse_quantised, fast, exact));
+    EXPECT_TRUE(nmse_below(GetParam().max_nmse, fast, exact));
     if (best_cpu_level() != CpuLevel::none) {
         EXPECT_FALSE(same_bits(fast, exact)) << "ggml's computed";
     }
@@ -79,7 +83,8 @@ TEST_P(FastKernels, AreGgmlsForAFewRows) {
 INSTANTIATE_TEST_SUITE_P(Models, FastKernels,
                          testing::Values(Case{"llama_q8_0", tiny_llama, GGML_TYPE_Q8_0},
                                          Case{"llama_q4_0", tiny_llama, GGML_TYPE_Q4_0},
-                                         Case{"experts_q8_0", tiny_mixtral, GGML_TYPE_Q8_0}),
+                                         Case{"experts_q8_0", tiny_mixtral, GGML_TYPE_Q8_0,
+                                              k_nmse_experts}),
                          [](const auto &test) { return test.param.name; });
 
 }  // namespace

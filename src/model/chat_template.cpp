@@ -57,9 +57,23 @@ std::string run_template(const std::string &chat_template, std::span<const ChatM
     return jinja::runtime::gather_string_parts(parts)->as_string().str();
 }
 
-// The engine's message on one line, without the picture of the place that follows it.
-std::string first_line(const std::string &message) {
-    return message.substr(0, message.find('\n'));
+// The engine's message without the picture of the place, which comes before it (runtime) or behind
+// it (parser).
+std::string cause_of(const std::string &message) {
+    const std::string mark = "\nError: ";
+    const size_t at = message.find(mark);
+    const std::string cause = at == std::string::npos ? message : message.substr(at + mark.size());
+    return cause.substr(0, cause.find('\n'));
+}
+
+[[noreturn]] void fail_as(const std::exception &error) {
+    const std::string raised = "Jinja Exception: ";  // what raise_exception() puts before its text
+    const std::string cause = cause_of(error.what());
+    if (cause.starts_with(raised)) {
+        fail(ErrorKind::request, "the chat template refuses this conversation: {}",
+             cause.substr(raised.size()));
+    }
+    fail(ErrorKind::format, "the chat template cannot be run: {}", cause);
 }
 
 #endif
@@ -82,12 +96,8 @@ std::string render_chat(const std::string &chat_template, std::span<const ChatMe
     run_on_stack(k_stack, [&] {
         try {
             text = run_template(chat_template, messages, setting);
-        } catch (const jinja::raised_exception &refusal) {
-            fail(ErrorKind::request, "the chat template refuses this conversation: {}",
-                 first_line(refusal.what()));
         } catch (const std::exception &error) {
-            fail(ErrorKind::format, "the chat template cannot be run: {}",
-                 first_line(error.what()));
+            fail_as(error);
         }
     });
     return text;

@@ -222,7 +222,8 @@ TEST(BadFiles, PairsThatCannotBeScored) {
     EXPECT_EQ(error_of([&] {
                   make_scoring_input({"a", ""}, by_byte, 3);
               }),
-              "format|the continuation '' has no token of its own");
+              "format|the continuation '' has no token of its own: one token spans the end of its "
+              "context and all of it; leave the document out with --docs");
 }
 
 }  // namespace

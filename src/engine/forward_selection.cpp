@@ -129,8 +129,10 @@ void ForwardPass::run_received(int first, int end) {
     check_finite("scores", values);
     std::vector<float> &received = scores_[static_cast<size_t>(ref.chunk)];
     received.resize(static_cast<size_t>(n_rows_of(static_cast<size_t>(ref.chunk))), 0.0f);
+    // Later rows' keys are not among the cells: these rows do not see them.
+    const size_t n_keys = std::min(received.size(), static_cast<size_t>(sums->ne[1]));
     for (int64_t head = 0; head < sums->ne[2]; ++head) {
-        for (size_t key = 0; key < received.size(); ++key) {
+        for (size_t key = 0; key < n_keys; ++key) {
             received[key] += values[static_cast<size_t>(head * sums->ne[1]) + key];
         }
     }

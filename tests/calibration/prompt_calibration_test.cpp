@@ -138,7 +138,7 @@ TEST_F(PromptCalibrationTest, RetrievalWindowsEndInTheKey) {
     for (size_t w = 3; w < 7; ++w) {
         const std::string text = model_.vocab().detokenize(windows_.window(w));
         const std::string key = text.substr(text.size() - 5);
-        EXPECT_EQ(first_number(text), key) << "the sentence in the text";
+        EXPECT_LT(text.find(key), text.size() - 5) << "the sentence in the text";
         const auto answer =
             windows_.window(w).last(static_cast<size_t>(windows_.continuation_of(w)));
         EXPECT_EQ(first_number(model_.vocab().detokenize(answer)), key);

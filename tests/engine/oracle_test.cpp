@@ -117,9 +117,9 @@ TEST(ManyExpertsOracleTest, AHundredUsedExpertsOverflowedTheGraph) {
 // tools/synthetic_gguf writes files that both load, in types of every block size.
 TEST(SyntheticOracleTest, DenseLogitsAreLibllamas) {
     const TempDir dir;
-    const std::string path = dir.file("synthetic.gguf");
     for (const std::string type : {"q4_k", "q4_0", "bf16"}) {
         SCOPED_TRACE(type);
+        const std::string path = dir.file(type + ".gguf");
         const ProgramResult made =
             run_program(ORTHORANK_SYNTHETIC_GGUF,
                         {path, "--shape", "256,2,4,2,512,320", "--type", type, "--ctx", "1024"});

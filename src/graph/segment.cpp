@@ -1,6 +1,7 @@
 #include "graph/segment.h"
 
 #include <algorithm>
+#include <new>
 
 #include "base/error.h"
 
@@ -253,7 +254,12 @@ SegmentGraph build_segment(const Model &model, const KvCache &cache, ggml_tensor
                            k_max_update_nodes * shape.updates.size();
     const size_t bytes =
         ggml_tensor_overhead() * 2 * n_nodes + ggml_graph_overhead_custom(n_nodes, false);
-    graph.ctx.reset(ggml_init({bytes, nullptr, true}));
+    // ggml's own allocation would abort where memory is short.
+    graph.memory.reset(new (std::nothrow) std::byte[bytes]);
+    if (!graph.memory) {
+        fail(ErrorKind::limit, "no memory for a graph of {} nodes", n_nodes);
+    }
+    graph.ctx.reset(ggml_init({bytes, graph.memory.get(), true}));
     graph.gf = ggml_new_graph_custom(graph.ctx.get(), n_nodes, false);
     SegmentBuilder(model, cache, sinks, graph).build();
     return graph;

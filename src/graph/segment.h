@@ -4,7 +4,9 @@
 // shapes can reuse a graph, the data (which rows, positions, masks) are inputs.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "ggml-cpp.h"
@@ -68,6 +70,7 @@ struct SegmentShape {
 
 struct SegmentGraph {
     SegmentShape shape;
+    std::unique_ptr<std::byte[]> memory;  // of ctx
     ggml_context_ptr ctx;
     ggml_cgraph *gf = nullptr;
     // inputs, null where the shape has none

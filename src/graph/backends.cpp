@@ -1,5 +1,9 @@
 #include "graph/backends.h"
 
+#include <cstddef>
+#include <memory>
+#include <new>
+
 #include "base/error.h"
 #include "base/threads.h"
 
@@ -18,6 +22,12 @@ void set_threads(ggml_backend_t backend, int n_threads) {
     if (address != nullptr) {
         reinterpret_cast<ggml_backend_set_n_threads_t>(address)(backend, n_threads);
     }
+}
+
+// About what ggml's scheduler takes: two tensors for each of 30 inputs that a split may have, as
+// many splits as nodes, and a tenth of that for its tables.
+size_t scheduler_bytes(size_t n_nodes) {
+    return n_nodes * 30 * 2 * sizeof(ggml_tensor) / 10 * 11;
 }
 
 }  // namespace
@@ -42,6 +52,10 @@ ggml_backend_buffer_type_t Backends::buffer_type() const {
 }
 
 ggml_backend_sched_ptr Backends::make_scheduler(size_t n_nodes) const {
+    // ggml does not look whether it got its memory, and aborts later.
+    if (!std::unique_ptr<std::byte[]>(new (std::nothrow) std::byte[scheduler_bytes(n_nodes)])) {
+        fail(ErrorKind::limit, "no memory for the scheduler of a graph of {} nodes", n_nodes);
+    }
     std::vector<ggml_backend_t> backends = backends_;
     ggml_backend_sched_ptr scheduler(ggml_backend_sched_new(
         backends.data(), nullptr, static_cast<int>(backends.size()), n_nodes, false, true));

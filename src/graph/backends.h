@@ -17,7 +17,7 @@ class Backends {
     int n_threads() const { return n_threads_; }
     // Buffers that live as long as an engine (KV cache, hidden states) are of this type.
     ggml_backend_buffer_type_t buffer_type() const;
-    // A scheduler for graphs of up to n_nodes nodes.
+    // A scheduler for graphs of up to n_nodes nodes. Throws Error{limit} when memory is short.
     ggml_backend_sched_ptr make_scheduler(size_t n_nodes) const;
 
  private:

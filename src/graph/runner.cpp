@@ -91,8 +91,10 @@ Runner::Entry &Runner::entry_for(const SegmentShape &shape) {
     if (!is_kept) {
         large_.graph = build_segment(model_, cache_, sinks_, shape);
         if (!large_.scheduler || node_capacity(large_.graph) > large_capacity_) {
-            large_capacity_ = std::max(large_capacity_, node_capacity(large_.graph));
-            large_.scheduler = backends_.make_scheduler(large_capacity_);
+            const size_t capacity = std::max(large_capacity_, node_capacity(large_.graph));
+            large_.scheduler.reset();
+            large_.scheduler = backends_.make_scheduler(capacity);
+            large_capacity_ = capacity;
         }
         ggml_backend_sched_reset(large_.scheduler.get());
         return large_;

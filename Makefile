@@ -19,7 +19,7 @@ run: build  ## generate text with the default model (PROMPT="...", ARGS="--plan 
 test: deps  ## build the tests, beside the program, and run them all
 	@$(call configure,release)
 	@cmake --build --preset release
-	@ctest --preset release
+	@ctest --preset release -j$(shell nproc)
 
 deps:  ## install what is missing: Debian packages, the default model, ggml and libllama
 	@tools/setup

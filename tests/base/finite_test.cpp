@@ -32,8 +32,8 @@ TEST(Finite, OneNumberThatIsNoneIsFoundWhereverItStands) {
 TEST(Finite, HalfFloats) {
     std::vector<uint16_t> bits(100, 0xfbff);  // -65504
     EXPECT_TRUE(all_finite_f16(bits));
-    for (const uint16_t bad : {0x7c00, 0xfc00, 0x7c01, 0xffff}) {
-        bits[63] = bad;
+    for (const int bad : {0x7c00, 0xfc00, 0x7c01, 0xffff}) {
+        bits[63] = static_cast<uint16_t>(bad);
         EXPECT_FALSE(all_finite_f16(bits)) << bad;
         bits[63] = 0x7bff;
         EXPECT_TRUE(all_finite_f16(bits));

@@ -68,7 +68,7 @@ TEST_P(SharedModelTest, EnginesAtOnceGiveWhatTheyGiveOneByOne) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, SharedModelTest, testing::ValuesIn(main_fixture_models()),
-                         [](const auto &info) { return test_name(info.param); });
+                         [](const auto &test) { return test_name(test.param); });
 
 }  // namespace
 }  // namespace orthorank::test

@@ -99,7 +99,7 @@ TEST_F(GenerateTest, EndOfGenerationIsNotPartOfTheText) {
     GenerateOptions options = greedy(-1);
     options.sampler = {.temperature = 100.0, .top_k = 0, .top_p = 1.0, .seed = 0};
     int n_ended = 0;
-    for (uint64_t seed = 0; seed < 30; ++seed) {
+    for (uint32_t seed = 0; seed < 30; ++seed) {
         options.sampler.seed = seed;
         const GenerateResult result = generate(*engine_, prompt_, options);
         n_ended += result.stop_reason == StopReason::end ? 1 : 0;

@@ -4,7 +4,6 @@
 #include <ggml-cpu.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
 #include <memory>
@@ -13,6 +12,7 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "graph/block.h"
+#include "graph/gradient_graph.h"
 #include "model/file_bytes.h"
 #include "model/gguf_file.h"
 #include "model/not_finite.h"
@@ -23,105 +23,7 @@ namespace orthorank {
 
 namespace {
 
-constexpr size_t k_n_block_nodes = 8192;  // more than a block's, forward and backward
-constexpr size_t k_n_expert_nodes = 64;   // and each expert's
-
 using Rows = std::vector<float>;  // [n_embd, n_ctx]
-
-// F32 tensors that stay while graphs come and go: weights and inputs.
-class Constants {
- public:
-    explicit Constants(size_t n_tensors)
-        : ctx_(ggml_init({ggml_tensor_overhead() * (n_tensors + 1), nullptr, true})) {}
-
-    ggml_tensor *make(ggml_type type, const std::array<int64_t, 4> &ne) {
-        return ggml_new_tensor(ctx_.get(), type, GGML_MAX_DIMS, ne.data());
-    }
-    void allocate(ggml_backend_t backend) {
-        buffer_.reset(ggml_backend_alloc_ctx_tensors(ctx_.get(), backend));
-        if (!buffer_) {
-            fail(ErrorKind::limit, "no memory for the F32 copy of a block's weights");
-        }
-    }
-
- private:
-    ggml_context_ptr ctx_;
-    ggml_backend_buffer_ptr buffer_;
-};
-
-template <typename T>
-void upload(ggml_tensor *tensor, const std::vector<T> &values) {
-    CHECK(values.size() * sizeof(T) == ggml_nbytes(tensor));
-    ggml_backend_tensor_set(tensor, values.data(), 0, ggml_nbytes(tensor));
-}
-
-Rows download(const ggml_tensor *tensor) {
-    Rows values(static_cast<size_t>(ggml_nelements(tensor)));
-    ggml_backend_tensor_get(tensor, values.data(), 0, values.size() * sizeof(float));
-    return values;
-}
-
-// One graph, forward and, with a loss, backward.
-class Graph {
- public:
-    explicit Graph(const Hparams &hparams) {
-        const size_t n_nodes =
-            k_n_block_nodes + k_n_expert_nodes * static_cast<size_t>(hparams.n_expert);
-        ctx_.reset(ggml_init(
-            {ggml_tensor_overhead() * 2 * n_nodes + ggml_graph_overhead_custom(n_nodes, true),
-             nullptr, true}));
-        gf_ = ggml_new_graph_custom(ctx_.get(), n_nodes, true);
-    }
-
-    ggml_context *ctx() const { return ctx_.get(); }
-    ggml_cgraph *gf() const { return gf_; }
-
-    void run(ggml_backend_t backend, ggml_tensor *output) {
-        ggml_set_output(output);
-        ggml_build_forward_expand(gf_, output);
-        compute(backend);
-    }
-    // The gradients of these parameters stay readable.
-    void run_backward(ggml_backend_t backend, ggml_tensor *loss,
-                      std::span<ggml_tensor *const> parameters) {
-        ggml_set_loss(loss);
-        ggml_set_output(loss);
-        ggml_build_forward_expand(gf_, loss);
-        ggml_build_backward_expand(ctx_.get(), gf_, nullptr);
-        for (ggml_tensor *parameter : parameters) {
-            ggml_set_output(ggml_graph_get_grad(gf_, parameter));
-        }
-        ggml_tensor *seed = ggml_graph_get_grad_acc(gf_, loss);
-        ggml_set_input(seed);
-        allocate(backend);
-        upload(seed, std::vector<float>{1.0f});
-        run_allocated(backend);
-    }
-    Rows gradient(const ggml_tensor *parameter) const {
-        return download(ggml_graph_get_grad(gf_, parameter));
-    }
-
- private:
-    void allocate(ggml_backend_t backend) {
-        allocator_.reset(ggml_gallocr_new(ggml_backend_get_default_buffer_type(backend)));
-        if (!ggml_gallocr_alloc_graph(allocator_.get(), gf_)) {
-            fail(ErrorKind::limit, "no memory for a gradient graph");
-        }
-    }
-    void run_allocated(ggml_backend_t backend) {
-        if (ggml_backend_graph_compute(backend, gf_) != GGML_STATUS_SUCCESS) {
-            fail(ErrorKind::device, "the CPU failed to compute a gradient");
-        }
-    }
-    void compute(ggml_backend_t backend) {
-        allocate(backend);
-        run_allocated(backend);
-    }
-
-    ggml_context_ptr ctx_;
-    ggml_cgraph *gf_ = nullptr;
-    ggml_gallocr_ptr allocator_;
-};
 
 class Taylor {
  public:
@@ -253,7 +155,8 @@ class Taylor {
         return block;
     }
 
-    ggml_tensor *build(const Graph &graph, const Block &block, int il, bool only_router) const {
+    ggml_tensor *build(const GradientGraph &graph, const Block &block, int il,
+                       bool only_router) const {
         return BlockBuilder(graph.ctx(), graph.gf(), hparams_, weights_)
             .whole_block(il, block.h, block.positions, block.mask,
                          only_router ? nullptr : block.expert_mask);
@@ -265,7 +168,7 @@ class Taylor {
         if (block.expert_mask == nullptr) {
             return;
         }
-        Graph graph(hparams_);
+        GradientGraph graph(hparams_);
         ggml_tensor *router = build(graph, block, il, true);
         graph.run(backend_.get(), router);
         const Rows probs = download(router);
@@ -288,7 +191,7 @@ class Taylor {
         const std::unique_ptr<Block> block = load(il);
         for (size_t w = 0; w < n_windows_; ++w) {
             set_window(*block, il, w);
-            Graph graph(hparams_);
+            GradientGraph graph(hparams_);
             ggml_tensor *h = build(graph, *block, il, false);
             graph.run(backend_.get(), h);
             hidden_[static_cast<size_t>(il) + 1].push_back(download(h));
@@ -310,7 +213,7 @@ class Taylor {
             }
             labels.resize(n_vocab * static_cast<size_t>(n_ctx_), 0.0f);
             upload(block->gradient, labels);
-            Graph graph(hparams_);
+            GradientGraph graph(hparams_);
             ggml_tensor *logits =
                 BlockBuilder(graph.ctx(), graph.gf(), hparams_, weights_).logits(block->h);
             ggml_tensor *loss = ggml_cross_entropy_loss(graph.ctx(), logits, block->gradient);
@@ -353,7 +256,7 @@ class Taylor {
         for (size_t w = 0; w < n_windows_; ++w) {
             set_window(*block, il, w);
             upload(block->gradient, gradients_[w]);
-            Graph graph(hparams_);
+            GradientGraph graph(hparams_);
             ggml_tensor *h = build(graph, *block, il, false);
             ggml_tensor *loss = ggml_sum(graph.ctx(), ggml_mul(graph.ctx(), h, block->gradient));
             graph.run_backward(backend_.get(), loss, parameters);

@@ -14,7 +14,7 @@
 
 #include "base/error.h"
 #include "base/text_file.h"
-#include "support/paths.h"
+#include "support/temp_dir_test.h"
 
 namespace orthorank {
 namespace {
@@ -22,16 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-class Output : public testing::Test {
- protected:
-    std::string path(const std::string &name) const { return dir_.file(name); }
-    size_t n_files() const {
-        return static_cast<size_t>(
-            std::distance(fs::directory_iterator(dir_.path()), fs::directory_iterator()));
-    }
-
-    test::TempDir dir_;
-};
+class Output : public test::TempDirTest {};
 
 std::string message_of(const std::function<void()> &action) {
     try {

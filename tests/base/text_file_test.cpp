@@ -12,36 +12,14 @@
 
 #include "base/error.h"
 #include "base/output_file.h"
+#include "support/temp_dir_test.h"
 
 namespace orthorank {
 namespace {
 
 namespace fs = std::filesystem;
 
-// A folder of this test's own, removed with it.
-class TextFile : public testing::Test {
- protected:
-    void SetUp() override {
-        const auto *info = testing::UnitTest::GetInstance()->current_test_info();
-        folder_ = fs::path(testing::TempDir()) / ("text_file_" + std::string(info->name()));
-        fs::remove_all(folder_);
-        fs::create_directories(folder_);
-    }
-    void TearDown() override { fs::remove_all(folder_); }
-
-    std::string path(const std::string &name) const { return (folder_ / name).string(); }
-
-    size_t n_files() const {
-        size_t n = 0;
-        for (const auto &entry : fs::directory_iterator(folder_)) {
-            n += entry.is_regular_file() ? 1 : 0;
-        }
-        return n;
-    }
-
- private:
-    fs::path folder_;
-};
+class TextFile : public test::TempDirTest {};
 
 std::string message_of(const std::function<void()> &action) {
     try {

@@ -7,8 +7,9 @@
 
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <limits>
+
+#include "support/temp_dir_test.h"
 
 namespace orthorank {
 namespace {
@@ -20,25 +21,17 @@ const char *const k_v2_mount =
     "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
 
 // A tree of /proc and control groups under a folder of its own.
-class GroupQuota : public ::testing::Test {
+class GroupQuota : public test::TempDirTest {
  protected:
-    void SetUp() override {
-        root_ = fs::path(::testing::TempDir()) / ("groups-" + std::to_string(getpid()));
-        fs::remove_all(root_);
-    }
-    void TearDown() override { fs::remove_all(root_); }
-
     void write(const std::string &path, const std::string &text) {
-        fs::create_directories((root_ / path).parent_path());
-        std::ofstream(root_ / path) << text;
+        fs::create_directories(fs::path(dir_.file(path)).parent_path());
+        test::write_bytes(dir_.file(path), text);
     }
     void mount(const std::string &mounts, const std::string &groups) {
         write("proc/self/mountinfo", "22 1 8:1 / / rw - ext4 /dev/root rw\n" + mounts);
         write("proc/self/cgroup", groups);
     }
-    double quota() const { return group_quota(root_.string()); }
-
-    fs::path root_;
+    double quota() const { return group_quota(dir_.path().string()); }
 };
 
 TEST_F(GroupQuota, IsUnlimitedWithoutControlGroups) {

@@ -3,8 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "support/command_fixture.h"
@@ -19,14 +17,7 @@ using testing::HasSubstr;
 using testing::SizeIs;
 using testing::StartsWith;
 
-class Commands : public CommandTest {
- protected:
-    Commands() {
-        write_bytes(text(),
-                    "the quick brown fox jumps over the lazy dog and goes on and on and on");
-    }
-    std::string text() const { return dir_.file("text.txt"); }
-};
+class Commands : public TextCommandTest {};
 
 TEST_F(Commands, HelpOfEveryCommand) {
     for (const std::string command : {"generate", "perplexity", "trace", "info"}) {
@@ -192,173 +183,6 @@ TEST_F(Commands, InfoComparesFingerprints) {
     expect_failure(1, "0123456789abcdef", {"generate", "-p", "x", "--plan", plan_});
 }
 
-TEST_F(Commands, GenerateWritesTextAndOneLineOfNumbers) {
-    const ProgramResult result = run({"generate", "-p", "the dog", "-n", "8", "--plan", plan_});
-    EXPECT_EQ(result.exit_code, 0) << result.err;
-    EXPECT_FALSE(result.out.empty());
-    EXPECT_THAT(result.err, AllOf(StartsWith("prefill "), HasSubstr("tokens/s"),
-                                  HasSubstr("% of rows computed in 1 selecting layers")));
-    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1);
-    EXPECT_THAT(run({"generate", "-p", "the dog", "-n", "2"}).err, HasSubstr("| dense"));
-}
-
-TEST_F(Commands, GenerateTakesItsPromptFromAnywhere) {
-    write_bytes(dir_.file("p.txt"), "the dog\n");
-    const ProgramResult result = run({"generate", "-p", "the dog", "-n", "8"});
-    EXPECT_EQ(run({"generate", "-f", dir_.file("p.txt"), "-n", "8"}).out, result.out);
-    EXPECT_EQ(
-        run({"generate", "-n", "8"}, {.text = "the dog\n", .environment = {}, .out_path = ""}).out,
-        result.out);
-}
-
-TEST_F(Commands, GenerateJson) {
-    const std::vector<std::string> arguments = {"generate", "-p", "the dog", "-n", "8",
-                                                "--temp",   "0",  "--plan",  plan_};
-    const json result = run_json(arguments)["results"][0];
-    EXPECT_EQ(result["plan"], "plan.json");
-    EXPECT_EQ(result["tokens"].size(), result["n_generated"].get<size_t>());
-    EXPECT_LE(result["tokens"].size(), 8u);
-    EXPECT_TRUE(result["text"].is_string());
-    EXPECT_GT(result["prefill_tokens_per_s"].get<double>(), 0);
-    EXPECT_LT(result["fraction_of_rows_computed"].get<double>(), 1);
-    EXPECT_EQ(run_json(arguments)["results"][0]["tokens"], result["tokens"]);
-    const json none = run_json({"generate", "-p", "the dog", "-n", "0"})["results"][0];
-    EXPECT_THAT(none["tokens"], SizeIs(0));
-    EXPECT_TRUE(none["decode_tokens_per_s"].is_null());
-    EXPECT_TRUE(none["plan"].is_null());
-}
-
-TEST_F(Commands, GenerateChat) {
-    expect_failure(1, "chat template", {"generate", "-p", "hi", "--chat"});
-    TinyModel chatty = tiny_llama();
-    chatty.chat_template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% endfor %}";
-    write_tiny_gguf(chatty, model_);
-    const json plain = run_json({"generate", "-p", "hi", "-n", "1", "--no-chat"});
-    const json chat = run_json({"generate", "-p", "hi", "-n", "1", "--chat"});
-    const json usual = run_json({"generate", "-p", "hi", "-n", "1"});
-    EXPECT_GT(chat["results"][0]["n_prompt"], plain["results"][0]["n_prompt"]);
-    EXPECT_EQ(usual["results"][0]["n_prompt"], plain["results"][0]["n_prompt"]) << "no terminal";
-}
-
-TEST_F(Commands, PromptLongerThanTheContextIsRefused) {
-    expect_failure(1, "the context only 4: shorten it or raise --ctx",
-                   {"generate", "-f", text(), "--ctx", "4"});
-    expect_failure(1, "the model has 2048", {"generate", "-p", "x", "--ctx", "4096"});
-    std::string longer;
-    for (int i = 0; i < 3000; ++i) {
-        longer += " x";
-    }
-    write_bytes(dir_.file("long.txt"), longer);
-    expect_failure(1, "the context only 2048: shorten it\n",
-                   {"generate", "-f", dir_.file("long.txt")});
-}
-
-TEST_F(Commands, FullContextEndsTheText) {
-    const std::vector<std::string> arguments = {"generate", "-p", "the dog", "-n", "-1",
-                                                "--ctx",    "12", "--temp",  "0"};
-    EXPECT_EQ(run_json(arguments)["results"][0]["stop_reason"], "context");
-    EXPECT_THAT(run(arguments).err, StartsWith("The context of 12 tokens is full.\n"));
-}
-
-TEST_F(Commands, AFileThatIsNoTextIsRefusedAtOnce) {
-    // The longest name of a token has 6 bytes: 2048 of them are 12,288.
-    write_bytes(dir_.file("no-text"), std::string(50'000'000, '\x80'));
-    expect_failure(
-        1, "the prompt of 50000000 bytes has at least 8333333 tokens, the context only 2048",
-        {"generate", "-f", dir_.file("no-text")});
-    // These need only their first tokens.
-    const std::vector<std::string> few = {"perplexity", "-f", dir_.file("long.txt"), "--ctx", "16",
-                                          "--windows",  "2"};
-    write_bytes(dir_.file("long.txt"), std::string(50'000'000, 'x'));
-    EXPECT_EQ(run_json(few)["results"][0]["n_windows"], 2);
-}
-
-TEST_F(Commands, TwoBosAreNoted) {
-    EXPECT_THAT(run({"generate", "-p", "<s>x", "-n", "1"}).err,
-                HasSubstr("note: the prompt begins with two BOS tokens"));
-    EXPECT_THAT(run({"generate", "-p", "x", "-n", "1"}).err, testing::Not(HasSubstr("note")));
-}
-
-TEST_F(Commands, WindowsThatBeginWithBos) {
-    const std::vector<std::string> usual = {"perplexity", "-f", text(), "--ctx", "16"};
-    std::vector<std::string> each = usual;
-    each.push_back("--bos-each-window");
-    EXPECT_THAT(run(usual).out, HasSubstr("windows of 16 tokens; BOS begins only the first"));
-    EXPECT_THAT(run(each).out, HasSubstr("windows of 16 tokens; BOS begins each\n"));
-    const json first = run_json(usual)["results"][0];
-    const json all = run_json(each)["results"][0];
-    EXPECT_EQ(first["bos"], "first");
-    EXPECT_EQ(all["bos"], "each");
-    // The first window is the same either way.
-    EXPECT_EQ(first["window_nlls"][0], all["window_nlls"][0]);
-    EXPECT_NE(first["window_nlls"][1], all["window_nlls"][1]);
-    expect_failure(2, "--bos-each-window does nothing",
-                   {"perplexity", "--protocol", "paper", "--data", "x", "--bos-each-window"});
-}
-
-TEST_F(Commands, PerplexityOfSeveralPlans) {
-    const std::string file = dir_.file("out.json");
-    const ProgramResult table = run({"perplexity", "-f", text(), "--ctx", "16", "--windows", "2",
-                                     "--plan", plan_, "--json", file});
-    EXPECT_EQ(table.exit_code, 0) << table.err;
-    EXPECT_EQ(table.err, "") << "no progress bar without a terminal";
-    EXPECT_THAT(table.out, AllOf(HasSubstr("2 windows of 16 tokens"), HasSubstr("dense"),
-                                 HasSubstr("plan.json"), HasSubstr("ratio to dense")));
-    const json results = json::parse(read_bytes(file))["results"];
-    ASSERT_THAT(results, SizeIs(2));
-    EXPECT_TRUE(results[0]["plan"].is_null());
-    EXPECT_EQ(results[1]["plan"], "plan.json");
-    for (const json &result : results) {
-        EXPECT_EQ(result["n_windows"], 2);
-        EXPECT_EQ(result["n_targets"], 30);
-        EXPECT_NEAR(result["ppl"].get<double>(), std::exp(result["nll"].get<double>()), 1e-9);
-        const auto nlls = result["window_nlls"].get<std::vector<double>>();
-        ASSERT_THAT(nlls, SizeIs(2));
-        EXPECT_NEAR(result["nll"].get<double>(), (nlls[0] + nlls[1]) / 2, 1e-9);
-        // Of two values: half their distance; of exp by its derivative.
-        EXPECT_NEAR(result["se"].get<double>(),
-                    result["ppl"].get<double>() * std::abs(nlls[0] - nlls[1]) / 2, 1e-9);
-        EXPECT_GT(result["se"].get<double>(), 0);
-    }
-    EXPECT_NEAR(results[1]["effective_sparsity"].get<double>(), 0.2, 1e-9);
-    EXPECT_NEAR(results[1]["fraction_of_rows_computed"].get<double>(), 0.375, 1e-9);  // 6 of 16
-}
-
-TEST_F(Commands, PerplexityWithoutDense) {
-    write_bytes(dir_.file("a.jsonl"), "{\"body\": \"" + read_bytes(text()) + "\"}\n");
-    const json results =
-        run_json({"perplexity", "-f", dir_.file("a.jsonl"), text(), "--field", "body", "--no-dense",
-                  "--plan", plan_, "--ctx", "16", "--windows", "1"})["results"];
-    ASSERT_THAT(results, SizeIs(1));
-    EXPECT_EQ(results[0]["n_windows"], 2) << "one of each file";
-    EXPECT_TRUE(results[0]["ratio_to_dense"].is_null());
-    EXPECT_NEAR(results[0]["se"].get<double>(), 0, 1e-9) << "the same text twice";
-    EXPECT_TRUE(
-        run_json({"perplexity", "-f", text(), "--ctx", "16", "--windows", "1"})["results"][0]["se"]
-            .is_null())
-        << "one window has no spread, and JSON has no NaN";
-}
-
-TEST_F(Commands, PlansOfOneNameAreToldApart) {
-    std::filesystem::create_directory(dir_.path() / "b");
-    const std::string second = dir_.file("b/plan.json");
-    write_bytes(second, plan_text(R"({"index": 1, "action": "skip"})"));
-    const json results = run_json(
-        {"perplexity", "-f", text(), "--ctx", "16", "--plan", plan_, "--plan", second})["results"];
-    ASSERT_THAT(results, SizeIs(3));
-    EXPECT_EQ(results[1]["plan"], plan_);
-    EXPECT_EQ(results[2]["plan"], second);
-}
-
-TEST_F(Commands, ZeroWindowsAreRefused) {
-    expect_failure(1, "no window of 2048 tokens", {"perplexity", "-f", text()});
-    write_bytes(dir_.file("empty.txt"), "");
-    expect_failure(1, "no window", {"perplexity", "-f", dir_.file("empty.txt"), "--ctx", "8"});
-    write_bytes(dir_.file("long.txt"), std::string(9000, 'x'));
-    expect_failure(1, "the model has 2048",
-                   {"perplexity", "-f", dir_.file("long.txt"), "--ctx", "4096"});
-}
-
 TEST_F(Commands, TraceJson) {
     const json result = run_json({"trace", "-f", text(), "--tokens", "10", "--plan", plan_});
     EXPECT_THAT(result["tokens"], SizeIs(10));
@@ -395,17 +219,6 @@ TEST_F(Commands, TraceTableMarksRows) {
 
 TEST_F(Commands, AnEmptyTextIsItsFirstSpecialToken) {
     EXPECT_THAT(run_json({"trace", "-p", "", "--plan", plan_})["tokens"], SizeIs(1));
-}
-
-TEST(DefaultModel, KnowsParis) {
-    if (!has_default_model()) {
-        GTEST_SKIP() << "no default model at " << default_model_path();
-    }
-    const ProgramResult result =
-        run_program(ORTHORANK_PROGRAM, {"generate", "-m", default_model_path(), "-p",
-                                        "The capital of France is", "-n", "4", "--temp", "0"});
-    EXPECT_EQ(result.exit_code, 0) << result.err;
-    EXPECT_THAT(result.out, HasSubstr("Paris"));
 }
 
 }  // namespace

@@ -46,4 +46,8 @@ void CommandTest::expect_failure(int exit_code, const std::string &part,
     EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
 }
 
+TextCommandTest::TextCommandTest() {
+    write_bytes(text(), "the quick brown fox jumps over the lazy dog and goes on and on and on");
+}
+
 }  // namespace orthorank::test

@@ -35,4 +35,11 @@ class CommandTest : public testing::Test {
     std::string plan_;
 };
 
+// With a text of some twenty words beside the model.
+class TextCommandTest : public CommandTest {
+ protected:
+    TextCommandTest();
+    std::string text() const { return dir_.file("text.txt"); }
+};
+
 }  // namespace orthorank::test

@@ -1,0 +1,91 @@
+#include <ostream>
+
+#include "support/tiny_gguf.h"
+
+namespace orthorank::test {
+
+TinyModel tiny_llama() {
+    return {};
+}
+
+TinyModel tiny_llama_gqa_tied() {
+    TinyModel m;
+    m.name = "llama_gqa_tied";
+    m.n_head_kv = 2;
+    m.is_tied = true;
+    return m;
+}
+
+TinyModel tiny_llama_rope() {
+    TinyModel m;
+    m.name = "llama_rope";
+    m.n_head_kv = 2;
+    m.has_rope_freqs = true;
+    m.rope_freq_base = 500000;
+    return m;
+}
+
+TinyModel tiny_llama_yarn() {
+    TinyModel m;
+    m.name = "llama_yarn";
+    m.rope_scaling = "yarn";
+    m.rope_factor = 4;
+    return m;
+}
+
+TinyModel tiny_llama_biases() {
+    TinyModel m;
+    m.name = "llama_biases";
+    m.has_qkv_biases = true;
+    m.has_all_biases = true;
+    return m;
+}
+
+TinyModel tiny_mixtral() {
+    TinyModel m;
+    m.name = "mixtral";
+    m.n_head_kv = 2;
+    m.n_expert = 4;
+    m.n_expert_used = 2;
+    return m;
+}
+
+TinyModel tiny_qwen2() {
+    TinyModel m;
+    m.name = "qwen2";
+    m.arch = "qwen2";
+    m.n_head_kv = 2;
+    m.has_qkv_biases = true;
+    m.rope_freq_base = 1000000;
+    return m;
+}
+
+TinyModel tiny_qwen3() {
+    TinyModel m;
+    m.name = "qwen3";
+    m.arch = "qwen3";
+    m.n_head_kv = 2;
+    m.head_dim = 32;
+    m.has_qk_norms = true;
+    m.is_tied = true;
+    m.rope_freq_base = 1000000;
+    return m;
+}
+
+std::vector<TinyModel> tiny_models() {
+    return {tiny_llama(),        tiny_llama_gqa_tied(), tiny_llama_rope(), tiny_llama_yarn(),
+            tiny_llama_biases(), tiny_mixtral(),        tiny_qwen2(),      tiny_qwen3()};
+}
+
+TinyModel widened(TinyModel model) {
+    model.n_embd = 256;
+    model.n_ff = 512;
+    model.head_dim = model.head_dim > 0 ? 256 / model.n_head : 0;
+    return model;
+}
+
+std::ostream &operator<<(std::ostream &out, const TinyModel &model) {
+    return out << model.name;
+}
+
+}  // namespace orthorank::test

@@ -6,6 +6,7 @@
 #include "base/console.h"
 #include "base/error.h"
 #include "cli/command_files.h"
+#include "cli/interrupt.h"
 #include "cli/shared_options.h"
 #include "engine/plan_files.h"
 #include "model/export_model.h"
@@ -29,6 +30,7 @@ void check_output(const ExportArguments &arguments) {
 }
 
 void run_export(const ExportArguments &arguments) {
+    catch_interrupts();
     check_output(arguments);
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const Plan plan = read_plan_for(*model, arguments.plan);
@@ -61,7 +63,8 @@ void run_export(const ExportArguments &arguments) {
             fail(ErrorKind::usage, "{}: removes every layer", plan.name);
         }
     }
-    const int64_t n_bytes = export_gguf(model->path(), arguments.out, changes);
+    const int64_t n_bytes =
+        export_gguf(model->path(), arguments.out, changes, [] { stop_if_interrupted(); });
     if (prints_text(arguments.out)) {
         print("{}: {} layers, {}{}\n", arguments.out,
               model->hparams().n_layers - static_cast<int>(changes.removed_layers.size()),

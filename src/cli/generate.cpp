@@ -165,14 +165,14 @@ void run_generate(const GenerateArguments &arguments, const Argv &argv) {
                                                         model->hparams().n_ctx_train);
     const std::unique_ptr<Engine> engine = make_engine(*model, arguments.model, n_ctx);
     const bool prints = prints_text(arguments.json);
-    catch_interrupts();
+    catch_interrupts();  // not before: Ctrl-C ends the reading of a prompt from a terminal
     options.on_text = [prints](std::string_view text) {
         if (prints) {
             write_stdout(text);
             flush_stdout();
         }
-        stop_if_interrupted("the text ends here");
     };
+    options.on_step = [] { stop_if_interrupted("the text ends here"); };
     const GenerateResult result = generate(*engine, tokens, options);
     if (prints) {
         write_stdout("\n");

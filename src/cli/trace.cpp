@@ -7,7 +7,10 @@
 
 #include "base/console.h"
 #include "base/error.h"
+#include "base/progress.h"
 #include "cli/apply_options.h"
+#include "cli/environment.h"
+#include "cli/interrupt.h"
 #include "cli/shared_options.h"
 #include "model/vocab.h"
 #include "report/result_frame.h"
@@ -109,6 +112,18 @@ void print_trace(const TraceResult &result) {
     }
 }
 
+TraceResult trace_with_progress(Engine &engine, std::span<const int32_t> tokens,
+                                TraceOptions options) {
+    catch_interrupts();
+    Progress progress("trace", stderr, is_dumb_terminal());
+    progress.update(0.0);
+    options.on_step = [&](int n_decoded) {
+        stop_if_interrupted();
+        progress.update(static_cast<double>(n_decoded) / std::max(options.n_decode, 1));
+    };
+    return trace(engine, tokens, options);
+}
+
 void run_trace(const TraceArguments &arguments, const Argv &argv) {
     TraceOptions options;
     arguments.apply.check();
@@ -128,7 +143,7 @@ void run_trace(const TraceArguments &arguments, const Argv &argv) {
         static_cast<size_t>(arguments.n_tokens), text, /*add_bos=*/true);
     const auto n_ctx = static_cast<int>(std::max<size_t>(tokens.size(), 1)) + arguments.n_decode;
     const std::unique_ptr<Engine> engine = make_engine(*model, arguments.model, n_ctx);
-    const TraceResult result = trace(*engine, tokens, options);
+    const TraceResult result = trace_with_progress(*engine, tokens, options);
     nlohmann::ordered_json json = result_frame(argv, *model, engine.get());
     add_trace_json(json, result);
     write_json(arguments.json, json);

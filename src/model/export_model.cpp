@@ -120,12 +120,16 @@ void remove_plan(gguf_context *gguf) {
     }
 }
 
-void copy_tensor(OutputFile &output, const FileBytes &bytes, const TensorInfo &info) {
+void copy_tensor(OutputFile &output, const FileBytes &bytes, const TensorInfo &info,
+                 const std::function<void()> &on_part) {
     std::vector<std::byte> scratch;
     for (int64_t done = 0; done < info.n_bytes; done += k_copy_bytes) {
         const int64_t n = std::min(k_copy_bytes, info.n_bytes - done);
         const std::span<const std::byte> part = bytes.bytes(info.offset + done, n, scratch);
         output.write({reinterpret_cast<const char *>(part.data()), part.size()});
+        if (on_part) {
+            on_part();
+        }
     }
 }
 
@@ -135,7 +139,8 @@ std::optional<std::string> plan_text_in(const std::string &gguf_path) {
     return GgufFile(gguf_path).find_text(k_plan_key);
 }
 
-int64_t export_gguf(const std::string &from, const std::string &to, const GgufChanges &changes) {
+int64_t export_gguf(const std::string &from, const std::string &to, const GgufChanges &changes,
+                    const std::function<void()> &on_part) {
     const GgufFile file(from);
     refuse_gguf_output(to);
     ggml_context *tensors_raw = nullptr;
@@ -185,7 +190,7 @@ int64_t export_gguf(const std::string &from, const std::string &to, const GgufCh
     for (size_t i = 0; i < kept.size(); ++i) {
         const size_t offset = gguf_get_tensor_offset(out.get(), static_cast<int64_t>(i));
         pad_to(output, static_cast<int64_t>(meta.size() + offset));
-        copy_tensor(output, bytes, *kept[i]);
+        copy_tensor(output, bytes, *kept[i], on_part);
     }
     const auto alignment = static_cast<int64_t>(gguf_get_alignment(out.get()));
     pad_to(output, (output.n_bytes() + alignment - 1) / alignment * alignment);

@@ -3,6 +3,7 @@
 // the output, which appears under its name only when it is whole.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -26,7 +27,9 @@ struct GgufChanges {
 // The plan's text in a model's file, if there is one.
 std::optional<std::string> plan_text_in(const std::string &gguf_path);
 
-// Returns the new file's bytes. Throws Error{usage} as refuse_gguf_output does.
-int64_t export_gguf(const std::string &from, const std::string &to, const GgufChanges &changes);
+// Returns the new file's bytes. on_part is called after each part that is copied; what it throws
+// ends the work, and nothing is left behind. Throws Error{usage} as refuse_gguf_output does.
+int64_t export_gguf(const std::string &from, const std::string &to, const GgufChanges &changes,
+                    const std::function<void()> &on_part = {});
 
 }  // namespace orthorank

@@ -29,12 +29,14 @@ GenerateResult generate(Engine &engine, std::span<const int32_t> prompt,
     request.tokens.assign(prompt.begin(), prompt.end());
     request.max_new_tokens = options.n_predict < 0 ? -1 : options.n_predict;
     request.sampler = options.sampler;
-    return {run_request(engine, std::move(request),
-                        [&](const Event &event) {
-                            if (options.on_text && !event.text.empty()) {
-                                options.on_text(event.text);
-                            }
-                        }),
+    return {run_request(
+                engine, std::move(request),
+                [&](const Event &event) {
+                    if (options.on_text && !event.text.empty()) {
+                        options.on_text(event.text);
+                    }
+                },
+                options.on_step),
             static_cast<int64_t>(prompt.size())};
 }
 

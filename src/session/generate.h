@@ -20,6 +20,8 @@ struct GenerateOptions {
     SamplerOptions sampler;
     // Called with each piece of text as it comes; whole UTF-8 characters only.
     std::function<void(std::string_view)> on_text;
+    // Called after each graph of a long prompt and each token; what it throws ends the work.
+    std::function<void()> on_step;
 };
 
 struct GenerateResult : RequestResult {

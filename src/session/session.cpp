@@ -351,8 +351,8 @@ const Sequence *Session::sequence(RequestId id) const {
 
 RequestResult run_request(Engine &engine, Request request,
                           const std::function<void(const Event &)> &on_event,
-                          const SessionOptions &options) {
-    Session session(engine, options);
+                          const std::function<void()> &on_step) {
+    Session session(engine);
     session.submit(std::move(request));
     RequestResult result;
     while (!session.is_idle()) {
@@ -366,6 +366,9 @@ RequestResult run_request(Engine &engine, Request request,
             if (event.kind == Event::Kind::finished) {
                 result = std::move(event.result);
             }
+        }
+        if (on_step) {
+            on_step();
         }
     }
     return result;

@@ -95,10 +95,11 @@ class Session {
     std::vector<Event> events_;
 };
 
-// A session of one request, run to its end: its result. on_event sees its events. Throws the
-// request's error.
+// A session of one request, run to its end: its result. on_event sees its events; on_step is called
+// after each step, in the middle of a long prompt too. Both may throw, which ends the request.
+// Throws the request's error.
 RequestResult run_request(Engine &engine, Request request,
                           const std::function<void(const Event &)> &on_event = {},
-                          const SessionOptions &options = {});
+                          const std::function<void()> &on_step = {});
 
 }  // namespace orthorank

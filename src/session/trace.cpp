@@ -50,7 +50,15 @@ TraceResult trace(Engine &engine, std::span<const int32_t> prompt, const TraceOp
     request.sampler.temperature = 0;
     request.wants_text = false;
     request.wants_records = true;
-    const RequestResult run = run_request(engine, std::move(request));
+    int n_decoded = 0;
+    const RequestResult run = run_request(
+        engine, std::move(request),
+        [&](const Event &event) { n_decoded += event.kind == Event::Kind::token ? 1 : 0; },
+        [&] {
+            if (options.on_step) {
+                options.on_step(n_decoded);
+            }
+        });
 
     TraceResult result;
     result.plan = options.plan;

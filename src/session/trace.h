@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,6 +15,9 @@ namespace orthorank {
 struct TraceOptions {
     Plan plan;
     int n_decode = 0;  // tokens decoded greedily after the prefill, or fewer if the text ends
+    // Called after each graph of a long prompt and each token, with how many tokens were decoded;
+    // what it throws ends the work.
+    std::function<void(int n_decoded)> on_step;
 };
 
 // One selecting layer, by position.

@@ -135,6 +135,21 @@ TEST(Export, ErrorsNameTheFile) {
     });
 }
 
+TEST(Export, EndedHalfwayLeavesNothingBehind) {
+    const test::TempDir dir;
+    test::write_tiny_gguf(test::tiny_llama(), dir.file("m.gguf"));
+    std::filesystem::create_directory(dir.file("out"));
+    int n_parts = 0;
+    const auto stop = [&n_parts] {
+        if (++n_parts == 3) {
+            throw Interrupted("now");
+        }
+    };
+    EXPECT_THROW(export_gguf(dir.file("m.gguf"), dir.file("out/s.gguf"), {{0}, ""}, stop),
+                 Interrupted);
+    EXPECT_TRUE(std::filesystem::is_empty(dir.file("out")));
+}
+
 class ShippedPlans : public testing::Test {
  protected:
     ShippedPlans() {

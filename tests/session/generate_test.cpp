@@ -123,6 +123,25 @@ TEST_F(GenerateTest, ApplyModeDecidesWhereRowsAreLeftOut) {
     EXPECT_LT(decode.n_rows_computed, decode.n_decoded);
 }
 
+// Ctrl-C asks so: after each graph of the prompt, not at its end, and the engine is as it was.
+TEST_F(GenerateTest, MayBeEndedInTheMiddleOfAPrompt) {
+    make_engine(2000);
+    const std::vector<int32_t> prompt(1600, 270);
+    GenerateOptions options = greedy(1);
+    int n_steps = 0;
+    options.on_step = [&] { ++n_steps; };
+    generate(*engine_, prompt, options);
+    EXPECT_GE(n_steps, 4) << "graphs of 512 rows";
+    options.on_step = [] { throw Interrupted("now"); };
+    EXPECT_THROW(generate(*engine_, prompt, options), Interrupted);
+    TraceOptions tracing;
+    tracing.plan = selecting();
+    tracing.on_step = [](int) { throw Interrupted("now"); };
+    EXPECT_THROW(trace(*engine_, prompt, tracing), Interrupted);
+    options.on_step = {};
+    EXPECT_EQ(generate(*engine_, prompt, options).n_prompt, 1600);
+}
+
 TEST(ContextFor, HoldsAllButTheLastToken) {
     EXPECT_EQ(context_for(10, 5, 100), 14);
     EXPECT_EQ(context_for(10, 0, 100), 10);

@@ -16,7 +16,11 @@ struct ProgramInput {
     std::string text;                      // standard input
     std::vector<std::string> environment;  // further NAME=value
     std::string out_path;                  // standard output goes there instead of into the result
-    std::string interrupt_when = {};       // SIGINT once this file has something in it
+    // SIGINT once this file has something in it, or, of a named pipe, once the program reads it;
+    // the pipe then gets `text`.
+    std::string interrupt_when = {};
+    // Standard error is a terminal, and SIGINT comes with the first that is drawn on it.
+    bool interrupts_at_progress = false;
 };
 
 ProgramResult run_program(const std::string &program, const std::vector<std::string> &arguments,

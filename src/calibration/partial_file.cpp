@@ -6,8 +6,8 @@
 
 #include "base/error.h"
 #include "base/output_file.h"
+#include "base/strict_json.h"
 #include "base/text_file.h"
-#include "select/plan_text.h"
 
 namespace orthorank {
 
@@ -46,7 +46,7 @@ std::optional<Json> read_partial_json(const std::string &path, const Json &key) 
     if (!std::filesystem::exists(path, ignored)) {
         return {};
     }
-    Json json = parse_plan_text(read_text_file(path, k_max_bytes), path);
+    Json json = parse_json(read_text_file(path, k_max_bytes), path);
     if (!has(json, "format", k_format) || !has(json, "version", k_version) ||
         !json.contains("key")) {
         fail_no_partial(path, "another format or version");

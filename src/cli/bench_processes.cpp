@@ -12,6 +12,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/strict_json.h"
 #include "base/text_file.h"
 #include "cli/bench.h"
 #include "cli/interrupt.h"
@@ -94,7 +95,7 @@ Measured measure_in_processes(const BenchArguments &arguments, const BenchStudy 
             fail(ErrorKind::device, "process {} of {} ended with exit code {}", process + 1,
                  arguments.n_processes, exit_code);
         }
-        const auto json = nlohmann::ordered_json::parse(read_text_file(file.path));
+        const nlohmann::ordered_json json = parse_json(read_text_file(file.path), file.path);
         measured.engine = json.at("engine");
         CHECK(json.at("results").size() == n_arms * study.shapes.size());
         processes.emplace_back(json.at("results").size());

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/fnv1a.h"
 #include "base/output_file.h"
+#include "base/strict_json.h"
 #include "base/text_file.h"
 #include "base/utf8.h"
 #include "model/float_tensors.h"
@@ -241,7 +242,7 @@ void write_plan_files(const Plan &plan, const std::string &path, CorrectionType 
 }
 
 void replace_plan_json(const Plan &plan, const std::string &path) {
-    const nlohmann::ordered_json json = parse_plan_text(read_text_file(path), path);
+    const nlohmann::ordered_json json = parse_json(read_text_file(path), path);
     PlanTensors tensors;
     for (const auto &[key, value] :
          {std::pair("tensors", &tensors.file), std::pair("tensors_hash", &tensors.hash)}) {
@@ -270,10 +271,9 @@ GgufChanges embedding_of(const Plan &plan, CorrectionType type) {
 
 Plan read_embedded_plan(const std::string &model_path, const std::string &text,
                         const std::string &name) {
-    return plan_from_json(
-        parse_plan_text(text, name), name, [&](const Plan &plan, const PlanTensors &) {
-            return std::make_unique<GgufNumbers>(model_path, FloatReader::Kind::arrays, plan);
-        });
+    return plan_from_json(parse_json(text, name), name, [&](const Plan &plan, const PlanTensors &) {
+        return std::make_unique<GgufNumbers>(model_path, FloatReader::Kind::arrays, plan);
+    });
 }
 
 }  // namespace orthorank

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/strict_json.h"
 #include "base/strings.h"
 #include "base/text_file.h"
 #include "base/utf8.h"
@@ -203,11 +204,8 @@ void for_each_record_in(std::string_view text, const std::string &path,
             continue;
         }
         const Place place{path, i + 1};
-        json value = json::parse(lines[i], nullptr, false);
-        if (value.is_discarded()) {
-            fail(ErrorKind::format, "{}: not a JSON record (one JSON object a line is expected)",
-                 place.str());
-        }
+        json value =
+            parse_json(lines[i], place.str(), "a JSON record (one JSON object a line is expected)");
         if (!use(Record(std::move(value), place))) {
             return;
         }

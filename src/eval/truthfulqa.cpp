@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/strict_json.h"
 #include "base/strings.h"
 #include "eval/bleu.h"
 #include "eval/readers.h"
@@ -69,13 +70,7 @@ ChoiceDocument choices_document(size_t index, const json &item, const char *targ
 }  // namespace
 
 std::vector<ChoiceDocument> read_truthfulqa_choices(const std::string &path, const char *targets) {
-    const std::string text = read_utf8_file(path);
-    json list;
-    try {
-        list = json::parse(text);
-    } catch (const json::parse_error &error) {
-        fail(ErrorKind::format, "{}: not a JSON file ({})", path, error.what());
-    }
+    const json list = parse_json(read_utf8_file(path), path);
     if (!list.is_array()) {
         fail(ErrorKind::format, "{}: expected a JSON list of questions", path);
     }

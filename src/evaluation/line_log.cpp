@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/output_file.h"
+#include "base/strict_json.h"
 #include "base/text_file.h"
 #include "eval/records.h"
 
@@ -32,7 +33,7 @@ json merged_run(const std::string &path, const json &run) {
              "{} is there, but {} that says what made it is missing: name another file", path,
              run_path);
     }
-    json merged = json::parse(read_text_file(run_path), nullptr, false);
+    json merged = parse_json(read_text_file(run_path), run_path);
     if (!merged.is_object()) {
         fail(ErrorKind::format, "{}: not a JSON object", run_path);
     }

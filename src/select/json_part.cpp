@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "select/plan_text.h"
+#include "base/strict_json.h"
 
 namespace orthorank {
 

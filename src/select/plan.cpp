@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/fnv1a.h"
 #include "base/output_file.h"
+#include "base/strict_json.h"
 #include "base/text_file.h"
 #include "base/utf8.h"
 #include "select/plan_text.h"
@@ -165,7 +166,7 @@ nlohmann::ordered_json plan_identity(const Plan &plan) {
 
 Plan read_plan(const std::string &path, const OpenPlanNumbers &open) {
     const std::string text = read_text_file(path, k_max_plan_bytes);
-    Plan plan = plan_from_json(parse_plan_text(text, path), path, open);
+    Plan plan = plan_from_json(parse_json(text, path), path, open);
     plan.name = as_utf8(file_name(path));
     return plan;
 }

@@ -4,10 +4,10 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/strict_json.h"
 #include "select/json_part.h"
 #include "select/plan.h"
 #include "select/plan_format.h"
-#include "select/plan_text.h"
 
 namespace orthorank {
 namespace {

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/output_file.h"
+#include "base/strict_json.h"
 #include "base/text_file.h"
 #include "model/backend_info.h"
 
@@ -57,7 +58,7 @@ ordered_json read_cache(const std::string &path, std::string &note) {
         return empty;
     }
     try {
-        ordered_json json = ordered_json::parse(read_text_file(path, k_max_cache_bytes));
+        ordered_json json = parse_json(read_text_file(path, k_max_cache_bytes), "it");
         if (json.at("format") != k_format || json.at("version") != k_version) {
             fail(ErrorKind::format, "it is not of the format {}, version {}", k_format, k_version);
         }

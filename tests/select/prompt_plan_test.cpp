@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "base/strict_json.h"
 #include "select/plan.h"
 #include "select/plan_text.h"
 
@@ -13,7 +14,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Plan read(const std::string &text) {
-    return plan_from_json(parse_plan_text(text, "x"), "x");
+    return plan_from_json(parse_json(text, "x"), "x");
 }
 
 std::string refusal(const std::string &text) {

@@ -3,9 +3,10 @@
 #include <llama.h>
 
 #include <algorithm>
+#include <new>
 #include <vector>
 
-#include "base/deep_stack.h"
+#include "base/apart.h"
 #include "base/error.h"
 #include "base/strings.h"
 
@@ -22,9 +23,11 @@ namespace {
 
 #ifdef ORTHORANK_HAS_LLAMA_COMMON
 
-// The engine recurses as deep as a template's brackets are nested: some kilobytes each.
+// The engine recurses as deep as a template's brackets are nested (some kilobytes each) and its
+// macros call each other, and has no limits of its own: a template runs in a process apart.
 constexpr size_t k_longest_template = size_t{1} << 18;
 constexpr size_t k_stack = size_t{1} << 30;
+constexpr size_t k_memory = size_t{128} << 20;
 
 jinja::value text_value(const std::string &text) {
     return jinja::mk_val<jinja::value_string>(text);
@@ -69,6 +72,9 @@ std::string cause_of(const std::string &message) {
 [[noreturn]] void fail_as(const std::exception &error) {
     const std::string raised = "Jinja Exception: ";  // what raise_exception() puts before its text
     const std::string cause = cause_of(error.what());
+    if (cause.empty() || cause == std::bad_alloc().what()) {  // empty: no memory for the text
+        throw std::bad_alloc();
+    }
     if (cause.starts_with(raised)) {
         fail(ErrorKind::request, "the chat template refuses this conversation: {}",
              cause.substr(raised.size()));
@@ -92,15 +98,23 @@ std::string render_chat(const std::string &chat_template, std::span<const ChatMe
         fail(ErrorKind::format, "the chat template has {} bytes; {} at most are run",
              chat_template.size(), k_longest_template);
     }
-    std::string text;
-    run_on_stack(k_stack, [&] {
-        try {
-            text = run_template(chat_template, messages, setting);
-        } catch (const std::exception &error) {
-            fail_as(error);
+    ApartLimits limits;
+    limits.stack_bytes = k_stack;
+    limits.n_bytes = k_memory;
+    try {
+        return run_apart(limits, [&] {
+            try {
+                return run_template(chat_template, messages, setting);
+            } catch (const std::exception &error) {
+                fail_as(error);
+            }
+        });
+    } catch (const Error &error) {
+        if (error.kind() != ErrorKind::limit) {
+            throw;
         }
-    });
-    return text;
+        fail(ErrorKind::format, "the chat template cannot be run: {}", error.what());
+    }
 }
 
 #else

@@ -27,7 +27,8 @@ bool runs_chat_templates();
 
 // The conversation, ready for the assistant's answer, as `transformers` renders it. Contents may
 // have any bytes. Throws Error{format} for a template that cannot be run and Error{request} for a
-// conversation that it refuses (roles in an order that the model was not trained on).
+// conversation that it refuses (roles in an order that the model was not trained on). A template
+// runs in a process of its own, at most 10 s and with 128 MiB.
 std::string render_chat(const std::string &chat_template, std::span<const ChatMessage> messages,
                         const ChatSetting &setting);
 

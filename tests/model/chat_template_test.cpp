@@ -77,6 +77,22 @@ TEST(ChatTemplate, DeepNesting) {
                  [&] { render_chat("{{ " + open + "1", message, {}); });
 }
 
+// Nor does it run for ever or fill the memory.
+TEST(ChatTemplate, EndlessTemplatesAreOneLine) {
+    if (!runs_chat_templates()) {
+        GTEST_SKIP() << "this build has no headers of libllama-common";
+    }
+    const ChatMessage message[] = {{"user", "Hi"}};
+    for (const char *endless : {"{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+                                "{% for i in range(2000000000) %}x{% endfor %}",
+                                "{% set ns = namespace(s='xxxxxxxx') %}{% for i in range(60) %}"
+                                "{% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s }}"}) {
+        expect_error(ErrorKind::format, "the chat template cannot be run: it ",
+                     [&] { render_chat(endless, message, {}); });
+    }
+    EXPECT_EQ(render_chat("{{ messages[0].content }}", message, {}), "Hi");
+}
+
 TEST(ChatTemplate, ContentsMayHaveAnyBytes) {
     const std::string content("a\0b\xff{{ 1 }}", 11);
     const ChatMessage message[] = {{"user", content}};

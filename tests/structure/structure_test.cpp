@@ -254,7 +254,8 @@ const std::map<std::string, std::string> k_one_place = {
     {"fmt::print(", "base/console.h"},       {"std::cout", "base/console.h"},
     {"std::cerr", "base/console.h"},         {"std::printf(", "base/console.h"},
     {"std::ofstream", "base/output_file.h"}, {"fopen(", "base/output_file.h"},
-    {"rename(", "base/output_file.h"}};
+    {"rename(", "base/output_file.h"},       {"fork()", "base/apart.h"},
+    {"json::parse(", "base/strict_json.h"},  {"Json::parse(", "base/strict_json.h"}};
 
 // "FILE: WORD: use PLACE"
 Lines words_out_of_place(const std::string &file, const std::string &text) {

@@ -64,7 +64,7 @@ NamedArm arm_of(const std::string &text, const Model &model) {
     if (text == "libllama" || text == "dense") {
         return arm;
     }
-    if (!text.starts_with("sparsity:") && !std::filesystem::exists(text)) {
+    if (!is_by_sparsity(text) && !std::filesystem::exists(text)) {
         fail(ErrorKind::usage,
              "unknown arm '{}' (known: libllama, dense, sparsity:20%, or a plan file)", text);
     }
@@ -104,6 +104,7 @@ BenchStudy study_of(const BenchArguments &arguments, const Model &model) {
 
 Measured measure_here(const Model &model, const BenchStudy &study, const BenchText &text) {
     Progress progress("bench", stderr, is_dumb_terminal());
+    progress.update(0.0);
     Measured measured;
     measured.results = measure(model, study, text, [&](size_t n_done, size_t n_all) {
         stop_if_interrupted();

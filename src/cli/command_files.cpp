@@ -5,7 +5,9 @@
 #include "base/descriptor.h"
 #include "base/error.h"
 #include "base/output_file.h"
+#include "cli/environment.h"
 #include "cli/shared_options.h"
+#include "engine/shipped_plans.h"
 #include "model/gguf_output.h"
 
 namespace orthorank {
@@ -25,7 +27,10 @@ bool is_stdout(const std::string &path) {
 }
 
 CommandFiles::CommandFiles(const CLI::App &command) {
+    bool reads_shipped = false;
     for (const CLI::Option *option : command.get_options()) {
+        reads_shipped = reads_shipped ||
+                        (option->get_type_name() == k_shipped_plan_type && option->count() > 0);
         const std::string name = option->get_name();
         const bool is_output = option->get_type_name() == k_output_type;
         if (!is_output && !is_input_type(option->get_type_name())) {
@@ -33,6 +38,12 @@ CommandFiles::CommandFiles(const CLI::App &command) {
         }
         for (const std::string &path : option->results()) {
             is_output ? writes(path, name) : reads(path, name);
+            reads_shipped = reads_shipped || is_by_sparsity(path);
+        }
+    }
+    if (reads_shipped) {
+        for (const std::filesystem::path &path : plan_files_in(shipped_plans_dir())) {
+            reads(path.string(), "the shipped plan");
         }
     }
     if (command.get_option_no_throw("--model") != nullptr && command.count("--model") == 0) {

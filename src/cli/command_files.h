@@ -1,6 +1,6 @@
 // The files that a command line reads and writes: none is both, and no output is named twice, under
-// whatever name. What --help shows as an option's type decides: FILE, PLAN and ARM are read, OUT is
-// written. Used by one command at a time.
+// whatever name. What --help shows as an option's type decides: FILE, PLAN and ARM are read, of
+// SHARE all shipped plans, OUT is written. Used by one command at a time.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -14,6 +14,8 @@ namespace orthorank {
 
 // The type of an option that names a file to write.
 constexpr const char *k_output_type = "OUT";
+// And of one that names a shipped plan by its sparsity, for which all of them are looked through.
+constexpr const char *k_shipped_plan_type = "SHARE";
 
 // Whether an output is standard output: "-", /dev/stdout or another name of it.
 bool is_stdout(const std::string &path);

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "base/console.h"
 #include "base/error.h"
@@ -30,7 +31,7 @@ struct PlanInfo {
 };
 
 PlanInfo plan_info(const Model &model, const std::string &path) {
-    if (path.starts_with("sparsity:")) {
+    if (is_by_sparsity(path)) {
         return {read_plan_for(model, path), ""};
     }
     PlanInfo info{read_plan_files(path), ""};
@@ -59,14 +60,38 @@ nlohmann::ordered_json plan_json(const PlanInfo &info) {
     return json;
 }
 
+// Each that there is, ascending.
+std::set<int> of_layers(const Hparams &hparams, int LayerShape::*number) {
+    std::set<int> numbers;
+    for (const LayerShape &layer : hparams.layers) {
+        numbers.insert(layer.*number);
+    }
+    return numbers;
+}
+
+std::string layers_text(const Hparams &hparams, int LayerShape::*number) {
+    return fmt::format("{}", fmt::join(of_layers(hparams, number), ", "));
+}
+
+// One number, or where layers differ a list by layer.
+nlohmann::ordered_json layers_json(const Hparams &hparams, int LayerShape::*number) {
+    if (of_layers(hparams, number).size() == 1) {
+        return hparams.layers.front().*number;
+    }
+    nlohmann::ordered_json list = nlohmann::ordered_json::array();
+    for (const LayerShape &layer : hparams.layers) {
+        list.push_back(layer.*number);
+    }
+    return list;
+}
+
 nlohmann::ordered_json hparams_json(const Hparams &hparams) {
-    const LayerShape &layer = hparams.layers.front();
     return {{"n_layers", hparams.n_layers},
             {"n_embd", hparams.n_embd},
-            {"n_head", layer.n_head},
-            {"n_head_kv", layer.n_head_kv},
+            {"n_head", layers_json(hparams, &LayerShape::n_head)},
+            {"n_head_kv", layers_json(hparams, &LayerShape::n_head_kv)},
             {"head_dim", hparams.head_dim_k},
-            {"n_ff", layer.n_ff},
+            {"n_ff", layers_json(hparams, &LayerShape::n_ff)},
             {"n_vocab", hparams.n_vocab},
             {"n_ctx_train", hparams.n_ctx_train},
             {"n_expert", hparams.n_expert},
@@ -104,19 +129,19 @@ nlohmann::ordered_json model_json(const Model &model, const InfoArguments &argum
 
 void print_model(const Model &model) {
     const Hparams &hparams = model.hparams();
-    const LayerShape &layer = hparams.layers.front();
     print("model        {}\n", hparams.name.empty() ? "(no name)" : hparams.name);
     print("file         {}\n", model.path());
     print("architecture {}, {}, {:.1f} M parameters\n", arch_name(hparams.arch), model.file_type(),
           static_cast<double>(model.n_params()) / 1e6);
     print("fingerprint  {}\n", model.fingerprint());
     print("layers       {}, width {}, feed-forward {}{}\n", hparams.n_layers, hparams.n_embd,
-          layer.n_ff,
+          layers_text(hparams, &LayerShape::n_ff),
           hparams.n_expert > 0
               ? fmt::format(", {} of {} experts", hparams.n_expert_used, hparams.n_expert)
               : "");
-    print("heads        {} of {}, {} for keys and values\n", layer.n_head, hparams.head_dim_k,
-          layer.n_head_kv);
+    print("heads        {} of {}, {} for keys and values\n",
+          layers_text(hparams, &LayerShape::n_head), hparams.head_dim_k,
+          layers_text(hparams, &LayerShape::n_head_kv));
     print("vocabulary   {} tokens\n", hparams.n_vocab);
     print("context      {} tokens, rope base {:g}\n", hparams.n_ctx_train, hparams.rope_freq_base);
 }

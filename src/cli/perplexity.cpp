@@ -58,7 +58,7 @@ void check_arguments(const PerplexityArguments &arguments) {
              arguments.n_continuation, arguments.n_ctx);
     }
     if (arguments.record) {
-        if (arguments.plans.size() != 1 || arguments.plans.front().starts_with("sparsity:") ||
+        if (arguments.plans.size() != 1 || is_by_sparsity(arguments.plans.front()) ||
             arguments.no_dense) {
             fail(ErrorKind::usage,
                  "--record writes into the plan file what it costs beside the dense model: name "

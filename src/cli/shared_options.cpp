@@ -26,8 +26,8 @@ namespace orthorank {
 
 namespace {
 
-const std::string k_by_sparsity = "sparsity:";
 constexpr int k_max_threads = 1024;
+constexpr std::string_view k_by_sparsity = "sparsity:";
 
 void print_timings(const WeightChoice &choice) {
     if (!choice.note.empty()) {
@@ -165,10 +165,11 @@ std::unique_ptr<Engine> make_engine(const Model &model, const ModelArguments &ar
 void add_sparsity_option(CLI::App &command, std::string &plan) {
     command
         .add_option_function<std::string>(
-            "--sparsity", [&plan](const std::string &text) { plan = k_by_sparsity + text; },
+            "--sparsity",
+            [&plan](const std::string &text) { plan = fmt::format("{}{}", k_by_sparsity, text); },
             "use the plan of this sparsity that is in the model's file or shipped for it, such as "
             "20%")
-        ->type_name("S")
+        ->type_name(k_shipped_plan_type)
         ->excludes("--plan");
 }
 
@@ -178,15 +179,19 @@ void add_sparsity_option(CLI::App &command, std::vector<std::string> &plans) {
             "--sparsity",
             [&plans](const std::vector<std::string> &texts) {
                 for (const std::string &text : texts) {
-                    plans.push_back(k_by_sparsity + text);
+                    plans.push_back(fmt::format("{}{}", k_by_sparsity, text));
                 }
             },
             "add the plan of this sparsity that is in the model's file or shipped for it")
-        ->type_name("S");
+        ->type_name(k_shipped_plan_type);
+}
+
+bool is_by_sparsity(std::string_view name) {
+    return name.starts_with(k_by_sparsity);
 }
 
 Plan read_plan_for(const Model &model, const std::string &path, PlanPurpose purpose) {
-    if (path.starts_with(k_by_sparsity)) {
+    if (is_by_sparsity(path)) {
         FoundPlan found =
             plan_for_sparsity(model, sparsity_from_text(path.substr(k_by_sparsity.size())),
                               shipped_plans_dir(), purpose);

@@ -52,6 +52,8 @@ std::unique_ptr<Engine> make_engine(const Model &model, const ModelArguments &ar
 // understands.
 void add_sparsity_option(CLI::App &command, std::string &plan);
 void add_sparsity_option(CLI::App &command, std::vector<std::string> &plans);
+// Whether the name of a plan is such a one, and no file's.
+bool is_by_sparsity(std::string_view name);
 
 // Plan files that must fit the model, or "sparsity:20%": the plan in the model's file or a shipped
 // one for the purpose. Throws as read_plan_files, check_plan_fits and plan_for_sparsity do.

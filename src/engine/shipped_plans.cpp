@@ -68,18 +68,6 @@ std::tuple<bool, double, int> rank_for(const Plan &plan, PlanPurpose purpose) {
             rank_of(plan)};
 }
 
-std::vector<fs::path> plan_files(const std::string &plans_dir) {
-    std::vector<fs::path> files;
-    std::error_code error;
-    for (const auto &entry : fs::directory_iterator(plans_dir, error)) {
-        if (entry.path().extension() == ".json") {
-            files.push_back(entry.path());
-        }
-    }
-    std::sort(files.begin(), files.end());
-    return files;
-}
-
 std::vector<std::string> notes_on(const Plan &plan, const Model &model, const std::string &path) {
     const std::string type = provenance_text(plan, "file_type");
     if (type.empty() || type == model.file_type()) {
@@ -98,7 +86,7 @@ struct Candidate {
 std::vector<Candidate> plans_for(const Model &model, const std::string &plans_dir,
                                  std::vector<std::string> &left_out) {
     std::vector<Candidate> plans;
-    for (const fs::path &path : plan_files(plans_dir)) {
+    for (const fs::path &path : plan_files_in(plans_dir)) {
         try {
             Plan head = read_plan_head(path.string());
             if (head.fingerprint == model.fingerprint() &&
@@ -117,6 +105,18 @@ std::string percent(double sparsity) {
 }
 
 }  // namespace
+
+std::vector<fs::path> plan_files_in(const std::string &plans_dir) {
+    std::vector<fs::path> files;
+    std::error_code error;
+    for (const auto &entry : fs::directory_iterator(plans_dir, error)) {
+        if (entry.path().extension() == ".json") {
+            files.push_back(entry.path());
+        }
+    }
+    std::sort(files.begin(), files.end());
+    return files;
+}
 
 std::optional<Plan> embedded_plan(const Model &model) {
     const std::optional<std::string> text = plan_text_in(model.path());

@@ -3,6 +3,7 @@
 // Thread-safe. A file there that is no plan is left out, with a note.
 #pragma once
 
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,6 +15,9 @@ namespace orthorank {
 
 // The plan in the metadata of a model's file, if there is one. Throws Error{format}.
 std::optional<Plan> embedded_plan(const Model &model);
+
+// The plan files of a folder, by name; none where there is no such folder.
+std::vector<std::filesystem::path> plan_files_in(const std::string &plans_dir);
 
 // What a plan is wanted for: rows of prompts, whose logits nobody reads, or every row.
 enum class PlanPurpose { prompt, every_row };

@@ -143,6 +143,28 @@ TEST_F(CommandLineFiles, LinksAndOtherSpellingsOfAnInputToo) {
     EXPECT_TRUE(fs::is_symlink(dir_.file("model-link")));
 }
 
+// Which of them is chosen is known when the model is: all that are looked through are inputs.
+TEST_F(CommandLineFiles, AShippedPlanThatIsReadIsNotReplaced) {
+    fs::create_directory(dir_.path() / "plans");
+    const std::string shipped = dir_.file("plans/a.json");
+    write_bytes(shipped, read_bytes(plan_));
+    ProgramInput input;
+    input.environment = {"ORTHORANK_PLANS_DIR=" + dir_.file("plans")};
+    const std::vector<Arguments> commands = {
+        {"info", "--sparsity", "20%", "--json", shipped},
+        {"generate", "-p", "a", "-n", "1", "--sparsity", "20%", "--json", shipped},
+        {"bench", "--prefill", "4", "--arms", "dense,sparsity:20%", "--csv", shipped}};
+    for (const Arguments &command : commands) {
+        const ProgramResult result = run(command, input);
+        EXPECT_EQ(result.exit_code, 2) << command.front();
+        EXPECT_THAT(result.err, HasSubstr("are the same file"));
+        EXPECT_EQ(read_bytes(shipped), read_bytes(plan_));
+    }
+    const ProgramResult beside =
+        run({"info", "--plan", plan_, "--json", dir_.file("plans/b.json")}, input);
+    EXPECT_EQ(beside.exit_code, 0) << beside.err;
+}
+
 TEST_F(CommandLineFiles, TwoOutputsOfOneNameAreRefused) {
     const std::string out = dir_.file("out");
     const Arguments bench = commands()[5];

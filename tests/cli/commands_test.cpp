@@ -171,6 +171,16 @@ TEST_F(Commands, InfoDescribesModelAndPlans) {
     EXPECT_THAT(run({"info", "--device", "CPU", "--no-mmap"}).out, Not(HasSubstr("CPU_Mapped")));
 }
 
+TEST_F(Commands, InfoOfLayersThatDiffer) {
+    make_uneven_file(tiny_llama()).write(model_);  // every even layer has half of the others' width
+    EXPECT_THAT(run({"info"}).out, AllOf(HasSubstr("feed-forward 64, 128\n"),
+                                         HasSubstr("2, 4 of 16, 2, 4 for keys and values")));
+    const json hparams = run_json({"info"})["results"][0]["hparams"];
+    EXPECT_EQ(hparams["n_ff"], json({64, 128, 64}));
+    EXPECT_EQ(hparams["n_head"], json({2, 4, 2}));
+    EXPECT_EQ(hparams["n_vocab"], 288);
+}
+
 TEST_F(Commands, InfoComparesFingerprints) {
     const std::string fingerprint = run_json({"info"})["model"]["fingerprint"];
     json plan = json::parse(read_bytes(plan_));

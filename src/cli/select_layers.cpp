@@ -197,7 +197,8 @@ void derive(const SelectLayersArguments &arguments) {
     }
 }
 
-LayerOrder run_search(const Run &run) {
+// Those of an earlier run that was interrupted.
+LayerOrder finished_rounds(const Run &run) {
     const std::string partial = partial_path(run.arguments.out);
     LayerOrder done;
     if (run.arguments.restart) {
@@ -206,7 +207,7 @@ LayerOrder run_search(const Run &run) {
         done = std::move(*found);
         remark("continuing after {} finished rounds in {}", done.rounds.size(), partial);
     }
-    return search(run, done, /*brute_force=*/false);
+    return done;
 }
 
 // The finished search stays in the partial file until the plan is written.
@@ -252,7 +253,7 @@ void run_select_layers(const SelectLayersArguments &arguments, const Argv &argv)
     if (run.prints) {
         print_count(run, change, sparsity);
     }
-    const LayerOrder order = run_search(run);
+    const LayerOrder order = search(run, finished_rounds(run), /*brute_force=*/false);
     Plan plan = plan_of_order(inputs.settings, order, n_layers, sparsity, {});
     if (inputs.settings.method != SelectionMethod::sleb) {
         plan = plan_of_order(inputs.settings, order, n_layers, sparsity, measured_loss(run, plan));

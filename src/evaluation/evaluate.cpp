@@ -18,7 +18,8 @@ class Evaluation {
     void run();
 
  private:
-    void run_task(const EvalTask &task);
+    // Where batches of documents begin, and the end of the last.
+    std::vector<size_t> batches_of(const EvalTask &task) const;
     void run_batch(const EvalTask &task, size_t first, size_t end);
     bool is_complete(const EvalTask &task, size_t first, size_t end, const Plan &plan) const;
     void choose(const EvalTask &task, size_t first, size_t end, std::span<const Plan> plans);
@@ -43,29 +44,29 @@ Evaluation::Evaluation(Engine &engine, std::span<const EvalTask> tasks, std::spa
 
 void Evaluation::run() {
     for (const EvalTask &task : tasks_) {
-        run_task(task);
+        const std::vector<size_t> batches = batches_of(task);
+        for (size_t b = 0; b + 1 < batches.size(); ++b) {
+            run_batch(task, batches[b], batches[b + 1]);
+            n_done_ += (batches[b + 1] - batches[b]) * plans_.size();
+            if (options_.on_progress) {
+                options_.on_progress(n_done_, n_all_, task.name);
+            }
+        }
     }
 }
 
-void Evaluation::run_task(const EvalTask &task) {
-    std::vector<size_t> batches;
-    if (task.is_generation()) {
-        for (size_t first = 0; first < task.size(); first += options_.n_parallel) {
-            batches.push_back(first);
-        }
-        batches.push_back(task.size());
-    } else {
+std::vector<size_t> Evaluation::batches_of(const EvalTask &task) const {
+    if (!task.is_generation()) {
         const int n_sequences =
             eval_sequences(std::span(&task, 1), static_cast<int>(options_.n_parallel));
-        batches = choice_batches(task.inputs, n_sequences, options_.choices);
+        return choice_batches(task.inputs, n_sequences, options_.choices);
     }
-    for (size_t b = 0; b + 1 < batches.size(); ++b) {
-        run_batch(task, batches[b], batches[b + 1]);
-        n_done_ += (batches[b + 1] - batches[b]) * plans_.size();
-        if (options_.on_progress) {
-            options_.on_progress(n_done_, n_all_, task.name);
-        }
+    std::vector<size_t> batches;
+    for (size_t first = 0; first < task.size(); first += options_.n_parallel) {
+        batches.push_back(first);
     }
+    batches.push_back(task.size());
+    return batches;
 }
 
 // A batch of which anything is missing is run whole: the same shapes give the same bits.

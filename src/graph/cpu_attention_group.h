@@ -1,5 +1,5 @@
 // One group of rows of cpu_attention(): the sums themselves, for a register of L::n floats
-// (cpu_attention_lanes.h). Included by the files of a level alone, each of which has its own copy.
+// (cpu_lanes.h). Included by the files of a level alone, each of which has its own copy.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,7 @@
 
 #include "ggml.h"
 #include "graph/cpu_attention_kernel.h"
-#include "graph/cpu_attention_lanes.h"
+#include "graph/cpu_lanes.h"
 
 namespace orthorank {
 

@@ -88,8 +88,11 @@ Operation operation_of_product(const ggml_tensor *node, const Operations &known)
     return has_sink ? Operation::score : Operation::other;
 }
 
-// Of cpu_matmul(), pack_rows() and cpu_attention().
+// Of cpu_matmul(), its packed rows, cpu_correction() and cpu_attention().
 Operation operation_of_custom(const ggml_tensor *node, const Operations &known) {
+    if (by_name(node) == Operation::gather) {
+        return Operation::correction;  // in the hidden rows
+    }
     if (is_weight(node->src[0])) {
         return operation_of_product(node, known);
     }

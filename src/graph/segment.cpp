@@ -4,6 +4,7 @@
 #include <new>
 
 #include "base/error.h"
+#include "graph/cpu_correction.h"
 
 namespace orthorank {
 
@@ -102,6 +103,20 @@ class SegmentBuilder {
         const CorrectionTensors &correction = *update.correction;
         ggml_tensor *ids = input(GGML_TYPE_I32, update.n_rows);
         graph_.update_ids.push_back(ids);
+        ggml_tensor *updated =
+            shape_.level != CpuLevel::none && fits_cpu_correction(correction)
+                ? cpu_correction(
+                      ctx_, shape_.level, hidden, ids,
+                      shape_.weights->layers[static_cast<size_t>(shape_.body_layer)].attn_norm,
+                      model_.hparams().rms_eps, correction)
+                : corrected(hidden, ids, correction);
+        expand(updated);
+        return updated;
+    }
+
+    // The same by ggml's operations.
+    ggml_tensor *corrected(ggml_tensor *hidden, ggml_tensor *ids,
+                           const CorrectionTensors &correction) {
         ggml_tensor *h = ggml_get_rows(ctx_, hidden, ids);  // [n_embd, n_rows]
         ggml_tensor *sum = ggml_add(ctx_, h, correction.bias);
         if (correction.down != nullptr) {
@@ -109,9 +124,7 @@ class SegmentBuilder {
             ggml_tensor *low = ggml_mul_mat(ctx_, correction.down, a);  // [rank, n_rows]
             sum = ggml_add(ctx_, ggml_mul_mat(ctx_, correction.up, low), sum);
         }
-        ggml_tensor *updated = ggml_set_rows(ctx_, hidden, sum, ids);
-        expand(updated);
-        return updated;
+        return ggml_set_rows(ctx_, hidden, sum, ids);
     }
 
     void make_row_inputs() {

@@ -1,6 +1,6 @@
-// Registers of floats for cpu_attention(), one struct a width: plain names for the processor's
-// instructions. The two round exponentials differently, as ggml does at these widths. Each file
-// that includes this has its own copy.
+// Registers of floats for cpu_attention() and cpu_correction(), one struct a width: plain names for
+// the processor's instructions. The two round exponentials differently, as ggml does at these
+// widths. Each file that includes this has its own copy.
 #pragma once
 
 #include <cstdint>

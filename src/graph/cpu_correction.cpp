@@ -25,22 +25,25 @@ const float *floats_of(const ggml_tensor *tensor) {
     return static_cast<const float *>(tensor->data);
 }
 
-float value_of(const ggml_tensor *matrix, int64_t k, int64_t row) {
-    const char *at = static_cast<const char *>(matrix->data) +
-                     static_cast<size_t>(row) * matrix->nb[1] +
-                     static_cast<size_t>(k) * matrix->nb[0];
-    return matrix->type == GGML_TYPE_F16
-               ? ggml_fp16_to_fp32(*reinterpret_cast<const ggml_fp16_t *>(at))
-               : *reinterpret_cast<const float *>(at);
+// A row as floats, in `room` if it is not.
+const float *floats_of_row(const ggml_tensor *matrix, int64_t row, float *room) {
+    const char *at =
+        static_cast<const char *>(matrix->data) + static_cast<size_t>(row) * matrix->nb[1];
+    if (matrix->type == GGML_TYPE_F32) {
+        return reinterpret_cast<const float *>(at);
+    }
+    ggml_fp16_to_fp32_row(reinterpret_cast<const ggml_fp16_t *>(at), room, matrix->ne[0]);
+    return room;
 }
 
 // matrix [n_k, n_rows]: for each k its numbers in all rows, and zeros up to n_lanes.
-void transpose(const ggml_tensor *matrix, int64_t n_lanes, float *to) {
-    for (int64_t k = 0; k < matrix->ne[0]; ++k) {
-        for (int64_t row = 0; row < matrix->ne[1]; ++row) {
-            to[k * n_lanes + row] = value_of(matrix, k, row);
+void transpose(const ggml_tensor *matrix, int64_t n_lanes, float *room, float *to) {
+    const int64_t n_k = matrix->ne[0];
+    for (int64_t row = 0; row < n_lanes; ++row) {
+        const float *values = row < matrix->ne[1] ? floats_of_row(matrix, row, room) : nullptr;
+        for (int64_t k = 0; k < n_k; ++k) {
+            to[k * n_lanes + row] = values == nullptr ? 0.0f : values[k];
         }
-        std::fill(to + k * n_lanes + matrix->ne[1], to + (k + 1) * n_lanes, 0.0f);
     }
 }
 
@@ -52,14 +55,14 @@ void fill_matrices(const ggml_tensor *node, Scratch &scratch, CorrectionTask &ta
     const size_t n_floats =
         static_cast<size_t>(2 * n_matrix) + correction_scratch(task.n_embd, task.n_rank);
     task.scratch = static_cast<float *>(scratch.of_size(n_floats * sizeof(float)));
-    std::fill_n(task.scratch, n_floats, 0.0f);
+    std::fill_n(task.scratch, correction_scratch(task.n_embd, task.n_rank), 0.0f);
     if (matrix == nullptr) {
         return;
     }
     float *down_to = task.scratch + correction_scratch(task.n_embd, task.n_rank);
     float *up_to = down_to + n_matrix;
-    transpose(matrix, task.n_rank, down_to);
-    transpose(node->src[up], task.n_embd, up_to);
+    transpose(matrix, task.n_rank, task.scratch, down_to);
+    transpose(node->src[up], task.n_embd, task.scratch, up_to);
     task.down = down_to;
     task.up = up_to;
 }

@@ -171,7 +171,7 @@ TEST_F(RandomRows, ReducedRankIsTheTruncatedDecomposition) {
     const Moments moments = moments_of(x_, y_);
     const Correction full = fit_correction(moments, k_n_embd, 0.01);
     const MatrixXd w = down_of(full) * up_of(full);
-    const Eigen::BDCSVD<MatrixXd> svd(centred(x_).transpose() * w, Eigen::ComputeThinV);
+    const Eigen::JacobiSVD<MatrixXd> svd(centred(x_).transpose() * w, Eigen::ComputeThinV);
     double explained = explained_by(fit_correction(moments, 0, 0.01), moments);
     for (int rank = 1; rank < k_n_embd; ++rank) {
         const Correction low = fit_correction(moments, rank, 0.01);

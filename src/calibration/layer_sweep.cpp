@@ -78,15 +78,10 @@ std::string sweep_csv(const LayerSweep &sweep) {
 std::string sweep_svg(const LayerSweep &sweep, const std::string &title) {
     const size_t n_layers = sweep.curves.front().losses.size();
     LinePlot plot;
-    plot.title = title + " (negative log-likelihood)";
-    plot.x_label = "layer";
-    for (size_t il = 0; il < n_layers; il += std::max<size_t>(1, n_layers / 10)) {
-        plot.x_ticks.push_back(static_cast<double>(il));
-    }
+    plot.title = title;
+    plot.x.label = "layer";
+    plot.y = {.label = "negative log-likelihood, nats a token", .is_log = true};
     const auto last = static_cast<double>(n_layers - 1);
-    if (plot.x_ticks.back() < last) {
-        plot.x_ticks.push_back(last);
-    }
     for (const SweepCurve &curve : sweep.curves) {
         PlotLine line;
         line.name = curve.name;
@@ -97,7 +92,11 @@ std::string sweep_svg(const LayerSweep &sweep, const std::string &title) {
         }
         plot.lines.push_back(std::move(line));
     }
-    plot.lines.push_back({"dense", {0.0, last}, {sweep.dense_loss, sweep.dense_loss}, true, 4});
+    plot.lines.push_back({.name = "dense",
+                          .x = {0.0, last},
+                          .y = {sweep.dense_loss, sweep.dense_loss},
+                          .is_dashed = true,
+                          .colour = 4});
     return line_plot_svg(plot);
 }
 

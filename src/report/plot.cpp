@@ -3,12 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <limits>
 
 #include "base/error.h"
-#include "base/utf8.h"
+#include "report/svg.h"
 
 namespace orthorank {
 
@@ -16,184 +14,163 @@ namespace {
 
 // Measures in pixels.
 constexpr double k_width = 760;
-constexpr double k_height = 420;
-constexpr double k_left = 70;
+constexpr double k_plot_height = 340;
+constexpr double k_left = 80;
 constexpr double k_right = 20;
-constexpr double k_top = 40;
-constexpr double k_bottom = 50;
-constexpr double k_legend_width = 115;
-constexpr double k_bar_left = 330;
-constexpr double k_bar_right = 70;
-constexpr double k_bar_height = 16;
-constexpr double k_bar_step = 26;
-constexpr std::array<const char *, 6> k_colours = {"#1b6ca8", "#c0392b", "#7f8c8d",
-                                                   "#2c3e50", "#27ae60", "#8e44ad"};
+constexpr double k_legend_top = 36;
+constexpr double k_legend_step = 16;
+constexpr double k_key_width = 24;
+constexpr double k_bottom = 52;
+constexpr double k_dot_radius = 2.6;
 
-const char *colour_of(size_t index) {
-    return k_colours[index % k_colours.size()];
-}
-
-std::string escaped(const std::string &text) {
-    std::string result;
-    for (char c : printable_line(text)) {  // XML has no control characters
-        result += c == '<' ? "&lt;" : c == '&' ? "&amp;" : std::string(1, c);
-    }
-    return result;
-}
-
-std::string text_at(double x, double y, const char *anchor, const std::string &text) {
-    return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\">{}</text>\n", x, y,
-                       anchor, escaped(text));
-}
-
-std::string opened(double height, const std::string &title) {
-    return fmt::format(
-               "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" "
-               "viewBox=\"0 0 {0} {1}\" font-family=\"sans-serif\" font-size=\"12\">\n"
-               "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n",
-               k_width, height) +
-           text_at(k_width / 2, 18, "middle", title);
-}
-
-bool is_drawn(double y) {
-    return std::isfinite(y) && y > 0;
-}
-
-struct Axes {
-    double low = 1;
-    double high = 1;
-    double first = 0;
-    double last = 1;
-    bool is_log_x = false;
-
-    double x(double value) const {
-        const double part = is_log_x ? std::log(value / first) / std::log(last / first)
-                                     : (value - first) / (last - first);
-        return k_left + (k_width - k_left - k_right) * part;
-    }
-    double y(double value) const {
-        const double part = std::log(value / low) / std::log(high / low);
-        return k_height - k_bottom - (k_height - k_top - k_bottom) * part;
-    }
+struct LegendEntry {
+    const PlotLine *line;
+    Point at;
 };
 
-Axes axes_of(const LinePlot &plot) {
-    Axes axes;
-    axes.low = std::numeric_limits<double>::infinity();
-    axes.high = 0;
+// The entries in rows, as many in each as fit.
+std::vector<LegendEntry> legend_of(const LinePlot &plot, double &bottom) {
+    std::vector<LegendEntry> entries;
+    Point at{k_left, k_legend_top};
     for (const PlotLine &line : plot.lines) {
-        for (double y : line.y) {
-            axes.low = is_drawn(y) ? std::min(axes.low, y) : axes.low;
-            axes.high = is_drawn(y) ? std::max(axes.high, y) : axes.high;
+        if (line.name.empty()) {
+            continue;
+        }
+        const double width = k_key_width + text_width(line.name) + 16;
+        if (at.x > k_left && at.x + width > k_width - k_right) {
+            at = {k_left, at.y + k_legend_step};
+        }
+        entries.push_back({&line, at});
+        at.x += width;
+    }
+    bottom = (entries.empty() ? k_legend_top - k_legend_step : at.y) + 12;
+    return entries;
+}
+
+void draw_legend(const std::vector<LegendEntry> &entries, Svg &svg) {
+    for (const LegendEntry &entry : entries) {
+        const Point from{entry.at.x, entry.at.y - 4};
+        const char *const colour = series_colour(entry.line->colour);
+        if (entry.line->has_line) {
+            svg.line(from, {from.x + 18, from.y}, {colour, 2, entry.line->is_dashed});
+        } else {
+            svg.dot({from.x + 9, from.y}, k_dot_radius + 1, colour);
+        }
+        svg.text({from.x + k_key_width, entry.at.y}, Svg::Anchor::start, entry.line->name,
+                 k_width - k_right - from.x - k_key_width);
+    }
+}
+
+// The rectangle in which values are drawn.
+struct Area {
+    double top;
+    Scale x;
+    Scale y;
+
+    double bottom() const { return top + k_plot_height; }
+    double pixel_x(double value) const {
+        return k_left + (k_width - k_left - k_right) * x.part(value);
+    }
+    double pixel_y(double value) const { return bottom() - k_plot_height * y.part(value); }
+    bool holds(double px, double py) const { return x.holds(px) && y.holds(py); }
+};
+
+Area area_of(const LinePlot &plot, double top) {
+    std::vector<double> xs, ys;
+    for (const PlotLine &line : plot.lines) {
+        CHECK(line.x.size() == line.y.size());
+        CHECK(line.low.size() == line.high.size());
+        xs.insert(xs.end(), line.x.begin(), line.x.end());
+        for (const std::vector<double> *values : {&line.y, &line.low, &line.high}) {
+            ys.insert(ys.end(), values->begin(), values->end());
         }
     }
-    if (axes.high == 0) {  // nothing to draw
-        axes.low = axes.high = 1;
-    }
-    axes.low *= 0.99;
-    axes.high *= 1.01;
-    CHECK(!plot.x_ticks.empty());
-    axes.first = plot.x_ticks.front();
-    axes.last = plot.x_ticks.back() > axes.first ? plot.x_ticks.back() : axes.first + 1;
-    axes.is_log_x = plot.is_log_x;
-    return axes;
+    return {top, make_scale(plot.x, xs), make_scale(plot.y, ys)};
 }
 
-std::string axes_svg(const Axes &axes, const LinePlot &plot) {
-    std::string svg;
-    for (int i = 0; i <= 4; ++i) {
-        const double value = axes.low * std::pow(axes.high / axes.low, i / 4.0);
-        svg +=
-            fmt::format("<line x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"#ddd\"/>\n",
-                        k_left, k_width - k_right, axes.y(value), axes.y(value));
-        svg += text_at(k_left - 8, axes.y(value) + 4, "end", fmt::format("{:.3g}", value));
+void draw_axes(const LinePlot &plot, const Area &area, Svg &svg) {
+    for (double tick : area.y.ticks) {
+        const double y = area.pixel_y(tick);
+        svg.line({k_left, y}, {k_width - k_right, y}, {.is_grid = true});
+        svg.text({k_left - 8, y + 4}, Svg::Anchor::end, value_text(tick), k_left - 28);
     }
-    for (double tick : plot.x_ticks) {
-        svg += text_at(axes.x(tick), k_height - k_bottom + 18, "middle", fmt::format("{}", tick));
+    const double step = (k_width - k_left - k_right) / static_cast<double>(area.x.ticks.size());
+    for (double tick : area.x.ticks) {
+        const double x = area.pixel_x(tick);
+        svg.line({x, area.bottom()}, {x, area.bottom() + 4}, {});
+        svg.text({x, area.bottom() + 18}, Svg::Anchor::middle, value_text(tick),
+                 std::max(step, 50.0));
     }
-    return svg + text_at(k_width / 2, k_height - 12, "middle", plot.x_label);
+    svg.line({k_left, area.bottom()}, {k_width - k_right, area.bottom()}, {});
+    svg.line({k_left, area.top}, {k_left, area.bottom()}, {});
+    svg.text({(k_left + k_width - k_right) / 2, area.bottom() + 40}, Svg::Anchor::middle,
+             plot.x.label, k_width - k_left);
+    svg.upright_text({16, area.top + k_plot_height / 2}, plot.y.label, k_plot_height);
 }
 
-std::string line_svg(const Axes &axes, const PlotLine &line) {
-    std::string points;
+void draw_shades(const LinePlot &plot, const Area &area, Svg &svg) {
+    for (const PlotShade &shade : plot.shades) {
+        const double from = area.pixel_x(std::clamp(shade.from, area.x.low, area.x.high));
+        const double to = area.pixel_x(std::clamp(shade.to, area.x.low, area.x.high));
+        svg.rect({from, area.top}, to - from, k_plot_height, "#88888828", shade.name);
+    }
+}
+
+std::string hover_of(const LinePlot &plot, const PlotLine &line, size_t i) {
+    std::string text = line.labels.empty() ? line.name : line.labels[i];
+    text += fmt::format("{}{} {}, {} {}", text.empty() ? "" : ": ", plot.x.label,
+                        value_text(line.x[i]), plot.y.label, value_text(line.y[i]));
+    if (!line.low.empty()) {
+        text += fmt::format(" ({} to {})", value_text(line.low[i]), value_text(line.high[i]));
+    }
+    return text;
+}
+
+void draw_whisker(const Area &area, const PlotLine &line, size_t i, Svg &svg) {
+    if (line.low.empty() || !area.y.holds(line.low[i]) || !area.y.holds(line.high[i])) {
+        return;
+    }
+    const double x = area.pixel_x(line.x[i]);
+    const Stroke stroke{series_colour(line.colour)};
+    svg.line({x, area.pixel_y(line.low[i])}, {x, area.pixel_y(line.high[i])}, stroke);
+    for (double end : {line.low[i], line.high[i]}) {
+        svg.line({x - 3, area.pixel_y(end)}, {x + 3, area.pixel_y(end)}, stroke);
+    }
+}
+
+void draw_line(const LinePlot &plot, const Area &area, const PlotLine &line, Svg &svg) {
+    const char *const colour = series_colour(line.colour);
+    std::vector<Point> points;
     for (size_t i = 0; i < line.x.size(); ++i) {
-        if (is_drawn(line.y[i])) {
-            points += fmt::format("{:.1f},{:.1f} ", axes.x(line.x[i]), axes.y(line.y[i]));
+        if (area.holds(line.x[i], line.y[i])) {
+            points.push_back({area.pixel_x(line.x[i]), area.pixel_y(line.y[i])});
         }
     }
-    return fmt::format(
-        "<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"1.8\"{} points=\"{}\"/>\n",
-        colour_of(line.colour), line.is_dashed ? " stroke-dasharray=\"4 3\"" : "", points);
-}
-
-std::string bar_svg(const Bar &bar, double y, double pixels_per_unit) {
-    const auto x = [&](double value) { return k_bar_left + value * pixels_per_unit; };
-    const double middle = y + k_bar_height / 2;
-    std::string svg = text_at(k_bar_left - 8, middle + 4, "end", bar.name);
-    svg += fmt::format(
-        "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{}\" fill=\"{}\"/>\n",
-        k_bar_left, y, bar.value * pixels_per_unit, k_bar_height, colour_of(bar.colour));
-    svg += fmt::format(
-        "<line x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"black\"/>\n",
-        x(bar.low), x(bar.high), middle, middle);
-    double end = std::max(bar.value, bar.high);
-    for (size_t i = 0; i < bar.marks.size(); ++i) {
-        if (is_drawn(bar.marks[i])) {
-            end = std::max(end, bar.marks[i]);
-            svg += fmt::format(
-                "<line x1=\"{0:.1f}\" x2=\"{0:.1f}\" y1=\"{1:.1f}\" y2=\"{2:.1f}\" stroke=\"{3}\" "
-                "stroke-width=\"2\"/>\n",
-                x(bar.marks[i]), y - 3, y + k_bar_height + 3, colour_of(i + 3));
+    if (line.has_line) {
+        svg.polyline(points, {colour, 1.8, line.is_dashed});
+    }
+    for (size_t i = 0, drawn = 0; i < line.x.size(); ++i) {
+        if (area.holds(line.x[i], line.y[i])) {
+            draw_whisker(area, line, i, svg);
+            svg.dot(points[drawn++], k_dot_radius, colour, hover_of(plot, line, i));
         }
     }
-    return svg + text_at(x(end) + 6, middle + 4, "start", fmt::format("{:.3f}", bar.value));
 }
 
 }  // namespace
 
 std::string line_plot_svg(const LinePlot &plot) {
-    const Axes axes = axes_of(plot);
-    std::string svg = opened(k_height, plot.title) + axes_svg(axes, plot);
-    double legend = k_left;
+    double top = 0;
+    const std::vector<LegendEntry> legend = legend_of(plot, top);
+    const Area area = area_of(plot, top);
+    Svg svg(k_width, area.bottom() + k_bottom, plot.title);
+    draw_shades(plot, area, svg);
+    draw_axes(plot, area, svg);
+    draw_legend(legend, svg);
     for (const PlotLine &line : plot.lines) {
-        svg += line_svg(axes, line);
-        if (line.name.empty()) {
-            continue;
-        }
-        svg += fmt::format("<rect x=\"{}\" y=\"28\" width=\"12\" height=\"4\" fill=\"{}\"/>\n",
-                           legend, colour_of(line.colour));
-        svg += text_at(legend + 16, 34, "start", line.name);
-        legend += std::max(k_legend_width, 30.0 + 7.0 * static_cast<double>(line.name.size()));
+        draw_line(plot, area, line, svg);
     }
-    return svg + "</svg>\n";
-}
-
-std::string bar_plot_svg(const BarPlot &plot) {
-    const double height = k_top + k_bar_step * static_cast<double>(plot.bars.size()) + k_bottom;
-    double high = 1;
-    for (const Bar &bar : plot.bars) {
-        high = std::max({high, bar.value, bar.high});
-        for (double mark : bar.marks) {
-            high = is_drawn(mark) ? std::max(high, mark) : high;
-        }
-    }
-    const double pixels_per_unit = (k_width - k_bar_left - k_bar_right) / high;
-    std::string svg = opened(height, plot.title);
-    double y = k_top;
-    for (const Bar &bar : plot.bars) {
-        svg += bar_svg(bar, y, pixels_per_unit);
-        y += k_bar_step;
-    }
-    double legend = k_bar_left;
-    for (size_t i = 0; i < plot.mark_names.size(); ++i) {
-        svg += fmt::format(
-            "<line x1=\"{0}\" x2=\"{0}\" y1=\"{1}\" y2=\"{2}\" stroke=\"{3}\" "
-            "stroke-width=\"2\"/>\n",
-            legend, height - 30, height - 14, colour_of(i + 3));
-        svg += text_at(legend + 8, height - 18, "start", plot.mark_names[i]);
-        legend += k_legend_width;
-    }
-    return svg + "</svg>\n";
+    return svg.finished();
 }
 
 }  // namespace orthorank

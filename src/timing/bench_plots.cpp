@@ -66,8 +66,8 @@ void add_lines(const std::string &name, size_t colour,
                std::vector<std::pair<double, Heights>> points, LinePlot &plot) {
     std::stable_sort(points.begin(), points.end(),
                      [](const auto &a, const auto &b) { return a.first < b.first; });
-    PlotLine found{name, {}, {}, false, colour};
-    PlotLine expected{"", {}, {}, true, colour};
+    PlotLine found{.name = name, .x = {}, .y = {}, .colour = colour};
+    PlotLine expected{.name = "", .x = {}, .y = {}, .is_dashed = true, .colour = colour};
     for (const auto &[x, heights] : points) {
         found.x.push_back(x);
         found.y.push_back(heights.found);
@@ -79,7 +79,7 @@ void add_lines(const std::string &name, size_t colour,
 }
 
 std::string scale_plot_svg(const BenchReport &report, const std::string &title,
-                           Heights (*heights_of)(const BenchRow &)) {
+                           const std::string &y_label, Heights (*heights_of)(const BenchRow &)) {
     CHECK(report.axis.has_value());
     const ScaleAxis axis = *report.axis;
     std::vector<BenchShape> shapes;
@@ -90,6 +90,7 @@ std::string scale_plot_svg(const BenchReport &report, const std::string &title,
     }
     const Phase phase = phase_drawn(shapes);
     LinePlot plot;
+    plot.y = {.label = y_label, .is_log = true};
     std::vector<std::pair<std::string, std::vector<std::pair<double, Heights>>>> lines;
     std::optional<int> n_decoded;  // of several numbers of decoded tokens the first is drawn
     for (const BenchRow &row : report.rows) {
@@ -103,7 +104,7 @@ std::string scale_plot_svg(const BenchReport &report, const std::string &title,
             continue;
         }
         n_decoded = shape.n_tokens;
-        plot.x_ticks.push_back(x_of(axis, row));
+        plot.x.ticks.push_back(x_of(axis, row));
         const Heights heights = heights_of(row);
         if (!std::isfinite(heights.found)) {
             continue;
@@ -117,15 +118,15 @@ std::string scale_plot_svg(const BenchReport &report, const std::string &title,
         line->second.emplace_back(x_of(axis, row), heights);
     }
     plot.title = fmt::format("{}: {} {}", title, report.model, report.type_in_use);
-    plot.x_label = label_of(axis, phase);
+    plot.x.label = label_of(axis, phase);
     for (size_t i = 0; i < lines.size(); ++i) {
         add_lines(lines[i].first, i, std::move(lines[i].second), plot);
     }
-    std::sort(plot.x_ticks.begin(), plot.x_ticks.end());
-    plot.x_ticks.erase(std::unique(plot.x_ticks.begin(), plot.x_ticks.end()), plot.x_ticks.end());
+    std::sort(plot.x.ticks.begin(), plot.x.ticks.end());
+    plot.x.ticks.erase(std::unique(plot.x.ticks.begin(), plot.x.ticks.end()), plot.x.ticks.end());
     // A logarithm has no place for a depth of 0.
-    plot.is_log_x =
-        axis != ScaleAxis::selecting_layers && !plot.x_ticks.empty() && plot.x_ticks.front() > 0;
+    plot.x.is_log =
+        axis != ScaleAxis::selecting_layers && !plot.x.ticks.empty() && plot.x.ticks.front() > 0;
     return line_plot_svg(plot);
 }
 
@@ -160,6 +161,7 @@ std::optional<ScaleAxis> scale_axis(std::span<const BenchShape> shapes,
 std::string bench_bars_svg(const BenchReport &report) {
     BarPlot plot;
     plot.title = fmt::format("speed over dense: {} {}", report.model, report.file_type);
+    plot.label = "times dense";
     plot.mark_names = {"cost model", "time bound"};
     for (const BenchRow &row : report.rows) {
         if (row.dense == nullptr || row.dense == row.result) {
@@ -180,7 +182,8 @@ std::string bench_bars_svg(const BenchReport &report) {
 
 std::string bench_scale_svg(const BenchReport &report) {
     return scale_plot_svg(
-        report, "seconds of a run, dashed: predicted from the smallest", [](const BenchRow &row) {
+        report, "seconds of a run, dashed: predicted from the smallest", "seconds",
+        [](const BenchRow &row) {
             return Heights{median(row.result->seconds), row.predicted_seconds.value_or(k_none)};
         });
 }
@@ -188,7 +191,7 @@ std::string bench_scale_svg(const BenchReport &report) {
 std::string bench_memory_svg(const BenchReport &report) {
     constexpr double k_mib = 1 << 20;
     return scale_plot_svg(
-        report, "MiB beside the weights, dashed: the KV cache", [](const BenchRow &row) {
+        report, "memory beside the weights, dashed: the KV cache", "MiB", [](const BenchRow &row) {
             const std::optional<Engine::MemoryUse> &use = row.result->facts.memory;
             return use ? Heights{static_cast<double>(bytes_beside_weights(*use)) / k_mib,
                                  static_cast<double>(use->kv_bytes) / k_mib}

@@ -1,14 +1,12 @@
-// What surrounds the benchmark's clock: which tokens a sequence gets, ratios, bounds, plots.
+// What surrounds the benchmark's clock: which tokens a sequence gets, ratios and bounds.
 #include "timing/bench.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <limits>
 #include <numeric>
 
-#include "report/plot.h"
 #include "support/compare.h"
 #include "support/engine_runs.h"
 #include "support/errors.h"
@@ -18,8 +16,6 @@
 namespace orthorank::test {
 namespace {
 
-using testing::AllOf;
-using testing::HasSubstr;
 
 std::vector<int32_t> numbered(int n) {
     std::vector<int32_t> tokens(static_cast<size_t>(n));
@@ -239,30 +235,6 @@ TEST(LibllamaArm, ComputesTheLogitsOfTheDenseEngine) {
             EXPECT_TRUE(same_argmax(arm->last_logits(i), last)) << i;
         }
     }
-}
-
-TEST(Plot, LinesLeaveOutWhatIsNoNumber) {
-    LinePlot plot;
-    plot.title = "a < b & c";
-    plot.x_ticks = {1, 10, 100};
-    plot.is_log_x = true;
-    plot.lines.push_back(
-        {"line", {1, 10, 100}, {1, std::numeric_limits<double>::quiet_NaN(), 2}, true, 0});
-    const std::string svg = line_plot_svg(plot);
-    EXPECT_THAT(svg, AllOf(HasSubstr("a &lt; b &amp; c"), HasSubstr("stroke-dasharray")));
-    EXPECT_THAT(svg, testing::Not(HasSubstr("nan")));
-    // On a logarithmic axis 10 lies in the middle of 1 and 100, from 70 to 740.
-    EXPECT_THAT(svg, HasSubstr("<text x=\"405.0\" y=\"388.0\" text-anchor=\"middle\">10</text>"));
-}
-
-TEST(Plot, BarsAreAsLongAsTheirValues) {
-    BarPlot plot;
-    plot.mark_names = {"bound"};
-    plot.bars.push_back({"plan", 1.0, 0.9, 1.1, {2.0}, 0});
-    const std::string svg = bar_plot_svg(plot);
-    // 360 pixels for the largest, the mark at 2.
-    EXPECT_THAT(svg, AllOf(HasSubstr("width=\"180.0\""), HasSubstr(">1.000</text>"),
-                           HasSubstr("<line x1=\"690.0\" x2=\"690.0\"")));
 }
 
 }  // namespace

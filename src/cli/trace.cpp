@@ -9,9 +9,11 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "cli/apply_options.h"
+#include "cli/command_files.h"
 #include "cli/environment.h"
 #include "cli/interrupt.h"
 #include "cli/shared_options.h"
+#include "cli/trace_page.h"
 #include "model/vocab.h"
 #include "report/result_frame.h"
 
@@ -28,6 +30,7 @@ struct TraceArguments {
     std::string plan;
     ApplyArguments apply;
     std::string json;
+    std::string html;
     int n_tokens = 64;
     int n_decode = 0;
     CLI::Option *prompt_option = nullptr;
@@ -147,7 +150,10 @@ void run_trace(const TraceArguments &arguments, const Argv &argv) {
     nlohmann::ordered_json json = result_frame(argv, *model, engine.get());
     add_trace_json(json, result);
     write_json(arguments.json, json);
-    if (prints_text(arguments.json)) {
+    if (!arguments.html.empty()) {
+        write_output(arguments.html, trace_page(result, fmt::format("{}", fmt::join(argv, " "))));
+    }
+    if (prints_text(arguments.json) && prints_text(arguments.html)) {
         print_trace(result);
     }
 }
@@ -174,6 +180,8 @@ void add_trace(CLI::App &app, const Argv &argv) {
         ->capture_default_str()
         ->check(CLI::Range(0, 1 << 24))
         ->type_name("N");
+    command.add_option("--html", a.html, "a page with a map of tokens and layers")
+        ->type_name(k_output_type);
     add_apply_option(command, a.apply);
     add_keep_last_option(command, a.apply);
     add_model_options(command, a.model);

@@ -53,7 +53,8 @@ Layout layout_of(const HeatMap &map) {
     const auto n_rows = static_cast<double>(map.n_rows);
     const double room = std::min(k_max_side, k_width - layout.left - k_right);
     layout.cell_width = std::clamp(room / n_columns, k_min_cell, k_max_cell);
-    layout.cell_height = map.n_rows == map.n_columns
+    layout.cell_height = map.cell_height ? *map.cell_height
+                         : map.n_rows == map.n_columns
                              ? layout.cell_width
                              : std::clamp(k_max_side / n_rows, k_min_cell, 22.0);
     layout.end_x = layout.left + layout.cell_width * n_columns;

@@ -28,6 +28,7 @@ struct HeatMap {
     std::optional<size_t> box_from;
     // What stands in the cells, [row * n_columns + column]; empty: nothing.
     std::vector<CellMark> marks;
+    std::optional<double> cell_height;  // pixels; nothing: as there is room
     // What a reader sees beside a cell's value by hovering; empty: nothing.
     std::vector<std::string> hovers;
 };

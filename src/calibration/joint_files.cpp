@@ -37,9 +37,9 @@ void describe(Json &json, const JointSettings &settings) {
     json["method"] = "joint";
     json["choices"] = names_of(settings.choices);
     const std::optional<Policy> policy = policy_of(settings);
-    json["policy"] = policy ? policy_name(*policy) : "";
-    if (policy && policy->score == ScoreKind::hash) {
-        json["seed"] = policy->seed;
+    json["policy"] = "";
+    if (policy) {
+        describe_policy(json, *policy);
     }
     json["rank"] = settings.correction.rank;
     json["ridge"] = settings.correction.ridge;

@@ -15,14 +15,25 @@ bool is_select(const LayerPlan &change) {
     return change.action == Action::select;
 }
 
+}  // namespace
+
+void describe_policy(Json &json, const Policy &policy) {
+    json["policy"] = policy_name(policy);
+    if (policy.score == ScoreKind::hash) {
+        json["seed"] = policy.seed;
+    }
+    if (policy.score == ScoreKind::query) {
+        json["window"] = policy.window;
+    }
+}
+
+namespace {
+
 void describe_change(Json &json, const LayerPlan &change) {
     json["convert"] = is_select(change) ? "select" : "skip";
     if (is_select(change)) {
         json["ratio"] = change.ratio;
-        json["policy"] = policy_name(change.policy);
-        if (change.policy.score == ScoreKind::hash) {
-            json["seed"] = change.policy.seed;
-        }
+        describe_policy(json, change.policy);
     }
 }
 
@@ -191,12 +202,13 @@ Plan plan_of_order(const SelectionSettings &settings, const LayerOrder &order, i
     Plan plan = dense_plan(settings.n_model_layers);
     plan.model_name = settings.model_name;
     plan.fingerprint = settings.fingerprint;
-    plan.apply = settings.n_continuation > 0 ? Apply::prefill : Apply::both;
     plan.keep_last = settings.keep_last;
     for (int i = 0; i < n_layers; ++i) {
         plan.layers[static_cast<size_t>(order.rounds[static_cast<size_t>(i)].layer)] =
             settings.change;
     }
+    plan.apply =
+        settings.n_continuation > 0 || plan.needs_whole_prompt() ? Apply::prefill : Apply::both;
     const double n_windows = settings.calibration.at("windows").get<double>();
     Json json;
     describe_method(json, settings);
@@ -236,6 +248,13 @@ LayerPlan recorded_change(const Plan &plan) {
         change.policy = policy_from_name(json.at("policy").get<std::string>());
         if (json.contains("seed") && json.at("seed").is_number_unsigned()) {
             change.policy.seed = json.at("seed").get<uint64_t>();
+        }
+        if (change.policy.score == ScoreKind::query && json.contains("window")) {
+            const Json &window = json.at("window");
+            if (!window.is_number_unsigned() || window.get<uint64_t>() - 1 > INT32_MAX - 1u) {
+                fail_no_order(plan);
+            }
+            change.policy.window = window.get<int>();
         }
         if (!(change.ratio >= 0.0 && change.ratio <= 1.0)) {
             fail_no_order(plan);

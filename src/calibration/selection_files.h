@@ -34,6 +34,9 @@ struct SelectionSettings {
     nlohmann::ordered_json calibration;  // as read_calibration describes it
 };
 
+// Keys policy, and seed or window where it has one.
+void describe_policy(nlohmann::ordered_json &json, const Policy &policy);
+
 // What a search for the continuation says in a file; nothing for n_continuation 0.
 void describe_objective(nlohmann::ordered_json &json, int n_continuation, int keep_last);
 

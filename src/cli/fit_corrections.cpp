@@ -38,10 +38,10 @@ Plan with_policy(const SelectLayersArguments &arguments, Plan plan) {
         layer.probe = nullptr;
         if (arguments.has_policy && layer.action == Action::select &&
             layer.policy.score != ScoreKind::inherit) {
-            layer.policy = policy_from_name(arguments.policy);
-            layer.policy.seed = layer.policy.score == ScoreKind::hash ? arguments.seed : 0;
+            layer.policy = policy_of(arguments, arguments.policy);
         }
     }
+    plan.apply = plan.needs_whole_prompt() ? Apply::prefill : plan.apply;
     return plan;
 }
 

@@ -58,8 +58,7 @@ std::vector<std::string> choice_texts(const SelectLayersArguments &arguments) {
 }
 
 std::vector<LayerPlan> choices_of(const SelectLayersArguments &arguments) {
-    Policy policy = policy_from_name(arguments.policy);
-    policy.seed = policy.score == ScoreKind::hash ? arguments.seed : 0;
+    const Policy policy = policy_of(arguments, arguments.policy);
     std::vector<LayerPlan> choices;
     for (const std::string &text : choice_texts(arguments)) {
         choices.push_back(choice_from_text(text, policy));
@@ -211,7 +210,8 @@ Plan find_plan(const Run &run, JointState &state) {
         Plan plan = search(run, state);
         plan.model_name = run.settings.model_name;
         plan.fingerprint = run.settings.fingerprint;
-        plan.apply = run.settings.n_continuation > 0 ? Apply::prefill : Apply::both;
+        plan.apply = run.settings.n_continuation > 0 || plan.needs_whole_prompt() ? Apply::prefill
+                                                                                  : Apply::both;
         plan.provenance = joint_provenance(run.settings, state, plan.effective_sparsity());
         if (run.prints) {
             print_rounds(state);

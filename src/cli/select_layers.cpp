@@ -32,10 +32,7 @@ LayerPlan change_of(const SelectLayersArguments &arguments) {
     }
     change.action = Action::select;
     change.ratio = arguments.ratio;
-    change.policy = policy_from_name(search_policy(arguments));
-    if (change.policy.score == ScoreKind::hash) {
-        change.policy.seed = arguments.seed;
-    }
+    change.policy = policy_of(arguments, search_policy(arguments));
     return change;
 }
 

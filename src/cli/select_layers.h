@@ -34,6 +34,7 @@ struct SelectLayersArguments {
     double ratio = 0.333;
     std::string policy = "orthogonal";
     uint64_t seed = 0;
+    int query_window = k_default_query_window;
     std::string sparsity;
     int n_layers = 0;
     std::string objective = "all";
@@ -76,6 +77,9 @@ void check_arguments(const CLI::App &command, const SelectLayersArguments &argum
 
 // Whether standard output is free for people to read.
 bool prints_text(const SelectLayersArguments &arguments);
+
+// The policy of this name, with --seed or --query-window where it has one.
+Policy policy_of(const SelectLayersArguments &arguments, const std::string &name);
 
 // The policy of the search: that of --policy, which a probe cannot guide before it is fitted.
 std::string search_policy(const SelectLayersArguments &arguments);

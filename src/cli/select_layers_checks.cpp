@@ -42,7 +42,7 @@ struct OptionUse {
     const char *option;
     unsigned modes;  // where it changes something
 };
-constexpr std::array<OptionUse, 33> k_uses = {{
+constexpr std::array<OptionUse, 34> k_uses = {{
     {"--objective", k_search | k_joint},
     {"--continuation", k_search | k_joint},
     {"--keep-last", k_fits},
@@ -61,6 +61,7 @@ constexpr std::array<OptionUse, 33> k_uses = {{
     {"--ratio", k_search | k_sweep},
     {"--policy", k_fits},
     {"--seed", k_fits},
+    {"--query-window", k_fits},
     {"--sparsity", k_search | k_from | k_joint},
     {"--layers", k_search | k_from},
     {"--no-plus", k_search},
@@ -126,9 +127,12 @@ bool only_removes(const SelectLayersArguments &arguments, Mode mode) {
 void refuse_idle_options(const CLI::App &command, const SelectLayersArguments &arguments,
                          Mode mode) {
     const bool is_sleb = arguments.method == "sleb";
-    refuse_idle(command, only_removes(arguments, mode), {"--ratio", "--policy", "--seed"},
+    refuse_idle(command, only_removes(arguments, mode),
+                {"--ratio", "--policy", "--seed", "--query-window"},
                 "a removed layer computes no row");
     refuse_idle(command, arguments.policy != "random", {"--seed"}, "only policy random draws");
+    refuse_idle(command, arguments.policy != "query", {"--query-window"},
+                "only policy query asks the last rows");
     refuse_idle(command, is_sleb, {"--no-plus"}, "it goes with the methods shortened-*");
     refuse_idle(command, !is_sleb, {"--race", "--exact"},
                 "the methods shortened-* give no candidate up");

@@ -49,6 +49,12 @@ void add_method_options(CLI::App &command, SelectLayersArguments &a) {
         ->type_name("NAME");
     command.add_option("--seed", a.seed, "of policy random")->type_name("N");
     command
+        .add_option("--query-window", a.query_window,
+                    "of policy query: a prompt's last rows whose attention counts")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 1 << 30))
+        ->type_name("N");
+    command
         .add_option("--sparsity", a.sparsity,
                     "such as 20%: removes that part of the layers, or makes as many selecting as "
                     "save the same")
@@ -101,6 +107,17 @@ void add_correction_options(CLI::App &command, SelectLayersArguments &a) {
                     "no search: fit corrections for the changed layers of this plan (default rank: "
                     "64)")
         ->type_name("PLAN");
+}
+
+Policy policy_of(const SelectLayersArguments &arguments, const std::string &name) {
+    Policy policy = policy_from_name(name);
+    if (policy.score == ScoreKind::hash) {
+        policy.seed = arguments.seed;
+    }
+    if (policy.score == ScoreKind::query) {
+        policy.window = arguments.query_window;
+    }
+    return policy;
 }
 
 }  // namespace orthorank

@@ -35,15 +35,16 @@ void check_rows(const Engine::Impl &engine, const Chunk &chunk) {
     }
 }
 
-// The attention that a row receives is known when all queries are there.
+// The attention that a row receives is known when the last queries are there.
 void check_policies(const Chunk &chunk, int n_embd) {
     if (chunk.phase == Phase::decode || chunk.sequence->n_past() == 0 ||
         chunk.n_rows(n_embd) == 0) {
         return;
     }
     for (const LayerPlan &layer : chunk.sequence->plan().layers) {
-        if (layer.action == Action::select && layer.policy.score == ScoreKind::attention) {
-            fail(ErrorKind::usage, "policy attention-up needs the whole prompt in one pass");
+        if (layer.action == Action::select && needs_whole_prompt(layer.policy.score)) {
+            fail(ErrorKind::usage, "policy {} needs the whole prompt in one pass",
+                 policy_name(layer.policy));
         }
     }
 }

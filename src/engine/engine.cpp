@@ -75,11 +75,12 @@ void Engine::check(const Plan &plan) const {
              plan.name, plan.n_layers(), n_layers);
     }
     for (int il : plan.layers_with(Action::select)) {
-        if (plan.layers[il].policy.score == ScoreKind::attention && plan.apply != Apply::prefill) {
+        const Policy &policy = plan.layers[il].policy;
+        if (needs_whole_prompt(policy.score) && plan.apply != Apply::prefill) {
             fail(ErrorKind::usage,
-                 "plan {}, layer {}: policy attention-up has no score for decoded tokens; apply it "
-                 "to the prefill only",
-                 plan.name, il);
+                 "plan {}, layer {}: policy {} has no score for decoded tokens; apply it to the "
+                 "prefill only",
+                 plan.name, il, policy_name(policy));
         }
         if (plan.layers[il].policy.score == ScoreKind::probe && plan.layers[il].probe == nullptr) {
             fail(ErrorKind::usage, "plan {}, layer {}: policy probe, but no probe was fitted",

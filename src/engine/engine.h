@@ -112,9 +112,9 @@ class Engine {
     void check(const Plan &plan) const;
     // Throws Error{limit} when all slots are taken, Error{format} when the plan has another number
     // of layers or corrections of another width, Error{usage} when it cannot be applied that way
-    // (attention-up in decode). apply: in place of the plan's. Corrections and probes are uploaded
-    // unless another sequence has them; those that no sequence has any more are freed, also when it
-    // throws.
+    // (attention-up or query in decode). apply: in place of the plan's. Corrections and probes are
+    // uploaded unless another sequence has them; those that no sequence has any more are freed,
+    // also when it throws.
     Sequence new_sequence(const Plan &plan, std::optional<Apply> apply = {});
     // A second timeline with the same past and plan.
     Sequence fork(const Sequence &sequence);

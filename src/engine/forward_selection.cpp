@@ -20,7 +20,7 @@ float score_of(const Policy &policy, int il, int64_t position, std::span<const f
     if (policy.score == ScoreKind::hash) {
         return hash_score(policy.seed, il, position);
     }
-    if (policy.score == ScoreKind::inherit || made.empty()) {  // or attention, of a decoded row
+    if (policy.score == ScoreKind::inherit || made.empty()) {  // or a decoded row's
         return std::numeric_limits<float>::quiet_NaN();
     }
     const float score = made[static_cast<size_t>(i)];
@@ -91,17 +91,22 @@ void ForwardPass::read_scores(const SegmentGraph &graph, int first) {
     }
 }
 
-// Table 6's criterion needs every query of the layer before any row is picked: an extra pass over
-// the layer's keys, whose column sums are added up.
+// Attention received (Table 6's criterion, and that of the last queries alone) needs its queries of
+// the layer before any row is picked: an extra pass over the layer's keys, whose column sums are
+// added up.
 void ForwardPass::add_received_launches(int il) {
     for (size_t i = 0; i < batch_.size(); ++i) {
+        const Policy &policy = layer_plan(i, il).policy;
         if (!is_selecting(i, il) || batch_[i].phase == Phase::decode ||
-            layer_plan(i, il).policy.score != ScoreKind::attention) {
+            !needs_whole_prompt(policy.score)) {
             continue;
         }
-        const int end_row = sets_.first_row(i) + n_rows_of(i);
+        const int n_rows = n_rows_of(i);
+        const int end_row = sets_.first_row(i) + n_rows;
+        const int n_asking =
+            policy.score == ScoreKind::query ? std::min(policy.window, n_rows) : n_rows;
         const int chunk_rows = engine_.options.chunk_rows;
-        for (int first = sets_.first_row(i); first < end_row; first += chunk_rows) {
+        for (int first = end_row - n_asking; first < end_row; first += chunk_rows) {
             launches_.push_back(
                 {Launch::Kind::received, first, std::min(end_row, first + chunk_rows)});
         }

@@ -199,11 +199,17 @@ ggml_tensor *BlockBuilder::attention(int il, ggml_tensor *q, const RowSet &rows,
     return concat_rows(ctx_, std::move(parts));
 }
 
+ggml_tensor *BlockBuilder::attention_output(int il, ggml_tensor *a, const RowSet &rows,
+                                            const RowInputs &inputs) const {
+    const LayerWeights &layer = weights_.layers[il];
+    ggml_tensor *o = attention(il, queries(il, a, inputs.positions), rows, inputs);
+    return project(layer.attn_output, layer.attn_output_bias, o);
+}
+
 ggml_tensor *BlockBuilder::body(int il, ggml_tensor *h, ggml_tensor *a, const RowSet &rows,
                                 const RowInputs &inputs) const {
     const LayerWeights &layer = weights_.layers[il];
-    ggml_tensor *o = attention(il, queries(il, a, inputs.positions), rows, inputs);
-    h = ggml_add(ctx_, project(layer.attn_output, layer.attn_output_bias, o), h);
+    h = ggml_add(ctx_, attention_output(il, a, rows, inputs), h);
     ggml_tensor *x = rms_norm(h, layer.ffn_norm);
     x = layer.ffn_gate_inp != nullptr ? experts(il, x) : feed_forward(il, x);
     return ggml_add(ctx_, x, h);

@@ -70,6 +70,9 @@ class BlockBuilder {
     // The rest of the layer for these rows: h, a [n_embd, n_rows] -> h [n_embd, n_rows].
     ggml_tensor *body(int il, ggml_tensor *h, ggml_tensor *a, const RowSet &rows,
                       const RowInputs &inputs) const;
+    // What attention adds to h for these rows: a [n_embd, n_rows] -> [n_embd, n_rows].
+    ggml_tensor *attention_output(int il, ggml_tensor *a, const RowSet &rows,
+                                  const RowInputs &inputs) const;
     // Attention probabilities of these rows summed over heads and rows, for one piece:
     // a [n_embd, n_rows] -> [1, n_kv, n_head], still to be added over heads.
     ggml_tensor *attention_received(int il, ggml_tensor *a, const Piece &piece,

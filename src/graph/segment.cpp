@@ -189,8 +189,12 @@ class SegmentBuilder {
     // Algorithm 1's inner products with the sink, or a control's score: [n_rows].
     ggml_tensor *scores_of(ggml_tensor *h, ggml_tensor *a, const ScoreShape &score) {
         if (score.kind == ScoreKind::hash || score.kind == ScoreKind::inherit ||
-            score.kind == ScoreKind::attention) {
+            needs_whole_prompt(score.kind)) {
             return nullptr;
+        }
+        if (score.kind == ScoreKind::attention_output) {
+            ggml_tensor *norms = attention_output_norms(a);
+            return output(ggml_cont(ctx_, view_rows(norms, score.first_row, score.n_rows)));
         }
         ggml_tensor *x =
             view_rows(score.kind == ScoreKind::inner_raw ? h : a, score.first_row, score.n_rows);
@@ -198,7 +202,7 @@ class SegmentBuilder {
             return output(ggml_mul_mat(ctx_, x, score.probe->weight));  // [n_rows, 1]
         }
         if (score.kind == ScoreKind::norm) {
-            return output(ggml_sqrt(ctx_, ggml_sum_rows(ctx_, ggml_sqr(ctx_, x))));
+            return output(norms_of(x));
         }
         if (score.kind == ScoreKind::cosine) {
             x = ggml_l2_norm(ctx_, x, k_l2_eps);
@@ -212,6 +216,20 @@ class SegmentBuilder {
             expand(sink);
         }
         return output(ggml_mul_mat(ctx_, x, sink));  // [n_rows, 1]
+    }
+
+    // |x_i|, a number a row: [1, n].
+    ggml_tensor *norms_of(ggml_tensor *x) {
+        return ggml_sqrt(ctx_, ggml_sum_rows(ctx_, ggml_sqr(ctx_, x)));
+    }
+
+    // Of all rows of the graph, at once: attention of all that anybody's score needs, [1, n].
+    ggml_tensor *attention_output_norms(ggml_tensor *a) {
+        if (attention_output_norms_ == nullptr) {
+            attention_output_norms_ =
+                norms_of(block_.attention_output(shape_.score_layer, a, shape_.rows, graph_.rows));
+        }
+        return attention_output_norms_;
     }
 
     // Each row with its own sink: [1, 1, n].
@@ -242,6 +260,7 @@ class SegmentBuilder {
     ggml_context *ctx_;
     BlockBuilder block_;
     ggml_tensor *hidden_rows_ = nullptr;
+    ggml_tensor *attention_output_norms_ = nullptr;
     bool is_gathered_ = false;  // h holds the output rows only
 };
 
@@ -252,7 +271,8 @@ constexpr size_t k_max_update_nodes = 16;  // of one correction
 
 bool can_batch_scores(ScoreKind kind) {
     return kind == ScoreKind::inner || kind == ScoreKind::inner_raw || kind == ScoreKind::cosine ||
-           kind == ScoreKind::norm || kind == ScoreKind::probe;
+           kind == ScoreKind::norm || kind == ScoreKind::probe ||
+           kind == ScoreKind::attention_output;
 }
 
 SegmentGraph build_segment(const Model &model, const KvCache &cache, ggml_tensor *sinks,

@@ -23,7 +23,7 @@ struct ScoreShape {
     int n_rows = 0;
     bool is_batched = false;
     int slot = 0;                         // not batched: where the sink is
-    ScoreKind kind = ScoreKind::hash;     // hash, inherit: nothing
+    ScoreKind kind = ScoreKind::hash;     // hash, inherit and those of whole prompts: nothing
     bool has_sink = false;                // not batched: the first row is position 0
     const ProbeTensors *probe = nullptr;  // ScoreKind::probe
 

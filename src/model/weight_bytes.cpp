@@ -23,12 +23,13 @@ LayerWeightBytes layer_weight_bytes(const Model &model, int il) {
     const Hparams &hparams = model.hparams();
     LayerWeightBytes bytes;
     bytes.kv = sum_of({layer.attn_k, layer.attn_v, layer.attn_k_bias, layer.attn_v_bias});
-    bytes.other = sum_of({layer.attn_norm, layer.attn_q, layer.attn_output, layer.attn_q_bias,
-                          layer.attn_output_bias, layer.ffn_norm, layer.ffn_gate, layer.ffn_up,
-                          layer.ffn_down, layer.ffn_gate_inp});
+    bytes.q_o = sum_of({layer.attn_norm, layer.attn_q, layer.attn_output, layer.attn_q_bias,
+                        layer.attn_output_bias});
+    bytes.ffn =
+        sum_of({layer.ffn_norm, layer.ffn_gate, layer.ffn_up, layer.ffn_down, layer.ffn_gate_inp});
     if (hparams.n_expert > 0) {
-        bytes.other += sum_of({layer.ffn_gate_exps, layer.ffn_up_exps, layer.ffn_down_exps}) *
-                       hparams.n_expert_used / hparams.n_expert;
+        bytes.ffn += sum_of({layer.ffn_gate_exps, layer.ffn_up_exps, layer.ffn_down_exps}) *
+                     hparams.n_expert_used / hparams.n_expert;
     }
     return bytes;
 }

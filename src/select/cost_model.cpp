@@ -71,8 +71,27 @@ struct SelectedRows {
     bool are_all() const { return n_picked == n_before; }
 };
 
+// What the scores of n rows cost beside the layer itself: their queries and products with the keys
+// of those whose attention counts, attention and its output projection, or an inner product a row.
+void add_scores(OperationFlops &flops, const LayerWidths &widths, const Policy &policy, int64_t n) {
+    const auto n_tokens = static_cast<double>(n);
+    if (needs_whole_prompt(policy.score)) {
+        const double n_asking = policy.score == ScoreKind::query
+                                    ? static_cast<double>(std::min<int64_t>(policy.window, n))
+                                    : n_tokens;
+        const double n_keys = n_tokens - (n_asking - 1.0) / 2.0;
+        flops.q_o += n_asking * q_o_flops_per_row(widths) / 2.0;  // no output projection
+        flops.attention += attention_flops_of(widths, n_asking, n_keys) / 2.0;  // no values
+    } else if (policy.score == ScoreKind::attention_output) {
+        flops.q_o += n_tokens * q_o_flops_per_row(widths);
+        flops.attention += attention_flops_of(widths, n_tokens, (n_tokens + 1.0) / 2.0);
+    } else if (policy.score != ScoreKind::hash && policy.score != ScoreKind::inherit) {
+        flops.score += 2.0 * n_tokens * widths.n_embd;
+    }
+}
+
 void add_select_layer(OperationFlops &flops, const LayerWidths &widths, int64_t n, double ratio,
-                      int keep_last) {
+                      int keep_last, const Policy &policy) {
     const auto n_tokens = static_cast<double>(n);
     const SelectedRows rows(n, ratio, keep_last);
     if (rows.are_all()) {  // the sink too
@@ -84,7 +103,7 @@ void add_select_layer(OperationFlops &flops, const LayerWidths &widths, int64_t 
                   (static_cast<double>(rows.n_before) + 2.0) / 2.0);
         add_layer(flops, widths, 0.0, n_kept, n_tokens - (n_kept - 1.0) / 2.0);
     }
-    flops.score += 2.0 * n_tokens * widths.n_embd;
+    add_scores(flops, widths, policy, n);
 }
 
 // The last row alone, which sees all keys; in a selecting layer it is picked k times of n - 1.
@@ -93,7 +112,7 @@ void add_last_row(OperationFlops &flops, const LayerWidths &widths, int64_t n,
     const auto n_tokens = static_cast<double>(n);
     double n_rows = 1.0;
     if (layer.action == Action::select) {
-        flops.score += 2.0 * n_tokens * widths.n_embd;
+        add_scores(flops, widths, layer.policy, n);
         const SelectedRows rows(n, layer.ratio, keep_last);
         n_rows = rows.are_all() || rows.n_kept > 0
                      ? 1.0
@@ -128,9 +147,10 @@ double dense_layer_flops(const LayerWidths &layer, int64_t n) {
     return flops.total();
 }
 
-double select_layer_flops(const LayerWidths &widths, int64_t n, double ratio, int keep_last) {
+double select_layer_flops(const LayerWidths &widths, int64_t n, double ratio, int keep_last,
+                          const Policy &policy) {
     OperationFlops flops;
-    add_select_layer(flops, widths, n, ratio, keep_last);
+    add_select_layer(flops, widths, n, ratio, keep_last, policy);
     return flops.total();
 }
 
@@ -170,7 +190,7 @@ OperationFlops prefill_operations(const ModelShape &shape, const Plan &plan, int
         } else if (layer.action == Action::dense) {
             add_dense_layer(flops, widths, n);
         } else {
-            add_select_layer(flops, widths, n, layer.ratio, plan.keep_last);
+            add_select_layer(flops, widths, n, layer.ratio, plan.keep_last, layer.policy);
         }
     }
     return flops;
@@ -200,8 +220,12 @@ double decode_step_bytes(const DecodeBytes &bytes, const Plan &plan, int n_seque
         const double ratio = layer.action == Action::select ? layer.ratio : 1.0;
         // Any of B independent tokens is picked: 1 - (1 - p)^B.
         const double any_picked = 1.0 - std::pow(1.0 - ratio, n_sequences);
-        total += layer_bytes.kv_weights + any_picked * layer_bytes.other_weights +
-                 ratio * n_sequences * layer_bytes.cache;
+        // Its score is the attention output of every row.
+        const bool attends =
+            layer.action == Action::select && layer.policy.score == ScoreKind::attention_output;
+        total += layer_bytes.kv_weights + (attends ? 1.0 : any_picked) * layer_bytes.q_o_weights +
+                 any_picked * layer_bytes.ffn_weights +
+                 (attends ? 1.0 : ratio) * n_sequences * layer_bytes.cache;
     }
     return total;
 }

@@ -3,8 +3,10 @@
 // they pass 2^53 only where the last digit means nothing.
 //
 // FLOPs are 2 x multiply-adds; norms, RoPE, softmax and picking are left out; causal attention is
-// counted exactly. A selecting layer is counted as the paper's own (K and V for all rows, one inner
-// product a row), whatever its policy; a probe costs the same inner product.
+// counted exactly. A selecting layer makes K and V for all rows, and what its policy's scores take:
+// an inner product a row, as a rule; queries and products with the keys where attention received
+// counts; attention of all rows where its output does; nothing for random and inherited rows. (A
+// score's attention is counted with the layer's.)
 #pragma once
 
 #include <cstdint>
@@ -54,7 +56,8 @@ struct OperationFlops {
 // One layer over a prompt of n tokens.
 double dense_layer_flops(const LayerWidths &layer, int64_t n);
 // keep_last: rows at the end that are computed beside the picked ones of those before.
-double select_layer_flops(const LayerWidths &layer, int64_t n, double ratio, int keep_last = 0);
+double select_layer_flops(const LayerWidths &layer, int64_t n, double ratio, int keep_last = 0,
+                          const Policy &policy = {});
 double head_flops(const ModelShape &shape, int64_t n_rows);
 
 // What a layer's correction adds: down and up, 2 n_embd rank each, for every row that is not
@@ -78,9 +81,10 @@ double prefill_speed_up_bound(const ModelShape &shape, const Plan &plan, int64_t
 
 // Weights and cache that one layer reads in a decode step.
 struct LayerBytes {
-    double kv_weights = 0;     // Wk and Wv: read for every token
-    double other_weights = 0;  // the rest: read if a token of the batch is picked
-    double cache = 0;          // K and V of one sequence at the depth in question
+    double kv_weights = 0;   // Wk and Wv: read for every token
+    double q_o_weights = 0;  // Wq and Wo: read if a token of the batch is picked, or for its score
+    double ffn_weights = 0;  // the rest: read if a token of the batch is picked
+    double cache = 0;        // K and V of one sequence at the depth in question
 };
 
 struct DecodeBytes {
@@ -92,7 +96,7 @@ struct DecodeBytes {
 // The bytes that a decode step over n_sequences tokens, one of each sequence, is expected to read
 // if a token is picked in a selecting layer with probability ratio, independently; a correction is
 // read if a token is not picked. (A
-// mixture of experts reads more experts as the batch grows; other_weights is used as given.)
+// mixture of experts reads more experts as the batch grows; ffn_weights is used as given.)
 double decode_step_bytes(const DecodeBytes &bytes, const Plan &plan, int n_sequences = 1);
 
 // decode_step_bytes of the dense plan / of this one: no engine bound by memory gains more.

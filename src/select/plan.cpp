@@ -140,6 +140,12 @@ Plan plan_in_decode(const Plan &plan) {
     return plan.apply == Apply::prefill ? without_selection(plan) : plan;
 }
 
+bool Plan::needs_whole_prompt() const {
+    return std::any_of(layers.begin(), layers.end(), [](const LayerPlan &layer) {
+        return layer.action == Action::select && orthorank::needs_whole_prompt(layer.policy.score);
+    });
+}
+
 bool Plan::has_numbers() const {
     return std::any_of(layers.begin(), layers.end(), [](const LayerPlan &layer) {
         return layer.correction != nullptr || layer.probe != nullptr;

@@ -74,6 +74,8 @@ struct Plan {
 
     bool is_dense() const;
     int n_layers() const { return static_cast<int>(layers.size()); }
+    // Has any layer a policy that only whole prompts have scores of?
+    bool needs_whole_prompt() const;
     // Has any layer a correction or a probe?
     bool has_numbers() const;
     // Indices of the layers with this action, ascending.

@@ -3,11 +3,19 @@
 
 #include <cstdint>
 
+#include "select/policy.h"
+
 namespace orthorank {
 
 constexpr const char *k_plan_format = "orthorank-plan";
 constexpr int64_t k_plain_version = 1;    // neither corrections nor probes
 constexpr int64_t k_numbers_version = 2;  // with them
-constexpr int64_t k_prompt_version = 3;   // with apply, keep_last, inherit or measured losses
+// With apply, keep_last, measured losses, or a policy that came with plans for prompts.
+constexpr int64_t k_prompt_version = 3;
+
+inline bool needs_prompt_version(ScoreKind kind) {
+    return kind == ScoreKind::inherit || kind == ScoreKind::query ||
+           kind == ScoreKind::attention_output;
+}
 
 }  // namespace orthorank

@@ -14,7 +14,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int64_t k_max_keep_last = 1 << 30;
+constexpr int64_t k_max_prompt_rows = 1 << 30;
 constexpr int64_t k_max_rank = 65536;
 constexpr size_t k_hash_digits = 16;
 constexpr int64_t k_max_layers = 65536;  // a file must not make us allocate without bound
@@ -74,6 +74,24 @@ double ratio_value(const JsonPart &layer) {
     return number_value(layer, "ratio", 0.0, 1.0, "a number from 0 to 1");
 }
 
+int64_t count_value(const JsonPart &part, const char *key, int64_t min, int64_t max) {
+    const int64_t value = integer_value(part, key);
+    if (value < min || value > max) {
+        fail(ErrorKind::format, "{}: \"{}\" must be {} to {}, found {}", part.where, key, min, max,
+             value);
+    }
+    return value;
+}
+
+// A key of one policy alone.
+void check_goes_with(const JsonPart &layer, const char *key, const Policy &policy, ScoreKind kind,
+                     const char *name) {
+    if (policy.score != kind) {
+        fail(ErrorKind::format, "{}: \"{}\" goes only with policy \"{}\", found \"{}\"",
+             layer.where, key, name, policy_name(policy));
+    }
+}
+
 Policy policy_value(const JsonPart &layer) {
     Policy policy;
     if (layer.has("policy")) {
@@ -86,10 +104,7 @@ Policy policy_value(const JsonPart &layer) {
         policy = policy_from_name(name);
     }
     if (layer.has("seed")) {
-        if (policy.score != ScoreKind::hash) {
-            fail(ErrorKind::format, "{}: \"seed\" goes only with policy \"random\", found \"{}\"",
-                 layer.where, policy_name(policy));
-        }
+        check_goes_with(layer, "seed", policy, ScoreKind::hash, "random");
         const Json &seed = layer.json.at("seed");
         const bool is_negative =
             seed.is_number_integer() && !seed.is_number_unsigned() && seed.get<int64_t>() < 0;
@@ -97,6 +112,10 @@ Policy policy_value(const JsonPart &layer) {
             fail_type(layer, "seed", "a whole number from 0 to 2^64 - 1");
         }
         policy.seed = seed.get<uint64_t>();
+    }
+    if (layer.has("window")) {
+        check_goes_with(layer, "window", policy, ScoreKind::query, "query");
+        policy.window = static_cast<int>(count_value(layer, "window", 1, k_max_prompt_rows));
     }
     return policy;
 }
@@ -121,21 +140,21 @@ int rank_value(const JsonPart &layer) {
 // What a layer says that its plan's version does not know.
 void check_version(const JsonPart &layer, const LayerEntry &entry, int64_t version) {
     const bool has_numbers = entry.rank >= 0 || entry.plan.policy.score == ScoreKind::probe;
-    const bool inherits = entry.plan.policy.score == ScoreKind::inherit;
-    const int64_t needed = inherits      ? k_prompt_version
+    const bool is_late = needs_prompt_version(entry.plan.policy.score);
+    const int64_t needed = is_late       ? k_prompt_version
                            : has_numbers ? k_numbers_version
                                          : k_plain_version;
     if (version < needed) {
         fail(ErrorKind::format, "{}: {} needs \"version\" {}, found {}", layer.where,
-             inherits          ? "policy \"inherit\""
-             : entry.rank >= 0 ? "a correction"
-                               : "policy \"probe\"",
+             entry.rank >= 0 && !is_late
+                 ? "a correction"
+                 : fmt::format("policy \"{}\"", policy_name(entry.plan.policy)),
              needed, version);
     }
 }
 
 LayerEntry layer_from_json(const JsonPart &layer) {
-    check_keys(layer, {"index", "action", "ratio", "policy", "seed", "correction"});
+    check_keys(layer, {"index", "action", "ratio", "policy", "seed", "window", "correction"});
     LayerEntry entry;
     LayerPlan &result = entry.plan;
     result.action = action_value(layer);
@@ -160,7 +179,7 @@ LayerEntry layer_from_json(const JsonPart &layer) {
         result.ratio = ratio_value(layer);
         return entry;
     }
-    for (const char *key : {"ratio", "policy", "seed"}) {
+    for (const char *key : {"ratio", "policy", "seed", "window"}) {
         if (layer.has(key)) {
             fail(ErrorKind::format, "{}: \"{}\" goes only with action \"select\"", layer.where,
                  key);
@@ -261,15 +280,6 @@ Apply apply_value(const JsonPart &file) {
          in_quotes(name));
 }
 
-int64_t count_value(const JsonPart &part, const char *key, int64_t min, int64_t max) {
-    const int64_t value = integer_value(part, key);
-    if (value < min || value > max) {
-        fail(ErrorKind::format, "{}: \"{}\" must be {} to {}, found {}", part.where, key, min, max,
-             value);
-    }
-    return value;
-}
-
 PlanLoss loss_from_json(const JsonPart &part) {
     check_keys(part, {"text", "windows", "n_ctx", "continuation", "ratio", "se", "weights", "date",
                       "version"});
@@ -294,7 +304,7 @@ void read_prompt_keys(const JsonPart &file, Plan &plan) {
         plan.apply = apply_value(file);
     }
     if (file.has("keep_last")) {
-        plan.keep_last = static_cast<int>(count_value(file, "keep_last", 0, k_max_keep_last));
+        plan.keep_last = static_cast<int>(count_value(file, "keep_last", 0, k_max_prompt_rows));
         if (plan.keep_last > 0 && plan.apply == Apply::decode) {
             fail(ErrorKind::format,
                  "{}: \"keep_last\" does nothing with \"apply\" \"decode\": it keeps rows of the "

@@ -30,6 +30,9 @@ Json layer_to_json(int il, const LayerPlan &layer) {
     if (layer.policy.score == ScoreKind::hash) {
         json["seed"] = layer.policy.seed;
     }
+    if (layer.policy.score == ScoreKind::query) {
+        json["window"] = layer.policy.window;
+    }
     add_correction();
     return json;
 }
@@ -51,11 +54,12 @@ Json loss_to_json(const PlanLoss &loss) {
 
 // The oldest version that can say what the plan has.
 int64_t version_of(const Plan &plan) {
-    const bool inherits =
+    const bool has_late_policy =
         std::any_of(plan.layers.begin(), plan.layers.end(), [](const LayerPlan &layer) {
-            return layer.action == Action::select && layer.policy.score == ScoreKind::inherit;
+            return layer.action == Action::select && needs_prompt_version(layer.policy.score);
         });
-    if (inherits || plan.apply != Apply::both || plan.keep_last > 0 || !plan.losses.empty()) {
+    if (has_late_policy || plan.apply != Apply::both || plan.keep_last > 0 ||
+        !plan.losses.empty()) {
         return k_prompt_version;
     }
     return plan.has_numbers() ? k_numbers_version : k_plain_version;

@@ -12,7 +12,7 @@ struct NamedPolicy {
     Policy policy;
 };
 
-constexpr std::array<NamedPolicy, 11> k_policies = {{
+constexpr std::array<NamedPolicy, 13> k_policies = {{
     {"orthogonal", {ScoreKind::inner, PickOrder::smallest, KvScope::all, 0}},
     {"orthogonal-reverse", {ScoreKind::inner, PickOrder::largest, KvScope::all, 0}},
     {"orthogonal-raw", {ScoreKind::inner_raw, PickOrder::smallest, KvScope::all, 0}},
@@ -21,6 +21,8 @@ constexpr std::array<NamedPolicy, 11> k_policies = {{
     {"norm-up", {ScoreKind::norm, PickOrder::largest, KvScope::all, 0}},
     {"norm-down", {ScoreKind::norm, PickOrder::smallest, KvScope::all, 0}},
     {"attention-up", {ScoreKind::attention, PickOrder::largest, KvScope::all, 0}},
+    {"query", {ScoreKind::query, PickOrder::largest, KvScope::all, 0, k_default_query_window}},
+    {"attention-output", {ScoreKind::attention_output, PickOrder::largest, KvScope::all, 0}},
     {"cosine", {ScoreKind::cosine, PickOrder::smallest, KvScope::all, 0}},
     {"probe", {ScoreKind::probe, PickOrder::largest, KvScope::all, 0}},
     {"inherit", {ScoreKind::inherit, PickOrder::largest, KvScope::all, 0}},
@@ -47,14 +49,17 @@ Policy policy_from_name(std::string_view name) {
 }
 
 std::string_view policy_name(const Policy &policy) {
-    Policy without_seed = policy;
-    without_seed.seed = 0;
     for (const NamedPolicy &known : k_policies) {
-        if (known.policy == without_seed) {
+        if (known.policy.score == policy.score && known.policy.order == policy.order &&
+            known.policy.kv == policy.kv) {
             return known.name;
         }
     }
     throw InternalError("a policy without a name");
+}
+
+bool needs_whole_prompt(ScoreKind kind) {
+    return kind == ScoreKind::attention || kind == ScoreKind::query;
 }
 
 float hash_score(uint64_t seed, int il, int64_t position) {

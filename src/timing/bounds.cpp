@@ -34,7 +34,8 @@ DecodeBytes decode_bytes(const Model &model, const BenchShape &shape, const Deco
         const LayerWeightBytes layer = layer_weight_bytes(model, il);
         LayerBytes counts;
         counts.kv_weights = static_cast<double>(layer.kv);
-        counts.other_weights = static_cast<double>(layer.other);
+        counts.q_o_weights = static_cast<double>(layer.q_o);
+        counts.ffn_weights = static_cast<double>(layer.ffn);
         counts.cache = depth * facts.kv_element * (hparams.n_embd_k(il) + hparams.n_embd_v(il));
         bytes.layers.push_back(counts);
     }
@@ -95,9 +96,11 @@ Remaining prefill_remaining(const Model &model, const Plan &plan, int n) {
 }
 
 Remaining decode_remaining(const DecodeBytes &bytes, const Plan &plan, int n_sequences) {
-    const double other = remaining(bytes, &LayerBytes::other_weights, plan, n_sequences);
-    return {remaining(bytes, &LayerBytes::kv_weights, plan, n_sequences), other,
-            remaining(bytes, &LayerBytes::cache, plan, n_sequences), other};
+    const auto part = [&](double LayerBytes::*kind) {
+        return remaining(bytes, kind, plan, n_sequences);
+    };
+    return {part(&LayerBytes::kv_weights), part(&LayerBytes::q_o_weights), part(&LayerBytes::cache),
+            part(&LayerBytes::ffn_weights)};
 }
 
 }  // namespace

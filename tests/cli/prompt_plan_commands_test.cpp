@@ -97,6 +97,8 @@ TEST_F(PromptPlanCommands, WhatIsRefused) {
                    searching({"--continuation", "16"}));
     expect_failure(2, "unknown objective 'prompt' (known: all, continuation)",
                    searching({"--objective", "prompt"}));
+    expect_failure(2, "--query-window does nothing: only policy query asks the last rows",
+                   searching({"--query-window", "4"}));
     expect_failure(2, "--policy inherit takes the rows of an earlier layer",
                    searching({"--policy", "inherit"}));
     expect_failure(
@@ -128,6 +130,23 @@ TEST_F(PromptPlanCommands, SearchesFitsAndTimes) {
     EXPECT_EQ(found["keep_last"], 2);
     EXPECT_EQ(found["provenance"]["objective"], "continuation");
     EXPECT_EQ(found["provenance"]["calibration"]["retrieval"], 1);
+
+    // Policies that only prompts have scores of make plans for prompts, whatever the objective.
+    std::vector<std::string> asking = {
+        "select-layers", "--policy", "query", "--query-window", "5", "--layers", "1",
+        "--ratio",       "0.2"};
+    asking.insert(asking.end(), calibration.begin(), calibration.end());
+    run_json(asking);
+    const std::string one = dir_.file("one.json");
+    ASSERT_EQ(run({"select-layers", "--from", out, "--layers", "1", "-o", one}).exit_code, 0);
+    for (const std::string &path : {out, one}) {
+        const json asked = json::parse(read_text_file(path));
+        EXPECT_EQ(asked["version"], 3);
+        EXPECT_EQ(asked["apply"], "prefill");
+        EXPECT_EQ(asked["layers"][0]["policy"], "query");
+        EXPECT_EQ(asked["layers"][0]["window"], 5);
+        EXPECT_EQ(asked["provenance"]["window"], 5);
+    }
 
     // A plan written by hand, whose numbers are not there yet.
     std::vector<std::string> refit = {"select-layers", "--refit", prompt_plan_, "--correct", "2",

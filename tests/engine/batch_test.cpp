@@ -36,18 +36,21 @@ class BatchTest : public testing::TestWithParam<std::string> {
         const int last = n_layers_ - 1;
         Plan mixed = select_plan(n_layers_, {0, last}, 0.5, "norm-up");
         mixed.layers[1].action = Action::skip;
-        return {{dense_plan(n_layers_), random_tokens(33, 21)},
-                {select_plan(n_layers_, {1, 2}, 0.333), random_tokens(101, 22)},
-                {select_plan(n_layers_, {1}, 0.6, "cosine"), random_tokens(7, 23)},
-                {skip_plan(n_layers_, {1, last}), random_tokens(64, 24)},
-                {mixed, random_tokens(80, 25), Apply::both, Outputs::last},
-                {select_plan(n_layers_, {2}, 0.333, "orthogonal-no-kv"), random_tokens(1, 26)},
-                {select_plan(n_layers_, {1, last}, 0.25, "random", 5), random_tokens(50, 27),
-                 Apply::decode},
-                {select_plan(n_layers_, {1, 2}, 0.333, "attention-up"), random_tokens(60, 28),
-                 Apply::prefill},
-                {select_plan(n_layers_, {1}, 0.4, "orthogonal-raw"), random_tokens(20, 29),
-                 Apply::both, Outputs::none}};
+        return {
+            {dense_plan(n_layers_), random_tokens(33, 21)},
+            {select_plan(n_layers_, {1, 2}, 0.333), random_tokens(101, 22)},
+            {select_plan(n_layers_, {1}, 0.6, "cosine"), random_tokens(7, 23)},
+            {skip_plan(n_layers_, {1, last}), random_tokens(64, 24)},
+            {mixed, random_tokens(80, 25), Apply::both, Outputs::last},
+            {select_plan(n_layers_, {2}, 0.333, "orthogonal-no-kv"), random_tokens(1, 26)},
+            {select_plan(n_layers_, {1, last}, 0.25, "random", 5), random_tokens(50, 27),
+             Apply::decode},
+            {select_plan(n_layers_, {1, 2}, 0.333, "attention-up"), random_tokens(60, 28),
+             Apply::prefill},
+            {select_plan(n_layers_, {1, 2}, 0.333, "query"), random_tokens(75, 30), Apply::prefill},
+            {select_plan(n_layers_, {1, 2}, 0.333, "attention-output"), random_tokens(44, 31)},
+            {select_plan(n_layers_, {1}, 0.4, "orthogonal-raw"), random_tokens(20, 29), Apply::both,
+             Outputs::none}};
     }
 
     void expect_same(const Sequence &found, const Sequence &expected) const {

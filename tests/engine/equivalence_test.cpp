@@ -88,7 +88,8 @@ TEST_P(EquivalenceTest, AnyChunkSizeIsNoChunks) {
     const auto tokens = random_tokens(300, 5);
     Plan plan = select_plan(n_layers_, {1, n_layers_ - 1}, 0.4);
     std::vector<Plan> plans = {dense_plan(n_layers_), plan};
-    for (const char *policy : {"norm-up", "cosine", "orthogonal-no-kv", "attention-up"}) {
+    for (const char *policy :
+         {"norm-up", "cosine", "orthogonal-no-kv", "attention-up", "query", "attention-output"}) {
         plans.push_back(select_plan(n_layers_, {1, 2}, 0.333, policy));
     }
     for (const Plan &p : plans) {

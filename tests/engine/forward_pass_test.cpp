@@ -27,8 +27,11 @@ class ForwardPassTest : public testing::Test {
     }
 
     std::vector<Plan> plans() const {
-        Plan attention = select_plan(n_layers_, {2}, 0.5, "attention-up");
-        return {dense_plan(n_layers_), select_plan(n_layers_, {1, 4}, 0.5), attention,
+        return {dense_plan(n_layers_),
+                select_plan(n_layers_, {1, 4}, 0.5),
+                select_plan(n_layers_, {2}, 0.5, "attention-up"),
+                select_plan(n_layers_, {2}, 0.5, "query"),
+                select_plan(n_layers_, {2}, 0.5, "attention-output"),
                 completed(select_plan(n_layers_, {2, 3}, 0.333, "probe"), n_embd_, 2)};
     }
 
@@ -84,7 +87,7 @@ TEST_F(ForwardPassTest, OthersRunBetweenItsGraphs) {
 
 TEST_F(ForwardPassTest, OneThatIsDroppedHasNeverBeen) {
     for (const Plan &plan : plans()) {
-        const bool needs_all = plan.layers[2].policy.score == ScoreKind::attention;
+        const bool needs_all = needs_whole_prompt(plan.layers[2].policy.score);
         Sequence sequence = engine_->new_sequence(plan, Apply::prefill);
         Sequence straight = alone_->new_sequence(plan, Apply::prefill);
         const auto all = std::span(prompt_);

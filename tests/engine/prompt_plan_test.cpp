@@ -139,6 +139,65 @@ TEST_F(PromptPlanTest, DecodeBehindThePromptIsDenseAndLaterPromptsGoOn) {
     EXPECT_GT(rows.size(), 0u);
 }
 
+// What the last rows attend to: each spreads one unit a head over the rows up to its own.
+TEST_F(PromptPlanTest, QueryScoresAreTheAttentionOfTheLastRows) {
+    const auto tokens = random_tokens(60, 13);
+    const auto scores_with = [&](const std::string &policy, int window) {
+        Plan plan = select_plan(n_layers_, {1}, 0.25, policy);
+        plan.layers[1].policy.window = window;
+        plan.apply = Apply::prefill;
+        Sequence sequence = engine_.new_sequence(plan);
+        run(engine_, sequence, tokens, Outputs::last);
+        std::vector<float> scores = sequence.record(1).scores;
+        EXPECT_EQ(rows_of(sequence.record(1).chosen),
+                  pick_rows(PickOrder::largest, scores, 0, 0.25));
+        return scores;
+    };
+    const std::vector<float> all = scores_with("attention-up", 0);
+    EXPECT_EQ(scores_with("query", 60), all);
+    EXPECT_EQ(scores_with("query", 1 << 30), all) << "there are no more rows than that";
+    const std::vector<float> of_7 = scores_with("query", 7);
+    const std::vector<float> of_last = scores_with("query", 1);
+    double sum_7 = 0;
+    double sum_last = 0;
+    for (size_t i = 1; i < tokens.size(); ++i) {
+        EXPECT_LE(of_last[i], of_7[i]);
+        EXPECT_LE(of_7[i], all[i] * (1 + 1e-5f));
+        sum_7 += double{of_7[i]};
+        sum_last += double{of_last[i]};
+    }
+    EXPECT_GT(of_last[59], 0.0f);
+    // The sink's own part is recorded as infinite, and is all that is missing.
+    const int n_head = model_.hparams().layers[1].n_head;
+    EXPECT_LT(sum_last, n_head);
+    EXPECT_GT(sum_last, 0.5 * n_head);
+    EXPECT_LT(sum_7, 7 * n_head);
+    EXPECT_GT(sum_7, 7 * 0.5 * n_head);
+}
+
+// A prompt of more than one chunk, of an engine as users have it: the rows are those of a single
+// chunk.
+TEST_F(PromptPlanTest, PoliciesOfPromptsDoNotDependOnChunks) {
+    const auto model = load_tiny(tiny_llama_gqa_tied());
+    const auto tokens = random_tokens(700, 14);
+    for (const char *policy : {"query", "attention-output"}) {
+        Plan plan = select_plan(model->hparams().n_layers, {0, 1}, 0.25, policy);
+        plan.apply = Apply::prefill;
+        std::vector<std::vector<uint8_t>> chosen;
+        for (const int chunk_rows : {512, 1024}) {
+            EngineOptions options = test_options();
+            options.n_ctx = 704;
+            options.chunk_rows = chunk_rows;
+            Engine engine(*model, options);
+            Sequence sequence = engine.new_sequence(plan);
+            run(engine, sequence, tokens, Outputs::last);
+            chosen.push_back(sequence.record(1).chosen);
+            EXPECT_EQ(rows_of(chosen.back()).size(), 175u);
+        }
+        EXPECT_EQ(chosen[0], chosen[1]) << policy;
+    }
+}
+
 TEST_F(PromptPlanTest, InheritWithoutALayerBeforeItIsRefused) {
     Plan plan = dense_plan(n_layers_);
     plan.layers[1] = {Action::select, 0.5, policy_from_name("inherit")};

@@ -43,10 +43,12 @@ std::vector<std::string> scoring_policies() {
     return names;
 }
 
-// Of these, attention-up has no decode.
+// Of these, those that score decoded tokens too.
 std::vector<std::string> policies_with_decode() {
     std::vector<std::string> names = scoring_policies();
-    std::erase(names, "attention-up");
+    std::erase_if(names, [](const std::string &name) {
+        return needs_whole_prompt(policy_from_name(name).score);
+    });
     return names;
 }
 

@@ -201,20 +201,22 @@ TEST_F(SequenceTest, PlansThatDoNotFitAreRefused) {
     Engine engine = make_engine();
     expect_error(ErrorKind::format, "has 7 layers, the model has 6: made for another model?",
                  [&] { engine.new_sequence(dense_plan(7)); });
-    const Plan attention = select_plan(n_layers_, {2}, 0.5, "attention-up");
-    for (const Apply apply : {Apply::both, Apply::decode}) {
-        expect_error(ErrorKind::usage, "attention-up has no score for decoded tokens",
-                     [&] { engine.new_sequence(attention, apply); });
+    for (const std::string policy : {"attention-up", "query"}) {
+        const Plan attention = select_plan(n_layers_, {2}, 0.5, policy);
+        for (const Apply apply : {Apply::both, Apply::decode}) {
+            expect_error(ErrorKind::usage, policy + " has no score for decoded tokens",
+                         [&] { engine.new_sequence(attention, apply); });
+        }
+        Sequence sequence = engine.new_sequence(attention, Apply::prefill);  // the slot is free
+        run(engine, sequence, all_.first(30));
+        run_steps(engine, sequence, all_.first(5));
+        EXPECT_EQ(sequence.n_past(), 35);
+        expect_error(ErrorKind::usage, policy + " needs the whole prompt in one pass",
+                     [&] { run(engine, sequence, all_.first(5)); });
+        EXPECT_EQ(sequence.n_past(), 35);
+        sequence.clear();
+        EXPECT_FALSE(run(engine, sequence, all_.first(30)).empty());
     }
-    Sequence sequence = engine.new_sequence(attention, Apply::prefill);  // nobody took the slot
-    run(engine, sequence, all_.first(30));
-    run_steps(engine, sequence, all_.first(5));
-    EXPECT_EQ(sequence.n_past(), 35);
-    expect_error(ErrorKind::usage, "attention-up needs the whole prompt in one pass",
-                 [&] { run(engine, sequence, all_.first(5)); });
-    EXPECT_EQ(sequence.n_past(), 35);
-    sequence.clear();
-    EXPECT_FALSE(run(engine, sequence, all_.first(30)).empty());
 }
 
 TEST_F(SequenceTest, OptionsThatDoNotFitAreRefused) {

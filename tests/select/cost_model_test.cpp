@@ -194,7 +194,8 @@ DecodeBytes weights_only(const ModelShape &shape) {
     const double d = widths.n_embd;
     LayerBytes layer;
     layer.kv_weights = 4.0 * d * widths.n_head_kv * widths.head_dim;
-    layer.other_weights = 4.0 * d * widths.n_head * widths.head_dim + 6.0 * d * widths.n_ff;
+    layer.q_o_weights = 4.0 * d * widths.n_head * widths.head_dim;
+    layer.ffn_weights = 6.0 * d * widths.n_ff;
     DecodeBytes bytes;
     bytes.layers.assign(shape.layers.size(), layer);
     return bytes;
@@ -210,7 +211,8 @@ TEST(CostModel, WeightTrafficOfADecodedToken) {
         const ModelShape &shape = k_models[model].second;
         const DecodeBytes bytes = weights_only(shape);
         const LayerBytes &layer = bytes.layers[0];
-        const double share = layer.kv_weights / (layer.kv_weights + layer.other_weights);
+        const double share =
+            layer.kv_weights / (layer.kv_weights + layer.q_o_weights + layer.ffn_weights);
         const double traffic =
             decode_step_bytes(bytes, plan_with(shape.n_layers(), 0, shape.n_layers())) /
             decode_step_bytes(bytes, dense_plan(shape.n_layers()));
@@ -223,7 +225,7 @@ TEST(CostModel, WeightTrafficOfADecodedToken) {
 
 TEST(CostModel, DecodeBytesByHand) {
     DecodeBytes bytes;
-    bytes.layers.assign(3, {10.0, 100.0, 7.0});
+    bytes.layers.assign(3, {10.0, 30.0, 70.0, 7.0});
     bytes.head = 1000.0;
     Plan plan = dense_plan(3);
     EXPECT_DOUBLE_EQ(decode_step_bytes(bytes, plan), 1000 + 3 * 117);
@@ -234,6 +236,10 @@ TEST(CostModel, DecodeBytesByHand) {
     // Batch of 2: some token is picked with 1 - 0.5^2.
     EXPECT_DOUBLE_EQ(decode_step_bytes(bytes, plan, 2), 1000 + 110 + 14 + 10 + 75 + 7);
     EXPECT_DOUBLE_EQ(decode_speed_up_bound(bytes, plan), 1351.0 / 1180.5);
+    // Attention of every row, for its score: 30 + 7, and the rest of a picked one.
+    plan.layers[1].policy = policy_from_name("attention-output");
+    EXPECT_DOUBLE_EQ(decode_step_bytes(bytes, plan), 1000 + 117 + 10 + 30 + 35 + 7);
+    EXPECT_DOUBLE_EQ(decode_step_bytes(bytes, plan, 2), 1000 + 110 + 14 + 10 + 30 + 0.75 * 70 + 14);
     EXPECT_THROW(decode_step_bytes(bytes, dense_plan(2)), InternalError);
 }
 
@@ -275,7 +281,7 @@ TEST(CostModel, CorrectionByHand) {
 
 TEST(CostModel, DecodeBytesOfCorrectionsByHand) {
     DecodeBytes bytes;
-    bytes.layers.assign(3, {10.0, 100.0, 7.0});
+    bytes.layers.assign(3, {10.0, 30.0, 70.0, 7.0});
     bytes.head = 1000.0;
     Plan plan = dense_plan(3);
     plan.layers[0].action = Action::skip;
@@ -309,6 +315,37 @@ TEST(CostModel, KeptRowsByHand) {
     const LayerPlan with = with_correction({Action::select, 0.25, Policy{}}, 576, 64);
     EXPECT_EQ(correction_flops(shape, with, 100, 20), 147456.0 * (80 - 20 - 1));
     EXPECT_EQ(correction_flops(shape, with, 100, 100), 0.0);
+}
+
+// What scores take beside the rows that are picked, of 100 rows.
+TEST(CostModel, ScoresByHand) {
+    const LayerWidths &widths = k_models[7].second.layers.front();
+    const double q_o = 4.0 * widths.n_embd * widths.n_head * widths.head_dim;
+    const double a_key = 4.0 * widths.n_head * widths.head_dim;
+    const double unscored = select_layer_flops(widths, 100, 0.25, 0, policy_from_name("inherit"));
+    const auto cost = [&](const char *name, int window = 0) {
+        Policy policy = policy_from_name(name);
+        policy.window = window;
+        return select_layer_flops(widths, 100, 0.25, 0, policy) - unscored;
+    };
+    EXPECT_EQ(cost("random"), 0.0);
+    for (const char *name : {"orthogonal", "norm-up", "cosine", "probe"}) {
+        EXPECT_DOUBLE_EQ(cost(name), 2.0 * 100 * widths.n_embd) << name;
+    }
+    // All see 50.5 keys on average, the last 8 of them 96.5: products with the keys alone.
+    EXPECT_DOUBLE_EQ(cost("attention-output"), 100 * (q_o + a_key * 50.5));
+    EXPECT_DOUBLE_EQ(cost("attention-up"), 100 * (q_o + a_key * 50.5) / 2);
+    EXPECT_DOUBLE_EQ(cost("query", 8), 8 * (q_o + a_key * 96.5) / 2);
+    EXPECT_DOUBLE_EQ(cost("query", 1000), cost("attention-up"));
+
+    // A last layer of which one row is read still scores all.
+    const ModelShape shape = shape_of(1, 576, 9, 3, 1536, 100);
+    Plan plan = dense_plan(1);
+    plan.layers[0] = {Action::select, 0.25, policy_from_name("inherit")};
+    const double plain = prefill_flops(shape, plan, 100, HeadRows::last_read);
+    plan.layers[0].policy = policy_from_name("attention-output");
+    EXPECT_NEAR(prefill_flops(shape, plan, 100, HeadRows::last_read) - plain,
+                100 * (q_o + a_key * 50.5), 1.0);
 }
 
 }  // namespace

@@ -67,7 +67,8 @@ TEST_F(PlanRefusals, UnknownKeys) {
     EXPECT_EQ(refusal(head + R"("model": {"n_layers": 2, "layers": 2}, "layers": []})"),
               "model: unknown key \"layers\" (known: name, n_layers, fingerprint)");
     EXPECT_EQ(layer_refusal(R"({"index": 3, "action": "skip", "p": 0.3})"),
-              "layer 3: unknown key \"p\" (known: index, action, ratio, policy, seed, correction)");
+              "layer 3: unknown key \"p\" (known: index, action, ratio, policy, seed, window, "
+              "correction)");
     EXPECT_EQ(refusal(head + "\"two\\nlines" + std::string(100, 'k') + "\": 1}"),
               "unknown key \"two\\nlines" + std::string(51, 'k') +
                   "\"... (known: format, version, model, layers, provenance)");
@@ -153,8 +154,8 @@ TEST_F(PlanRefusals, BadPolicyOrSeed) {
     const std::string head = R"({"index": 4, "action": "select", "ratio": 0.3, )";
     EXPECT_EQ(layer_refusal(head + R"("policy": "best"})"),
               "layer 4: unknown policy \"best\" (known: orthogonal, orthogonal-reverse, "
-              "orthogonal-raw, orthogonal-no-kv, random, norm-up, norm-down, attention-up, cosine, "
-              "probe, inherit)");
+              "orthogonal-raw, orthogonal-no-kv, random, norm-up, norm-down, attention-up, query, "
+              "attention-output, cosine, probe, inherit)");
     EXPECT_EQ(layer_refusal(head + R"("policy": 3})"),
               "layer 4: \"policy\" must be a string, found 3");
     EXPECT_EQ(layer_refusal(head + R"("seed": 3})"),

@@ -13,10 +13,10 @@ namespace {
 
 TEST(Policy, NamesGoThereAndBack) {
     const std::vector<std::string_view> names = policy_names();
-    EXPECT_THAT(names,
-                testing::UnorderedElementsAre("orthogonal", "orthogonal-reverse", "orthogonal-raw",
-                                              "orthogonal-no-kv", "random", "norm-up", "norm-down",
-                                              "attention-up", "cosine", "probe", "inherit"));
+    EXPECT_THAT(names, testing::UnorderedElementsAre(
+                           "orthogonal", "orthogonal-reverse", "orthogonal-raw", "orthogonal-no-kv",
+                           "random", "norm-up", "norm-down", "attention-up", "query",
+                           "attention-output", "cosine", "probe", "inherit"));
     for (std::string_view name : names) {
         EXPECT_EQ(policy_name(policy_from_name(name)), name);
     }
@@ -36,15 +36,33 @@ TEST(Policy, PartsOfTheControls) {
     EXPECT_EQ(policy_from_name("norm-down").order, PickOrder::smallest);
     EXPECT_EQ(policy_from_name("attention-up").order, PickOrder::largest);
     EXPECT_EQ(policy_from_name("attention-up").score, ScoreKind::attention);
+    EXPECT_EQ(policy_from_name("query").order, PickOrder::largest);
+    EXPECT_EQ(policy_from_name("query").score, ScoreKind::query);
+    EXPECT_EQ(policy_from_name("query").window, 32);
+    EXPECT_EQ(policy_from_name("attention-output").order, PickOrder::largest);
+    EXPECT_EQ(policy_from_name("attention-output").score, ScoreKind::attention_output);
     EXPECT_EQ(policy_from_name("cosine").score, ScoreKind::cosine);
     EXPECT_EQ(policy_from_name("probe").score, ScoreKind::probe);
     EXPECT_EQ(policy_from_name("probe").order, PickOrder::largest);
 }
 
-TEST(Policy, SeedIsNotPartOfTheName) {
+TEST(Policy, SeedAndWindowAreNotPartOfTheName) {
     Policy policy = policy_from_name("random");
     policy.seed = 7;
     EXPECT_EQ(policy_name(policy), "random");
+    policy = policy_from_name("query");
+    policy.window = 7;
+    EXPECT_EQ(policy_name(policy), "query");
+}
+
+TEST(Policy, ThoseThatNeedTheWholePrompt) {
+    std::vector<std::string_view> names;
+    for (const std::string_view name : policy_names()) {
+        if (needs_whole_prompt(policy_from_name(name).score)) {
+            names.push_back(name);
+        }
+    }
+    EXPECT_THAT(names, testing::ElementsAre("attention-up", "query"));
 }
 
 TEST(Policy, UnknownNameListsTheKnownOnes) {
@@ -56,7 +74,7 @@ TEST(Policy, UnknownNameListsTheKnownOnes) {
         EXPECT_STREQ(error.what(),
                      "unknown policy \"orthogonl\" (known: orthogonal, orthogonal-reverse, "
                      "orthogonal-raw, orthogonal-no-kv, random, norm-up, norm-down, attention-up, "
-                     "cosine, probe, inherit)");
+                     "query, attention-output, cosine, probe, inherit)");
     }
 }
 

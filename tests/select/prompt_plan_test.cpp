@@ -84,6 +84,45 @@ TEST(PromptPlan, VersionIsTheOldestThatSaysIt) {
     EXPECT_EQ(read(with(R"("layers": [])")).apply, Apply::both);
 }
 
+TEST(PromptPlan, PoliciesThatCameWithVersion3) {
+    const Plan plan = read(with(R"("layers": [
+        {"index": 1, "action": "select", "ratio": 0.5, "policy": "query"},
+        {"index": 2, "action": "select", "ratio": 0.5, "policy": "query", "window": 5},
+        {"index": 4, "action": "select", "ratio": 0.5, "policy": "attention-output"}])"));
+    EXPECT_EQ(plan.layers[1].policy, policy_from_name("query"));
+    EXPECT_EQ(plan.layers[1].policy.window, 32);
+    EXPECT_EQ(plan.layers[2].policy.window, 5);
+    EXPECT_EQ(plan.layers[4].policy, policy_from_name("attention-output"));
+    const Json json = plan_to_json(plan);
+    EXPECT_EQ(json["version"], 3);
+    EXPECT_EQ(json["layers"][0]["window"], 32) << "written even where it is the default";
+    EXPECT_FALSE(json["layers"][2].contains("window"));
+    EXPECT_EQ(read(plan_text(json)).layers, plan.layers);
+    Plan output = dense_plan(2);
+    output.layers[1] = {Action::select, 0.5, policy_from_name("attention-output")};
+    EXPECT_EQ(plan_to_json(output)["version"], 3);
+}
+
+TEST(PromptPlan, PoliciesRefused) {
+    const auto of_layer = [](const std::string &keys, int version = 3) {
+        return refusal(
+            with(R"("layers": [{"index": 4, "action": "select", "ratio": 0.5, )" + keys + "}]",
+                 version));
+    };
+    EXPECT_EQ(of_layer(R"("policy": "query")", 2),
+              "x: layer 4: policy \"query\" needs \"version\" 3, found 2");
+    EXPECT_EQ(of_layer(R"("policy": "attention-output", "correction": {"rank": 1})", 1),
+              "x: layer 4: policy \"attention-output\" needs \"version\" 3, found 1");
+    EXPECT_EQ(of_layer(R"("policy": "query", "window": 0)"),
+              "x: layer 4: \"window\" must be 1 to 1073741824, found 0");
+    EXPECT_EQ(of_layer(R"("policy": "query", "window": 1.5)"),
+              "x: layer 4: \"window\" must be a whole number, found 1.5");
+    EXPECT_EQ(of_layer(R"("policy": "attention-up", "window": 3)"),
+              "x: layer 4: \"window\" goes only with policy \"query\", found \"attention-up\"");
+    EXPECT_EQ(refusal(with(R"("layers": [{"index": 4, "action": "skip", "window": 3}])")),
+              "x: layer 4: \"window\" goes only with action \"select\"");
+}
+
 TEST(PromptPlan, ResultsOfAnotherApplicationAreOthers) {
     Plan plan = dense_plan(3);
     plan.layers[1] = {Action::select, 0.5, Policy{}};

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from make_tiny_models import MODELS
-from model import POLICIES, Model, Sequence, greedy, parse_plan
+from model import LARGEST_FIRST, POLICIES, WHOLE_PROMPT, Model, Sequence, greedy, parse_plan
 
 N_PROMPT = 40
 N_DECODE = 64
@@ -45,9 +45,9 @@ def cases(n_layers):
     first, second = (1, 2) if n_layers < 6 else (2, 4)
     out = {"dense": ([], "both", True, False)}
     for policy in POLICIES:
-        seed = {"seed": 7} if policy == "random" else {}
-        layers = [selecting(il, 0.333, policy, **seed) for il in (first, second)]
-        out[policy] = (layers, "both", policy != "attention-up", False)
+        more = {"random": {"seed": 7}, "query": {"window": 6}}.get(policy, {})
+        layers = [selecting(il, 0.333, policy, **more) for il in (first, second)]
+        out[policy] = (layers, "both", policy not in WHOLE_PROMPT, False)
     ours = out["orthogonal"][0]
     out["prefill-only"] = (ours, "prefill", True, False)
     out["decode-only"] = (ours, "decode", True, False)
@@ -84,7 +84,7 @@ def check_decode_rule(sequence, steps):
     """Section 3.2 of the paper, replayed on the scores: rank among all positions so far."""
     for layer, scores in sequence.scores.items():
         plan = sequence.plan[layer]
-        sign = -1 if plan.policy in ("orthogonal-reverse", "norm-up") else 1
+        sign = -1 if plan.policy in LARGEST_FIRST else 1
         keys = [float("inf")] + [sign * score for score in scores[1:]]
         first = len(scores) - len(steps)
         for t in range(first, len(scores)):

@@ -16,10 +16,12 @@ import torch.nn.functional as F
 
 POLICIES = (
     "orthogonal", "orthogonal-reverse", "orthogonal-raw", "orthogonal-no-kv", "random",
-    "norm-up", "norm-down", "attention-up", "cosine",
+    "norm-up", "norm-down", "attention-up", "cosine", "query", "attention-output",
 )
 FITTED_POLICIES = ("probe",)
-LARGEST_FIRST = ("orthogonal-reverse", "norm-up", "attention-up", "probe")
+LARGEST_FIRST = ("orthogonal-reverse", "norm-up", "attention-up", "probe", "query",
+                 "attention-output")
+WHOLE_PROMPT = ("attention-up", "query")  # no scores for decoded tokens
 NEOX_ARCHITECTURES = ("qwen2", "qwen3")
 MASK64 = (1 << 64) - 1
 
@@ -40,12 +42,13 @@ class Correction:
 @dataclass(frozen=True)
 class LayerPlan:
     """What one layer does: "dense", "skip" (the block is removed) or "select". `probe`: the vector
-    whose inner product with a is the score of policy probe."""
+    whose inner product with a is the score of policy probe. `window`: of policy query."""
 
     action: str = "dense"
     ratio: float = 1.0
     policy: str = "orthogonal"
     seed: int = 0
+    window: int = 32
     correction: Correction = field(default=None, compare=False)
     probe: torch.Tensor = field(default=None, compare=False)
 
@@ -387,8 +390,11 @@ class Sequence:
         policy = plan.policy
         if policy == "random":
             return [random_score(plan.seed, layer, p) for p in positions.tolist()]
-        if policy == "attention-up":
-            return self.attention_received(layer, a, positions)
+        if policy in WHOLE_PROMPT:
+            window = plan.window if policy == "query" else len(a)
+            return self.attention_received(layer, a, positions, window)
+        if policy == "attention-output":
+            return self.attention_output_norms(layer, a, positions)
         if policy == "probe":
             return (a @ plan.probe).tolist()
         if policy in ("norm-up", "norm-down"):
@@ -402,14 +408,26 @@ class Sequence:
             scores = scores / (vectors.norm(dim=-1) * sink.norm())
         return scores.tolist()
 
-    def attention_received(self, layer, a, positions):
-        """Table 6: sum over heads and over the queries t >= i of A[t, i]."""
+    def attention_received(self, layer, a, positions, window):
+        """Table 6: sum over heads and over the queries t >= i of A[t, i]; SPTS (arXiv 2601.13155)
+        looks at the last queries, here the last `window`."""
         if self.n_past:
-            raise ValueError("attention-up is defined for prefill only")
+            raise ValueError("attention received is defined for prefill only")
         hp = self.model.hparams
-        q = self.model.heads(a, layer, "q", hp.n_head, positions)
+        asking = positions[-window:]
+        q = self.model.heads(a[-window:], layer, "q", hp.n_head, asking)
         k = self.model.heads(a, layer, "k", hp.n_head_kv, positions)
-        return self.model.probabilities(q, positions, k, positions).sum((0, 1)).tolist()
+        return self.model.probabilities(q, asking, k, positions).sum((0, 1)).tolist()
+
+    def attention_output_norms(self, layer, a, positions):
+        """DASH's idea (arXiv 2604.18103): how much attention changes a row's hidden state."""
+        hp, model = self.model.hparams, self.model
+        seen = LayerCache(*vars(self.caches[layer]).values())
+        seen.append(model.heads(a, layer, "k", hp.n_head_kv, positions),
+                    model.heads(a, layer, "v", hp.n_head_kv, positions), positions)
+        q = model.heads(a, layer, "q", hp.n_head, positions)
+        update = model.attend(q, positions, seen.k, seen.positions, seen.v, layer)
+        return update.norm(dim=-1).tolist()
 
     def body(self, layer, plan, h, a, positions, rows):
         """Algorithm 1's layer: K and V of all new rows, everything else for `rows` only."""

@@ -56,7 +56,7 @@ TEST_F(PlanFile, WrittenAsTheExample) {
 }
 
 TEST_F(PlanFile, RoundTrip) {
-    Plan plan = dense_plan(12);
+    Plan plan = dense_plan(14);
     plan.model_name = "a \"name\"";
     plan.fingerprint = "0123abcd";
     plan.provenance = nlohmann::ordered_json::parse(
@@ -66,8 +66,8 @@ TEST_F(PlanFile, RoundTrip) {
         plan.layers[il++] = {Action::select, 1.0 / (3 + il), policy_from_name(name)};
     }
     plan.layers[4].policy.seed = UINT64_MAX;  // random
-    plan.layers[9] = LayerPlan{.action = Action::skip, .ratio = 1.0, .policy = {}};
-    plan.layers[10] = {Action::select, 0.0, Policy{}};
+    plan.layers[11] = LayerPlan{.action = Action::skip, .ratio = 1.0, .policy = {}};
+    plan.layers[12] = {Action::select, 0.0, Policy{}};
     write_plan(plan, path("p.json"));
     const Plan again = read_plan(path("p.json"));
     EXPECT_EQ(again.layers, plan.layers);

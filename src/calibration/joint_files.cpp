@@ -41,6 +41,7 @@ void describe(Json &json, const JointSettings &settings) {
     if (policy) {
         describe_policy(json, *policy);
     }
+    describe_inheritance(json, settings.inherits);
     json["rank"] = settings.correction.rank;
     json["ridge"] = settings.correction.ridge;
     json[settings.by_time ? "saved_time" : "sparsity"] = settings.target;

@@ -42,6 +42,7 @@ struct JointSettings {
     double target = 0;       // what is to be saved, a part of the whole
     int n_continuation = 0;  // as SelectionSettings has them
     int keep_last = 0;
+    bool inherits = false;
     bool by_time = false;  // of the prefill's time; else of the layers: effective sparsity
     std::string model_name;
     std::string fingerprint;

@@ -1,6 +1,7 @@
 #include "calibration/joint_model.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 #include "session/log_probs.h"
@@ -17,6 +18,7 @@ JointModel::JointModel(Engine &engine, const Windows &windows, const JointModelO
       choices_(static_cast<size_t>(n_layers_), -1),
       dense_(windows.size()),
       kept_(windows.size()),
+      records_(windows.size()),
       fitted_(static_cast<size_t>(n_layers_)) {
     if (n_layers_ < 3) {
         fail(ErrorKind::usage,
@@ -117,7 +119,13 @@ void JointModel::run_base(size_t window, int first, int end) {
     stretch.n_continuation = is_measuring(window) ? windows_.continuation_of(window) : 0;
     stretch.boundaries = boundaries_behind(first, end);
     stretch.on_hidden = keep_in(kept_[window]);
-    run_stretch(engine_, base_, stretch);
+    stretch.inherited = &records_[window];
+    Sequence sequence = engine_.new_sequence(base_, Apply::prefill);
+    run_stretch(engine_, sequence, stretch);
+    const bool selects = base_.layers[static_cast<size_t>(first)].action == Action::select;
+    if (options_.inherits && selects && !has_earlier_selection(first)) {
+        records_[window] = sequence.record(first);
+    }
     n_layer_evaluations_ += n_layers_computed(base_, first, end);
 }
 
@@ -169,12 +177,33 @@ const std::vector<LayerPlan> &JointModel::fitted(int layer) {
         check_stop();
         std::vector<LayerRows> rows;
         for (size_t w : fit_windows_) {
-            rows.push_back({kept_[w].at(layer), dense_[w].at(layer + 1), {}});
+            rows.push_back({kept_[w].at(layer), dense_[w].at(layer + 1), records_[w].chosen});
         }
-        plans = fitter_.fit(layer, rows, options_.choices);
+        plans = fitter_.fit(layer, rows, choices_for(layer));
         n_layer_evaluations_ += static_cast<int64_t>(fit_windows_.size());
     }
     return plans;
+}
+
+bool JointModel::has_earlier_selection(int layer) const {
+    for (int il = 0; il < layer; ++il) {
+        const int choice = choices_[static_cast<size_t>(il)];
+        if (choice >= 0 && options_.choices[static_cast<size_t>(choice)].action == Action::select) {
+            return true;
+        }
+    }
+    return false;
+}
+
+std::vector<LayerPlan> JointModel::choices_for(int layer) const {
+    std::vector<LayerPlan> choices = options_.choices;
+    if (options_.inherits && has_earlier_selection(layer)) {
+        for (LayerPlan &choice : choices) {
+            choice.policy =
+                choice.action == Action::select ? policy_from_name("inherit") : choice.policy;
+        }
+    }
+    return choices;
 }
 
 std::vector<float> JointModel::divergences_of(const Plan &plan, size_t window, int first) {
@@ -186,6 +215,7 @@ std::vector<float> JointModel::divergences_of(const Plan &plan, size_t window, i
     Stretch stretch;
     stretch.first = first;
     stretch.hidden = kept_[w].at(first);
+    stretch.inherited = &records_[w];
     stretch.n_continuation = windows_.continuation_of(w);
     stretch.on_logits = [&](const LogitsBlock &block) {
         const auto n_vocab = static_cast<size_t>(block.n_vocab);
@@ -213,6 +243,7 @@ std::vector<float> JointModel::divergences(size_t window, const JointMove &move)
     Plan plan = base_;
     plan.layers[static_cast<size_t>(move.layer)] =
         fitted(move.layer)[static_cast<size_t>(move.choice)];
+    plan = options_.inherits ? with_inherited_rows(std::move(plan)) : plan;
     return divergences_of(plan, window, move.layer);
 }
 

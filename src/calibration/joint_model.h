@@ -29,6 +29,8 @@ struct JointModelOptions {
     CorrectionOptions correction;
     int n_kl_windows = 1;
     int keep_last = 0;  // of the plan
+    // Selecting layers behind the first one take its rows. Then there is one choice, a ratio.
+    bool inherits = false;
     int64_t memory_bytes = int64_t{4} << 30;
     std::function<bool()> should_stop;  // asked between windows
 };
@@ -64,6 +66,10 @@ class JointModel : public JointPrices {
     // Fits and runs the base from this layer on.
     void walk(int first);
     const std::vector<LayerPlan> &fitted(int layer);
+    // Does a layer before this one select?
+    bool has_earlier_selection(int layer) const;
+    // The choices of this layer: those of the options, or with the rows of an earlier one.
+    std::vector<LayerPlan> choices_for(int layer) const;
     std::vector<float> divergences_of(const Plan &plan, size_t window, int first);
     void check_stop() const;
 
@@ -73,11 +79,13 @@ class JointModel : public JointPrices {
     LayerFitter fitter_;
     int n_layers_;
     Plan base_;
-    std::vector<int> choices_;                      // by layer; -1: dense
-    std::vector<size_t> kl_windows_;                // indices into windows_, ascending
-    std::vector<size_t> fit_windows_;               // the others
-    std::vector<HiddenStates> dense_;               // by window of windows_; fit_windows_ only
-    std::vector<HiddenStates> kept_;                // of the base, by window of windows_
+    std::vector<int> choices_;         // by layer; -1: dense
+    std::vector<size_t> kl_windows_;   // indices into windows_, ascending
+    std::vector<size_t> fit_windows_;  // the others
+    std::vector<HiddenStates> dense_;  // by window of windows_; fit_windows_ only
+    std::vector<HiddenStates> kept_;   // of the base, by window of windows_
+    // By window of windows_: what the base's first selecting layer decided, where others inherit.
+    std::vector<LayerRecord> records_;
     std::vector<std::vector<float>> dense_logits_;  // by kl_windows_: [n_vocab, n_targets]
     // By layer: the choices with their corrections for the base as it is; empty: not known.
     std::vector<std::vector<LayerPlan>> fitted_;

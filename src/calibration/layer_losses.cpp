@@ -1,6 +1,7 @@
 #include "calibration/layer_losses.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 #include "base/statistics.h"
@@ -8,11 +9,13 @@
 namespace orthorank {
 
 LayerLosses::LayerLosses(Engine &engine, const Windows &windows, int64_t budget_bytes,
-                         int keep_last)
+                         int keep_last, bool inherits)
     : engine_(engine),
       windows_(windows),
       base_(dense_plan(engine.model().hparams().n_layers)),
-      kept_(windows.size()) {
+      inherits_(inherits),
+      kept_(windows.size()),
+      records_(windows.size()) {
     base_.keep_last = keep_last;
     const Hparams &hparams = engine.model().hparams();
     const int64_t bytes_per_boundary = static_cast<int64_t>(windows.tokens.size()) *
@@ -33,9 +36,14 @@ int LayerLosses::last_kept_boundary(int layer) const {
     return after == boundaries_.begin() ? 0 : *(after - 1);
 }
 
-int64_t LayerLosses::cost(int layer, const LayerPlan &change) const {
+Plan LayerLosses::changed(int layer, const LayerPlan &change) const {
     Plan plan = base_;
     plan.layers[static_cast<size_t>(layer)] = change;
+    return inherits_ ? with_inherited_rows(std::move(plan)) : plan;
+}
+
+int64_t LayerLosses::cost(int layer, const LayerPlan &change) const {
+    const Plan plan = changed(layer, change);
     return n_layers_computed(plan, last_kept_boundary(layer), plan.n_layers());
 }
 
@@ -61,7 +69,13 @@ void LayerLosses::keep_base(size_t window, int layer) {
     stretch.boundaries.assign(std::upper_bound(boundaries_.begin(), boundaries_.end(), first),
                               boundaries_.end());
     stretch.on_hidden = keep_in(kept);
-    run_stretch(engine_, base_, stretch);
+    stretch.inherited = &records_[window];
+    Sequence sequence = engine_.new_sequence(base_, Apply::prefill);
+    run_stretch(engine_, sequence, stretch);
+    const std::vector<int> selecting = base_.layers_with(Action::select);
+    if (inherits_ && !selecting.empty() && selecting.front() >= first) {
+        records_[window] = sequence.record(selecting.front());
+    }
     n_layer_evaluations_ += n_layers_computed(base_, first, stretch.end);
 }
 
@@ -72,6 +86,7 @@ WindowStart LayerLosses::start_for(size_t window, int layer) {
     start.layer = last_kept_boundary(layer);
     if (start.layer > 0) {
         start.hidden = kept_[window].at(start.layer);
+        start.inherited = &records_[window];
     }
     return start;
 }
@@ -85,8 +100,7 @@ double LayerLosses::base_nll(size_t window) {
 
 std::vector<float> LayerLosses::log_probs(size_t window, int layer, const LayerPlan &change) {
     const WindowStart start = start_for(window, layer);
-    Plan plan = base_;
-    plan.layers[static_cast<size_t>(layer)] = change;
+    const Plan plan = changed(layer, change);
     Sequence sequence = engine_.new_sequence(plan, Apply::prefill);
     n_layer_evaluations_ += n_layers_computed(plan, start.layer, plan.n_layers());
     return window_log_probs(engine_, sequence, windows_.window(window), start);
@@ -97,7 +111,7 @@ double LayerLosses::nll(size_t window, int layer, const LayerPlan &change) {
 }
 
 void LayerLosses::accept(int layer, const LayerPlan &change) {
-    base_.layers[static_cast<size_t>(layer)] = change;
+    base_ = changed(layer, change);
     for (HiddenStates &kept : kept_) {
         kept.erase(kept.upper_bound(layer), kept.end());
     }

@@ -18,8 +18,10 @@ class LayerLosses {
  public:
     // budget_bytes: what the kept hidden states may take; 0: none are kept, each loss is a full
     // pass from the tokens (brute force). If they do not all fit, every s-th boundary is kept.
-    // keep_last: of the plans that are measured.
-    LayerLosses(Engine &engine, const Windows &windows, int64_t budget_bytes, int keep_last = 0);
+    // keep_last: of the plans that are measured. inherits: all selecting layers behind the first
+    // one take its rows (with_inherited_rows).
+    LayerLosses(Engine &engine, const Windows &windows, int64_t budget_bytes, int keep_last = 0,
+                bool inherits = false);
 
     const Plan &base() const { return base_; }
     size_t n_windows() const { return windows_.size(); }
@@ -40,6 +42,7 @@ class LayerLosses {
     int64_t cost(int layer, const LayerPlan &change) const;
 
  private:
+    Plan changed(int layer, const LayerPlan &change) const;
     WindowStart start_for(size_t window, int layer);
     void keep_base(size_t window, int layer);
     int last_kept_boundary(int layer) const;
@@ -47,8 +50,12 @@ class LayerLosses {
     Engine &engine_;
     const Windows &windows_;
     Plan base_;
+    bool inherits_;
     std::vector<int> boundaries_;     // kept ones, ascending
     std::vector<HiddenStates> kept_;  // per window; valid entries only
+    // Per window: what the base's first selecting layer decided, where states behind it are kept
+    // and others inherit its rows.
+    std::vector<LayerRecord> records_;
     int64_t n_layer_evaluations_ = 0;
 };
 

@@ -25,7 +25,7 @@ class Search {
     Search(Engine &engine, const Windows &windows, const LayerSelectionOptions &options)
         : options_(options),
           losses_(engine, windows, options.brute_force ? 0 : options.budget_bytes,
-                  options.keep_last),
+                  options.keep_last, options.inherits),
           order_(options.done),
           n_before_(options.done.n_layer_evaluations),
           s_before_(options.done.seconds) {}

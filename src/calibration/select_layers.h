@@ -49,6 +49,7 @@ struct LayerSelectionOptions {
     bool plus = true;          // shortened-*: never the first four and the last two layers
     bool race = false;         // sleb: old bounds and a statistical test save work; not exact
     int keep_last = 0;         // of the plans that are measured
+    bool inherits = false;     // selecting layers behind the first one take its rows
     bool brute_force = false;  // full passes, nothing kept, nothing dropped
     int64_t budget_bytes = int64_t{4} << 30;  // for kept hidden states
     LayerOrder done;  // from an earlier run with the same settings: continues there

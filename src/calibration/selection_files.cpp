@@ -1,6 +1,7 @@
 #include "calibration/selection_files.h"
 
 #include <set>
+#include <utility>
 
 #include "base/error.h"
 #include "calibration/partial_file.h"
@@ -40,6 +41,7 @@ void describe_change(Json &json, const LayerPlan &change) {
 void describe_method(Json &json, const SelectionSettings &settings) {
     json["method"] = selection_method_name(settings.method);
     describe_change(json, settings.change);
+    describe_inheritance(json, settings.inherits);
     if (settings.method == SelectionMethod::sleb) {
         json["search"] = settings.race ? "race" : "exact";
     } else {
@@ -49,6 +51,12 @@ void describe_method(Json &json, const SelectionSettings &settings) {
 }
 
 }  // namespace
+
+void describe_inheritance(Json &json, bool inherits) {
+    if (inherits) {
+        json["inherit"] = true;
+    }
+}
 
 void describe_objective(Json &json, int n_continuation, int keep_last) {
     if (n_continuation == 0) {
@@ -207,6 +215,7 @@ Plan plan_of_order(const SelectionSettings &settings, const LayerOrder &order, i
         plan.layers[static_cast<size_t>(order.rounds[static_cast<size_t>(i)].layer)] =
             settings.change;
     }
+    plan = settings.inherits ? with_inherited_rows(std::move(plan)) : plan;
     plan.apply =
         settings.n_continuation > 0 || plan.needs_whole_prompt() ? Apply::prefill : Apply::both;
     const double n_windows = settings.calibration.at("windows").get<double>();
@@ -279,6 +288,9 @@ Plan plan_from_recorded_order(const Plan &from, int n_layers) {
     }
     for (int i = 0; i < n_layers; ++i) {
         plan.layers[static_cast<size_t>(order[static_cast<size_t>(i)])] = change;
+    }
+    if (from.provenance.value("inherit", Json(false)) == true) {
+        plan = with_inherited_rows(std::move(plan));
     }
     plan.provenance.erase("plan_loss");
     plan.provenance.erase("correction");

@@ -20,6 +20,7 @@ struct SelectionSettings {
     LayerPlan change;
     bool plus = true;
     bool race = false;
+    bool inherits = false;  // selecting layers behind the first one take its rows
     // The loss is that of the last so many tokens of a window, the plan one for prompts that keeps
     // its last rows; 0: of all tokens.
     int n_continuation = 0;
@@ -36,6 +37,9 @@ struct SelectionSettings {
 
 // Keys policy, and seed or window where it has one.
 void describe_policy(nlohmann::ordered_json &json, const Policy &policy);
+
+// "inherit": true where selecting layers behind the first one take its rows.
+void describe_inheritance(nlohmann::ordered_json &json, bool inherits);
 
 // What a search for the continuation says in a file; nothing for n_continuation 0.
 void describe_objective(nlohmann::ordered_json &json, int n_continuation, int keep_last);

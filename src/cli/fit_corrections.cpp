@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <memory>
+#include <utility>
 
 #include "base/console.h"
 #include "base/error.h"
@@ -28,6 +29,21 @@ CorrectionOptions correction_options(const SelectLayersArguments &arguments) {
     return options;
 }
 
+// Rows that are picked once are as many in every layer.
+void check_one_ratio(const Plan &plan) {
+    const std::vector<int> layers = plan.layers_with(Action::select);
+    for (int il : layers) {
+        const double ratio = plan.layers[static_cast<size_t>(il)].ratio;
+        const double first = plan.layers[static_cast<size_t>(layers.front())].ratio;
+        if (ratio != first) {
+            fail(ErrorKind::usage,
+                 "--inherit picks rows once, for all layers: {} has ratio {} in layer {} and {} in "
+                 "layer {}; make them one",
+                 plan.name, first, layers.front(), ratio, il);
+        }
+    }
+}
+
 // The plan whose selecting layers have the policy that --policy says; what was fitted for another
 // one goes.
 Plan with_policy(const SelectLayersArguments &arguments, Plan plan) {
@@ -40,6 +56,10 @@ Plan with_policy(const SelectLayersArguments &arguments, Plan plan) {
             layer.policy.score != ScoreKind::inherit) {
             layer.policy = policy_of(arguments, arguments.policy);
         }
+    }
+    if (arguments.inherits) {
+        check_one_ratio(plan);
+        plan = with_inherited_rows(std::move(plan));
     }
     plan.apply = plan.needs_whole_prompt() ? Apply::prefill : plan.apply;
     return plan;

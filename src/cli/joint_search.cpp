@@ -68,6 +68,11 @@ std::vector<LayerPlan> choices_of(const SelectLayersArguments &arguments) {
             }
         }
     }
+    if (arguments.inherits && (choices.size() != 1 || choices.front().action == Action::skip)) {
+        fail(ErrorKind::usage,
+             "--inherit picks rows once, for all layers: with it a layer may become one thing, "
+             "such as --choices 0.1");
+    }
     return choices;
 }
 
@@ -81,6 +86,7 @@ JointSettings settings_of(const SelectLayersArguments &arguments, const Selectio
     settings.brute_force = arguments.brute_force;
     settings.n_continuation = common.n_continuation;
     settings.keep_last = common.keep_last;
+    settings.inherits = common.inherits;
     settings.correction.keep_last = common.keep_last;
     settings.by_time = arguments.joint.target_time.has_value();
     settings.target = settings.by_time ? 1.0 - *arguments.joint.target_time
@@ -147,6 +153,7 @@ Plan search(const Run &run, JointState &state) {
     model_options.correction = run.settings.correction;
     model_options.n_kl_windows = run.settings.n_kl_windows;
     model_options.keep_last = run.settings.keep_last;
+    model_options.inherits = run.settings.inherits;
     model_options.memory_bytes = int64_t{run.arguments.memory_mib} << 20;
     model_options.should_stop = run.should_stop;
     JointModel model(*run.inputs.engine, run.inputs.windows(), model_options);

@@ -69,6 +69,7 @@ LayerOrder search(const Run &run, const LayerOrder &done, bool brute_force) {
     options.plus = run.inputs.settings.plus;
     options.race = run.inputs.settings.race && !brute_force;
     options.keep_last = run.inputs.settings.keep_last;
+    options.inherits = run.inputs.settings.inherits;
     options.brute_force = brute_force;
     options.budget_bytes = int64_t{run.arguments.memory_mib} << 20;
     options.done = done;

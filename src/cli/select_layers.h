@@ -40,6 +40,7 @@ struct SelectLayersArguments {
     std::string objective = "all";
     std::optional<int> continuation;  // nothing: 256 with --objective continuation
     std::optional<int> keep_last;
+    bool inherits = false;
     bool no_plus = false;
     bool race = false;
     bool exact = false;

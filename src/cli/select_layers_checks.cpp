@@ -42,7 +42,7 @@ struct OptionUse {
     const char *option;
     unsigned modes;  // where it changes something
 };
-constexpr std::array<OptionUse, 34> k_uses = {{
+constexpr std::array<OptionUse, 35> k_uses = {{
     {"--objective", k_search | k_joint},
     {"--continuation", k_search | k_joint},
     {"--keep-last", k_fits},
@@ -62,6 +62,7 @@ constexpr std::array<OptionUse, 34> k_uses = {{
     {"--policy", k_fits},
     {"--seed", k_fits},
     {"--query-window", k_fits},
+    {"--inherit", k_fits},
     {"--sparsity", k_search | k_from | k_joint},
     {"--layers", k_search | k_from},
     {"--no-plus", k_search},
@@ -128,7 +129,7 @@ void refuse_idle_options(const CLI::App &command, const SelectLayersArguments &a
                          Mode mode) {
     const bool is_sleb = arguments.method == "sleb";
     refuse_idle(command, only_removes(arguments, mode),
-                {"--ratio", "--policy", "--seed", "--query-window"},
+                {"--ratio", "--policy", "--seed", "--query-window", "--inherit"},
                 "a removed layer computes no row");
     refuse_idle(command, arguments.policy != "random", {"--seed"}, "only policy random draws");
     refuse_idle(command, arguments.policy != "query", {"--query-window"},
@@ -156,7 +157,7 @@ void refuse_idle_options(const CLI::App &command, const SelectLayersArguments &a
     if (policy_from_name(arguments.policy).score == ScoreKind::inherit) {
         fail(ErrorKind::usage,
              "--policy inherit takes the rows of an earlier layer, which must pick them by another "
-             "policy: write it into a plan and --refit that");
+             "policy: say that one, and --inherit");
     }
     if (arguments.policy == k_probe && mode != k_refit && !arguments.correct) {
         fail(ErrorKind::usage,

@@ -77,6 +77,8 @@ void add_method_options(CLI::App &command, SelectLayersArguments &a) {
                     "rows that selecting layers compute in any case (default: 0, or the plan's)")
         ->check(CLI::Range(0, 1 << 30))
         ->type_name("W");
+    command.add_flag("--inherit", a.inherits,
+                     "selecting layers behind the first one compute the rows that it picked");
     command
         .add_option("--retrieval", a.calibration.n_retrieval,
                     "with --objective continuation: add N windows that end in a question for a "

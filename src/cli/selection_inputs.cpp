@@ -15,6 +15,7 @@ SelectionSettings settings_for(const SelectLayersArguments &arguments, Selection
     settings.method = method;
     settings.plus = !arguments.no_plus;
     settings.race = arguments.race;
+    settings.inherits = arguments.inherits;
     settings.n_continuation = arguments.n_continuation();
     settings.keep_last = arguments.keep_last.value_or(0);
     settings.model_name = model.hparams().name;

@@ -35,6 +35,7 @@ std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
     Stretch stretch;
     stretch.first = start.layer;
     stretch.n_continuation = start.n_continuation;
+    stretch.inherited = start.inherited;
     if (start.layer == 0) {
         stretch.tokens = tokens;
     } else {

@@ -56,6 +56,8 @@ struct WindowStart {
     int layer = 0;
     std::span<const float> hidden;  // [n_embd, n_tokens], layer > 0 only
     int n_continuation = 0;         // as Windows::n_continuation
+    // What the nearest selecting layer before `layer` decided, where others inherit its rows.
+    const LayerRecord *inherited = nullptr;
 };
 
 // The log-probability of each target of the window, given all tokens before it, in order; the

@@ -124,6 +124,23 @@ int Plan::inherited_from(int il) const {
     return source;
 }
 
+Plan with_inherited_rows(Plan plan) {
+    const LayerPlan *first = nullptr;
+    for (LayerPlan &layer : plan.layers) {
+        if (layer.action != Action::select) {
+            continue;
+        }
+        if (first == nullptr) {
+            first = &layer;
+            continue;
+        }
+        layer.policy = policy_from_name("inherit");
+        layer.ratio = first->ratio;
+        layer.probe = nullptr;
+    }
+    return plan;
+}
+
 Plan dense_plan(int n_layers) {
     CHECK(n_layers >= 0);
     Plan plan;

@@ -88,6 +88,10 @@ struct Plan {
     int inherited_from(int il) const;
 };
 
+// The same with the rows of its first selecting layer in all later ones: policy inherit, and that
+// layer's ratio. Their probes go; corrections stay.
+Plan with_inherited_rows(Plan plan);
+
 // The plan in which every layer is dense.
 Plan dense_plan(int n_layers);
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/statistics.h"
 #include "session/log_probs.h"
 
 namespace orthorank {
@@ -245,6 +246,18 @@ std::vector<float> JointModel::divergences(size_t window, const JointMove &move)
         fitted(move.layer)[static_cast<size_t>(move.choice)];
     plan = options_.inherits ? with_inherited_rows(std::move(plan)) : plan;
     return divergences_of(plan, window, move.layer);
+}
+
+double JointModel::divergence_of(const Plan &kept) {
+    // Before the first changed layer all plans are one.
+    const auto first = std::find_if(choices_.begin(), choices_.end(), [](int c) { return c >= 0; });
+    const auto il = std::min(n_layers_ - 1, static_cast<int>(first - choices_.begin()));
+    double sum = 0;
+    for (size_t w = 0; w < kl_windows_.size(); ++w) {
+        check_stop();
+        sum += mean(divergences_of(kept, w, il));
+    }
+    return sum / static_cast<double>(kl_windows_.size());
 }
 
 int64_t JointModel::expected_layer_evaluations(int n_rounds, int n_again) const {

@@ -46,6 +46,9 @@ class JointModel : public JointPrices {
     // The base with these moves, each layer once.
     void restore(std::span<const JointMove> moves);
 
+    // Of the base with other rows kept: the mean over the windows that measure.
+    double divergence_of(const Plan &kept);
+
     size_t n_windows() const override { return kl_windows_.size(); }
     std::vector<float> base_divergences(size_t window) override;
     std::vector<float> divergences(size_t window, const JointMove &move) override;

@@ -65,6 +65,15 @@ struct RecordedFit {
 void record_corrections(Plan &plan, const CorrectionOptions &options,
                         const SelectionSettings &settings, const std::vector<RecordedFit> &fits);
 
+// One number of rows that a plan for prompts might keep, and what it costs with them.
+struct KeptRows {
+    int keep_last = 0;
+    double cost = 0;  // of the objective: a loss, or with --joint a divergence
+};
+// The plan with those of the choices that cost least, the fewest among equals; its provenance
+// records them all. Not empty.
+void keep_cheapest(Plan &plan, const std::vector<KeptRows> &choices);
+
 // The search so far, in a partial file (calibration/partial_file.h).
 void write_partial(const SelectionSettings &settings, const LayerOrder &order,
                    const std::string &path);

@@ -36,12 +36,13 @@ Plan ApplyArguments::applied_to(Plan plan) const {
     return plan;
 }
 
-void add_apply_option(CLI::App &command, ApplyArguments &arguments) {
+void add_apply_options(CLI::App &command, ApplyArguments &arguments) {
     command
         .add_option("--apply", arguments.apply,
                     "where the plan selects: prefill, decode or both (default: as the plan says, "
                     "else both)")
         ->type_name("MODE");
+    add_keep_last_option(command, arguments);
 }
 
 void add_scoring_apply_options(CLI::App &command, ApplyArguments &arguments) {

@@ -26,7 +26,8 @@ struct ApplyArguments {
     Plan applied_to(Plan plan) const;
 };
 
-void add_apply_option(CLI::App &command, ApplyArguments &arguments);
+// Both options, of commands whose prompt is one and whose decoded tokens are others.
+void add_apply_options(CLI::App &command, ApplyArguments &arguments);
 // Of commands that score every row unless the plan or --apply prefill says that it is for prompts.
 void add_scoring_apply_options(CLI::App &command, ApplyArguments &arguments);
 void add_keep_last_option(CLI::App &command, ApplyArguments &arguments);

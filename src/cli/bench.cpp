@@ -6,6 +6,7 @@
 #include <array>
 #include <filesystem>
 #include <memory>
+#include <utility>
 
 #include "base/console.h"
 #include "base/error.h"
@@ -56,28 +57,34 @@ void write_results(const BenchOutputs &files, const BenchReport &report,
     }
 }
 
-NamedArm arm_of(const std::string &text, const Model &model) {
+bool is_dense(const std::string &arm) {
+    return arm == "libllama" || arm == "dense";
+}
+
+NamedArm arm_of(const std::string &text, const Model &model, const ApplyArguments &apply) {
     NamedArm arm;
     arm.name = text;
     arm.is_libllama = text == "libllama";
     arm.plan = dense_plan(model.hparams().n_layers);
-    if (text == "libllama" || text == "dense") {
+    if (is_dense(text)) {
         return arm;
     }
     if (!is_by_sparsity(text) && !std::filesystem::exists(text)) {
         fail(ErrorKind::usage,
              "unknown arm '{}' (known: libllama, dense, sparsity:20%, or a plan file)", text);
     }
-    arm.plan = read_plan_for(model, text);
+    arm.plan =
+        apply.applied_to(read_plan_for(model, text, apply.purpose(PlanPurpose::every_row)));
     arm.name = arm.plan.name;
     return arm;
 }
 
-std::vector<NamedArm> arms_of(std::span<const std::string> texts, const Model &model) {
+std::vector<NamedArm> arms_of(std::span<const std::string> texts, const Model &model,
+                              const ApplyArguments &apply) {
     std::vector<NamedArm> arms;
     for (size_t i = 0; i < texts.size(); ++i) {
         const std::string &text = texts[i];
-        NamedArm arm = arm_of(text, model);
+        NamedArm arm = arm_of(text, model, apply);
         for (size_t j = 0; j < i; ++j) {
             if (texts[j] == text) {
                 fail(ErrorKind::usage, "arm '{}' is named twice", text);
@@ -93,7 +100,7 @@ std::vector<NamedArm> arms_of(std::span<const std::string> texts, const Model &m
 
 BenchStudy study_of(const BenchArguments &arguments, const Model &model) {
     BenchStudy study;
-    study.arms = arms_of(arguments.arms, model);
+    study.arms = arms_of(arguments.arms, model, arguments.apply);
     study.shapes = bench_shapes(arguments.lengths);
     study.n_repetitions = arguments.n_repetitions;
     study.n_warmups = arguments.n_warmups;
@@ -123,9 +130,13 @@ std::vector<PerplexityResult> quality_of(const BenchArguments &arguments, const 
     }
     QualityText text = arguments.quality;
     text.field = arguments.text.field;
+    BenchStudy scored = study;
+    for (NamedArm &arm : scored.arms) {
+        arm.plan = for_every_row(std::move(arm.plan));
+    }
     Progress progress("quality", stderr, is_dumb_terminal());
     return measure_quality(
-        model, study, text, [&](size_t n_done, size_t n_all, std::span<const PerplexityResult>) {
+        model, scored, text, [&](size_t n_done, size_t n_all, std::span<const PerplexityResult>) {
             stop_if_interrupted();
             progress.update(static_cast<double>(n_done) / static_cast<double>(n_all));
         });
@@ -133,6 +144,7 @@ std::vector<PerplexityResult> quality_of(const BenchArguments &arguments, const 
 
 void run_bench(const BenchArguments &arguments, const Argv &argv) {
     catch_interrupts();
+    arguments.apply.check();
     bench_shapes(arguments.lengths);  // throws for nothing to run, before the model is loaded
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const BenchStudy study = study_of(arguments, *model);
@@ -218,6 +230,7 @@ void add_bench(CLI::App &app, const Argv &argv) {
         ->delimiter(',')
         ->capture_default_str()
         ->type_name("ARM,...");
+    add_apply_options(command, a.apply);
     add_list(command, "--prefill", a.lengths.prefills, 1, k_max_tokens, "prompt lengths to time");
     add_list(command, "--ttft", a.lengths.first_tokens, 1, k_max_tokens,
              "prompt lengths whose time to first token is measured: ids in, first id out");
@@ -242,6 +255,8 @@ void add_bench(CLI::App &app, const Argv &argv) {
     add_model_options(command, a.model);
     add_outputs(command, a.outputs);
     command.callback([arguments, &command, &argv] {
+        refuse_idle(command, std::all_of(arguments->arms.begin(), arguments->arms.end(), is_dense),
+                    {"--apply", "--keep-last"}, "no arm is a plan");
         refuse_idle(command, arguments->lengths.decodes.empty(), {"--depth"},
                     "there is no --decode");
         refuse_idle(command, arguments->text.file.empty() && arguments->quality.file.empty(),

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/apply_options.h"
 #include "cli/shared_options.h"
 #include "timing/bench_report.h"
 #include "timing/bench_study.h"
@@ -22,6 +23,7 @@ struct BenchOutputs {
 
 struct BenchArguments {
     ModelArguments model;
+    ApplyArguments apply;
     std::vector<std::string> arms = {"libllama", "dense"};
     BenchLengths lengths;
     int n_repetitions = 5;

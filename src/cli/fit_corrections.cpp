@@ -48,7 +48,6 @@ void check_one_ratio(const Plan &plan) {
 // one goes.
 Plan with_policy(const SelectLayersArguments &arguments, Plan plan) {
     plan.losses.clear();  // they were another fit's
-    plan.keep_last = arguments.keep_last.value_or(plan.keep_last);
     for (LayerPlan &layer : plan.layers) {
         layer.correction = nullptr;
         layer.probe = nullptr;
@@ -114,7 +113,8 @@ void run_refit(const SelectLayersArguments &arguments, const Argv &argv,
                const std::function<bool()> &should_stop) {
     // Its numbers are made anew: there need be none. What is wrong with it is said before the model
     // is read.
-    const Plan plan = read_plan_head(arguments.refit);
+    Plan plan = read_plan_head(arguments.refit);
+    plan.keep_last = arguments.keep_last.empty() ? plan.keep_last : arguments.keep_last.front();
     const SelectionInputs inputs = load_inputs(arguments, /*fits_corrections=*/true);
     const Hparams &hparams = inputs.model->hparams();
     check_plan_fits(plan, hparams.n_layers, inputs.model->fingerprint(), hparams.name);

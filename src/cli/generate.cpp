@@ -248,8 +248,7 @@ void add_generate(CLI::App &app, const Argv &argv) {
         .add_option("--plan", a.plan, "plan file: what each layer computes (default: all of it)")
         ->type_name("FILE");
     add_sparsity_option(command, a.plan);
-    add_apply_option(command, a.apply);
-    add_keep_last_option(command, a.apply);
+    add_apply_options(command, a.apply);
     command.add_option("--ctx", a.n_ctx, "context in tokens (default: what -n needs)")
         ->check(CLI::Range(1, 1 << 30))
         ->type_name("N");

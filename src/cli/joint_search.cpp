@@ -5,6 +5,7 @@
 #include <cmath>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "base/console.h"
 #include "base/error.h"
@@ -145,7 +146,7 @@ void print_task(const Run &run, const JointState &state, int64_t n_expected) {
     print("\nabout {} layer evaluations, each of one layer for one window\n", n_expected);
 }
 
-// The rounds, and the plan that they lead to, without corrections.
+// The rounds, and the plan that they lead to.
 Plan search(const Run &run, JointState &state) {
     Progress progress("joint search", stderr, is_dumb_terminal());
     JointModelOptions model_options;
@@ -186,7 +187,11 @@ Plan search(const Run &run, JointState &state) {
     };
     model.restore(moves_of(state.order));
     state.order = search_jointly(model, options);
-    return model.base();
+    progress.finish();
+    Plan plan = model.base();
+    plan.provenance = joint_provenance(run.settings, state, plan.effective_sparsity());
+    return with_best_keep_last(run.arguments, std::move(plan),
+                               [&](const Plan &kept) { return model.divergence_of(kept); });
 }
 
 void print_rounds(const JointState &state) {
@@ -219,7 +224,6 @@ Plan find_plan(const Run &run, JointState &state) {
         plan.fingerprint = run.settings.fingerprint;
         plan.apply = run.settings.n_continuation > 0 || plan.needs_whole_prompt() ? Apply::prefill
                                                                                   : Apply::both;
-        plan.provenance = joint_provenance(run.settings, state, plan.effective_sparsity());
         if (run.prints) {
             print_rounds(state);
         }

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "base/console.h"
 #include "base/error.h"
@@ -159,6 +160,7 @@ nlohmann::ordered_json compare_with_brute_force(const Run &run, const LayerOrder
 double measured_loss(const Run &run, const Plan &plan) {
     double loss = 0;
     for (size_t w = 0; w < run.inputs.windows().size(); ++w) {
+        stop_if_interrupted();
         Sequence sequence = run.inputs.engine->new_sequence(plan, Apply::prefill);
         WindowStart start;
         start.n_continuation = run.inputs.windows().continuation_of(w);
@@ -256,6 +258,9 @@ void run_select_layers(const SelectLayersArguments &arguments, const Argv &argv)
     if (inputs.settings.method != SelectionMethod::sleb) {
         plan = plan_of_order(inputs.settings, order, n_layers, sparsity, measured_loss(run, plan));
     }
+    plan = with_best_keep_last(arguments, std::move(plan), [&](const Plan &kept) {
+        return measured_loss(run, kept) / static_cast<double>(inputs.windows().size());
+    });
     if (arguments.correct) {
         plan = corrected(run, order, plan);
     }

@@ -39,7 +39,7 @@ struct SelectLayersArguments {
     int n_layers = 0;
     std::string objective = "all";
     std::optional<int> continuation;  // nothing: 256 with --objective continuation
-    std::optional<int> keep_last;
+    std::vector<int> keep_last;       // several: the search is made with the first
     bool inherits = false;
     bool no_plus = false;
     bool race = false;
@@ -104,6 +104,11 @@ SelectionInputs load_inputs(const SelectLayersArguments &arguments, bool fits_co
 // Prints a line per layer. Throws Interrupted when asked to stop.
 Plan correct_plan(const SelectLayersArguments &arguments, const SelectionInputs &inputs,
                   const Plan &plan, const std::function<bool()> &should_stop);
+
+// --keep-last with several numbers: the plan with the best of them, by what it then costs. Prints a
+// line. With one or none the plan as it is.
+Plan with_best_keep_last(const SelectLayersArguments &arguments, Plan plan,
+                         const std::function<double(const Plan &)> &cost_of);
 
 // --refit. Throws Interrupted when asked to stop.
 void run_refit(const SelectLayersArguments &arguments, const Argv &argv,

@@ -150,6 +150,9 @@ void refuse_idle_options(const CLI::App &command, const SelectLayersArguments &a
                 "it goes with --objective continuation");
     refuse_idle(command, arguments.objective == "all" && mode != k_refit, {"--keep-last"},
                 "it goes with --objective continuation, or --refit");
+    if (arguments.keep_last.size() > 1 && mode == k_refit) {
+        fail(ErrorKind::usage, "--refit searches nothing: --keep-last takes one number with it");
+    }
     if (arguments.objective == "continuation" && arguments.method == "shortened-taylor") {
         fail(ErrorKind::usage,
              "--objective continuation compares losses, which shortened-taylor has not");

@@ -74,9 +74,12 @@ void add_method_options(CLI::App &command, SelectLayersArguments &a) {
     command
         .add_option("--keep-last", a.keep_last,
                     "with --objective continuation, or for the plan of --refit: a prompt's last "
-                    "rows that selecting layers compute in any case (default: 0, or the plan's)")
+                    "rows that selecting layers compute in any case (default: 0, or the plan's). "
+                    "Several, such as 0,64: the layers are found with the first, and the plan "
+                    "keeps what loses least")
+        ->delimiter(',')
         ->check(CLI::Range(0, 1 << 30))
-        ->type_name("W");
+        ->type_name("W,...");
     command.add_flag("--inherit", a.inherits,
                      "selecting layers behind the first one compute the rows that it picked");
     command

@@ -17,7 +17,7 @@ SelectionSettings settings_for(const SelectLayersArguments &arguments, Selection
     settings.race = arguments.race;
     settings.inherits = arguments.inherits;
     settings.n_continuation = arguments.n_continuation();
-    settings.keep_last = arguments.keep_last.value_or(0);
+    settings.keep_last = arguments.keep_last.empty() ? 0 : arguments.keep_last.front();
     settings.model_name = model.hparams().name;
     settings.fingerprint = model.fingerprint();
     settings.file_type = model.type_in_use();
@@ -49,6 +49,26 @@ SelectionInputs load_inputs(const SelectLayersArguments &arguments, bool fits_co
               inputs.windows().size(), inputs.windows().n_ctx);
     }
     return inputs;
+}
+
+Plan with_best_keep_last(const SelectLayersArguments &arguments, Plan plan,
+                         const std::function<double(const Plan &)> &cost_of) {
+    if (arguments.keep_last.size() < 2) {
+        return plan;
+    }
+    std::vector<KeptRows> choices;
+    std::string text;
+    for (int keep_last : arguments.keep_last) {
+        plan.keep_last = keep_last;
+        choices.push_back({keep_last, cost_of(plan)});
+        text += fmt::format("{}{:.4f} with {}", text.empty() ? "" : ", ", choices.back().cost,
+                            keep_last);
+    }
+    keep_cheapest(plan, choices);
+    if (prints_text(arguments)) {
+        print("keep_last {}: it loses least ({})\n", plan.keep_last, text);
+    }
+    return plan;
 }
 
 }  // namespace orthorank

@@ -182,8 +182,7 @@ void add_trace(CLI::App &app, const Argv &argv) {
         ->type_name("N");
     command.add_option("--html", a.html, "a page with a map of tokens and layers")
         ->type_name(k_output_type);
-    add_apply_option(command, a.apply);
-    add_keep_last_option(command, a.apply);
+    add_apply_options(command, a.apply);
     add_model_options(command, a.model);
     add_json_option(command, a.json);
     command.callback([arguments, &argv] { run_trace(*arguments, argv); });

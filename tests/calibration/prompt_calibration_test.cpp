@@ -61,6 +61,63 @@ TEST_F(PromptCalibrationTest, CandidatesFromKeptStatesAreFullPasses) {
     }
 }
 
+// A candidate behind the first selecting layer takes its rows; one before it becomes the first.
+TEST_F(PromptCalibrationTest, CandidatesThatInheritAreFullPasses) {
+    LayerLosses kept(engine_, windows_, int64_t{1} << 30, 0, /*inherits=*/true);
+    LayerLosses full(engine_, windows_, 0, 0, /*inherits=*/true);
+    const LayerPlan change = selecting(0.25);
+    for (size_t w = 0; w < windows_.size(); ++w) {
+        kept.nll(w, n_layers_ - 1, change);  // all boundaries of the dense base
+    }
+    for (LayerLosses *losses : {&kept, &full}) {
+        losses->accept(2, change);
+        losses->accept(4, change);
+    }
+    for (const int candidate : {3, 5, 1, 3}) {
+        Plan plan = dense_plan(n_layers_);
+        for (const int il : {2, 4, candidate}) {
+            plan.layers[static_cast<size_t>(il)] = selecting(0.25, "inherit");
+        }
+        plan.layers[static_cast<size_t>(std::min(2, candidate))] = change;
+        for (size_t w = 0; w < windows_.size(); ++w) {
+            const double loss = kept.nll(w, candidate, change);
+            EXPECT_EQ(loss, full.nll(w, candidate, change)) << "to the bit";
+            EXPECT_NEAR(loss, loss_of(plan, w), 1e-6) << candidate << " " << w;
+        }
+    }
+    kept.accept(1, change);
+    EXPECT_EQ(kept.base().layers[1], change);
+    EXPECT_EQ(kept.base().layers[2], selecting(0.25, "inherit"));
+    full.accept(1, change);
+    EXPECT_EQ(kept.nll(0, 5, change), full.nll(0, 5, change)) << "rows of the new first layer";
+}
+
+TEST_F(PromptCalibrationTest, JointMovesInheritTheRowsOfTheFirst) {
+    JointModelOptions options;
+    options.choices = {selecting(0.25)};
+    options.correction.rank = 4;
+    options.inherits = true;
+    JointModel joint(engine_, windows_, options);
+    joint.accept({2, 0});
+    const std::vector<float> behind = joint.divergences(0, {4, 0});
+    joint.accept({4, 0});
+    EXPECT_EQ(joint.base_divergences(0), behind);
+    EXPECT_EQ(joint.base().layers[2].policy, policy_from_name("norm-up"));
+    EXPECT_EQ(joint.base().layers[4].policy, policy_from_name("inherit"));
+    ASSERT_NE(joint.base().layers[4].correction, nullptr);
+    // One before it becomes the first; the others are fitted anew for its rows.
+    const CorrectionPtr before = joint.base().layers[4].correction;
+    joint.accept({1, 0});
+    EXPECT_EQ(joint.base().layers[1].policy, policy_from_name("norm-up"));
+    EXPECT_EQ(joint.base().layers[2].policy, policy_from_name("inherit"));
+    EXPECT_NE(*joint.base().layers[4].correction, *before);
+    JointModel again(engine_, windows_, options);
+    const std::vector<JointMove> moves = {{1, 0}, {2, 0}, {4, 0}};
+    again.restore(moves);
+    EXPECT_EQ(again.base().layers, joint.base().layers) << "whatever the order";
+    EXPECT_EQ(again.base_divergences(0), joint.base_divergences(0));
+}
+
 TEST_F(PromptCalibrationTest, DivergencesAreThoseOfTheContinuation) {
     add_retrieval_windows(windows_, 1, model_.vocab());
     JointModelOptions options;

@@ -99,6 +99,18 @@ TEST_F(PromptPlanCommands, WhatIsRefused) {
                    searching({"--objective", "prompt"}));
     expect_failure(2, "--query-window does nothing: only policy query asks the last rows",
                    searching({"--query-window", "4"}));
+    expect_failure(2, "--inherit does nothing: a removed layer computes no row",
+                   searching({"--inherit", "--convert", "skip"}));
+    expect_failure(2, "with it a layer may become one thing, such as --choices 0.1",
+                   {"select-layers", "--calibration", text_, "-o", dir_.file("x.json"), "--joint",
+                    "--inherit", "--sparsity", "20%", "--correct", "1"});
+    const std::string uneven = dir_.file("uneven.json");
+    write_bytes(uneven, R"({"format": "orthorank-plan", "version": 1, "model": {"n_layers": 3},
+        "layers": [{"index": 1, "action": "select", "ratio": 0.5},
+                   {"index": 2, "action": "select", "ratio": 0.25}]})");
+    expect_failure(2, "uneven.json has ratio 0.5 in layer 1 and 0.25 in layer 2; make them one",
+                   {"select-layers", "--calibration", text_, "--seqlen", "250", "-o",
+                    dir_.file("x.json"), "--refit", uneven, "--inherit", "--correct", "1"});
     expect_failure(2, "--policy inherit takes the rows of an earlier layer",
                    searching({"--policy", "inherit"}));
     expect_failure(
@@ -146,6 +158,21 @@ TEST_F(PromptPlanCommands, SearchesFitsAndTimes) {
         EXPECT_EQ(asked["layers"][0]["policy"], "query");
         EXPECT_EQ(asked["layers"][0]["window"], 5);
         EXPECT_EQ(asked["provenance"]["window"], 5);
+    }
+
+    // One choice of rows for all layers, from a search, from its record, and from another plan.
+    std::vector<std::string> once = {
+        "select-layers", "--method", "shortened-ppl", "--no-plus", "--inherit",
+        "--layers",      "3",        "--ratio",       "0.2"};
+    once.insert(once.end(), calibration.begin(), calibration.end());
+    run_json(once);
+    ASSERT_EQ(run({"select-layers", "--from", out, "--layers", "2", "-o", one}).exit_code, 0);
+    for (const auto &[path, n] : {std::pair{out, 3u}, {one, 2u}}) {
+        const json found_once = json::parse(read_text_file(path));
+        ASSERT_EQ(found_once["layers"].size(), n);
+        EXPECT_EQ(found_once["layers"][0]["policy"], "orthogonal");
+        EXPECT_EQ(found_once["layers"][n - 1]["policy"], "inherit");
+        EXPECT_EQ(found_once["provenance"]["inherit"], true);
     }
 
     // A plan written by hand, whose numbers are not there yet.

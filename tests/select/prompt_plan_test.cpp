@@ -151,6 +151,24 @@ TEST(PromptPlan, PhasesWhereItDoesNotApplyAreDense) {
     EXPECT_EQ(plan_in_prefill(plan).layers[1], LayerPlan{});
 }
 
+TEST(PromptPlan, RowsOfTheFirstSelectingLayerInAllLaterOnes) {
+    EXPECT_TRUE(with_inherited_rows(dense_plan(3)).is_dense());
+    Plan plan = dense_plan(5);
+    plan.layers[1] = {Action::select, 0.25, policy_from_name("norm-up")};
+    plan.layers[2].action = Action::skip;
+    plan.layers[3] = {Action::select, 0.5, policy_from_name("probe")};
+    plan.layers[3].probe = std::make_shared<const Probe>(Probe{{1.0f}});
+    plan.layers[3].correction = std::make_shared<const Correction>();
+    const Plan inherited = with_inherited_rows(plan);
+    EXPECT_EQ(inherited.layers[1], plan.layers[1]);
+    EXPECT_EQ(inherited.layers[2], plan.layers[2]);
+    EXPECT_EQ(inherited.layers[3].policy, policy_from_name("inherit"));
+    EXPECT_EQ(inherited.layers[3].ratio, 0.25);
+    EXPECT_EQ(inherited.layers[3].probe, nullptr);
+    EXPECT_EQ(inherited.layers[3].correction, plan.layers[3].correction);
+    EXPECT_EQ(with_inherited_rows(inherited).layers, inherited.layers);
+}
+
 TEST(PromptPlan, Refused) {
     const std::string none = R"("layers": [])";
     EXPECT_EQ(refusal(with(R"("apply": "prompt", )" + none)),

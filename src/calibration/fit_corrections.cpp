@@ -4,6 +4,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "calibration/continuation_weights.h"
 #include "calibration/hidden_store.h"
 #include "engine/stretch.h"
 
@@ -44,15 +45,21 @@ class Walk {
             fail(ErrorKind::usage, "{}: every layer is dense, there is nothing to correct",
                  plan_.name);
         }
+        for (size_t w = 0; correction_.attention_part > 0.0 && w < n_windows_; ++w) {
+            check_stop();
+            weights_.push_back(continuation_weights(
+                engine_, windows_.window(w), windows_.n_continuation, correction_.attention_part));
+        }
         LayerFitter fitter(engine_, correction_);
         for (size_t i = 0; i < layers_.size(); ++i) {
             const int il = layers_[i];
             arrive_at(il);
-            const LayerFit fit = fitter
-                                     .fit(
-                                         il, n_windows_, [this](size_t w) { return rows_of(w); },
-                                         std::span(&plan_.layers[static_cast<size_t>(il)], 1))
-                                     .front();
+            const LayerFit fit =
+                fitter
+                    .fit(
+                        il, n_windows_, [this, il](size_t w) { return rows_of(il, w); },
+                        std::span(&plan_.layers[static_cast<size_t>(il)], 1))
+                    .front();
             plan_.layers[static_cast<size_t>(il)] = fit.plan;
             converted_.layers[static_cast<size_t>(il)] = fit.plan;
             if (options_.on_layer) {
@@ -115,10 +122,14 @@ class Walk {
         }
     }
 
-    LayerRows rows_of(size_t window) {
+    LayerRows rows_of(int il, size_t window) {
         check_stop();
-        return {store_.read(slot(window), scratch_),
-                store_.read(dense_slot(window), dense_scratch_), records_[window].chosen};
+        LayerRows rows = {store_.read(slot(window), scratch_),
+                          store_.read(dense_slot(window), dense_scratch_), records_[window].chosen};
+        if (!weights_.empty()) {
+            rows.weights = weights_[window][static_cast<size_t>(il)];
+        }
+        return rows;
     }
 
     void check_stop() const {
@@ -139,6 +150,8 @@ class Walk {
     HiddenStore store_;  // by window: the dense stream, the other one
     // By window: what the last selecting layer that the other stream passed decided.
     std::vector<LayerRecord> records_;
+    // By window and layer: continuation_weights(); empty: rows count alike.
+    std::vector<std::vector<std::vector<float>>> weights_;
     int at_ = -1;  // the boundary where the other stream stands; -1: before the start
     int dense_at_ = 0;
     std::vector<float> scratch_;

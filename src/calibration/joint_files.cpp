@@ -44,6 +44,9 @@ void describe(Json &json, const JointSettings &settings) {
     describe_inheritance(json, settings.inherits);
     json["rank"] = settings.correction.rank;
     json["ridge"] = settings.correction.ridge;
+    if (settings.correction.attention_part > 0.0) {
+        json["weigh"] = settings.correction.attention_part;
+    }
     json[settings.by_time ? "saved_time" : "sparsity"] = settings.target;
     json["search"] = settings.brute_force ? "brute force" : "lazy";
     json["moves"] = settings.n_again;

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/statistics.h"
+#include "calibration/continuation_weights.h"
 #include "session/log_probs.h"
 
 namespace orthorank {
@@ -33,8 +34,15 @@ JointModel::JointModel(Engine &engine, const Windows &windows, const JointModelO
         check_stop();
         run_dense(w);
     }
+    weights_.resize(windows_.size());
     for (size_t w : fit_windows_) {
         dense_[w] = kept_[w];
+        if (options_.correction.attention_part > 0.0) {
+            check_stop();
+            weights_[w] = continuation_weights(engine_, windows_.window(w), windows_.n_continuation,
+                                               options_.correction.attention_part);
+            n_layer_evaluations_ += n_layers_;
+        }
     }
 }
 
@@ -178,7 +186,10 @@ const std::vector<LayerPlan> &JointModel::fitted(int layer) {
         check_stop();
         std::vector<LayerRows> rows;
         for (size_t w : fit_windows_) {
-            rows.push_back({kept_[w].at(layer), dense_[w].at(layer + 1), records_[w].chosen});
+            rows.push_back({kept_[w].at(layer), dense_[w].at(layer + 1), records_[w].chosen, {}});
+            if (!weights_[w].empty()) {
+                rows.back().weights = weights_[w][static_cast<size_t>(layer)];
+            }
         }
         plans = fitter_.fit(layer, rows, choices_for(layer));
         n_layer_evaluations_ += static_cast<int64_t>(fit_windows_.size());

@@ -89,6 +89,9 @@ class JointModel : public JointPrices {
     std::vector<HiddenStates> kept_;   // of the base, by window of windows_
     // By window of windows_: what the base's first selecting layer decided, where others inherit.
     std::vector<LayerRecord> records_;
+    // By window of windows_ and layer: continuation_weights() of those that fit, if rows count by
+    // it.
+    std::vector<std::vector<std::vector<float>>> weights_;
     std::vector<std::vector<float>> dense_logits_;  // by kl_windows_: [n_vocab, n_targets]
     // By layer: the choices with their corrections for the base as it is; empty: not known.
     std::vector<std::vector<LayerPlan>> fitted_;

@@ -24,6 +24,7 @@ Rows rows_of(std::span<const float> values, int n_embd) {
 struct Window {
     std::vector<float> normed;      // a: [n_embd, n]
     std::vector<float> difference;  // D = h* - h: [n_embd, n]
+    std::vector<float> weights;     // [n], or empty
 };
 
 struct LayerRun {
@@ -49,13 +50,15 @@ LayerRun run_layer(Engine &engine, int layer, const LayerPlan &change,
 
 void add_all(Moments &moments, const Window &window, int n_embd) {
     const auto sink = static_cast<size_t>(n_embd);
-    moments.add(std::span(window.normed).subspan(sink), std::span(window.difference).subspan(sink));
+    moments.add(std::span(window.normed).subspan(sink), std::span(window.difference).subspan(sink),
+                std::span(window.weights).subspan(window.weights.empty() ? 0 : 1));
 }
 
 void add_rows(Moments &moments, const Window &window, std::span<const int32_t> rows, int n_embd) {
     const auto n = static_cast<size_t>(n_embd);
     std::vector<float> x;
     std::vector<float> y;
+    std::vector<float> weights;
     x.reserve(rows.size() * n);
     y.reserve(rows.size() * n);
     for (int32_t row : rows) {
@@ -63,12 +66,15 @@ void add_rows(Moments &moments, const Window &window, std::span<const int32_t> r
         const auto end = first + n_embd;
         x.insert(x.end(), window.normed.begin() + first, window.normed.begin() + end);
         y.insert(y.end(), window.difference.begin() + first, window.difference.begin() + end);
+        if (!window.weights.empty()) {
+            weights.push_back(window.weights[static_cast<size_t>(row)]);
+        }
     }
-    moments.add(x, y);
+    moments.add(x, y, weights);
 }
 
 // What computing each row gains over correcting it:
-// g = |h*_{l+1} - corrected| - |h*_{l+1} - layer(h)|.
+// g = weight * (|h*_{l+1} - corrected| - |h*_{l+1} - layer(h)|).
 std::vector<float> gains(const Correction &correction, const Window &window,
                          std::span<const float> computed, const LayerRows &rows) {
     const int n = correction.n_embd;
@@ -81,8 +87,10 @@ std::vector<float> gains(const Correction &correction, const Window &window,
         rest -= up.transpose() * (down.transpose() * rows_of(window.normed, n));
     }
     const Eigen::MatrixXf error = rows_of(rows.target, n) - rows_of(computed, n);
-    const Eigen::VectorXf gain =
-        rest.colwise().norm().transpose() - error.colwise().norm().transpose();
+    Eigen::VectorXf gain = rest.colwise().norm().transpose() - error.colwise().norm().transpose();
+    if (!window.weights.empty()) {
+        gain.array() *= Eigen::Map<const Eigen::ArrayXf>(window.weights.data(), gain.size());
+    }
     return {gain.data(), gain.data() + gain.size()};
 }
 
@@ -188,6 +196,7 @@ class Fit {
         for (size_t i = 0; i < window.difference.size(); ++i) {
             window.difference[i] -= rows.hidden[i];
         }
+        window.weights.assign(rows.weights.begin(), rows.weights.end());
         return window;
     }
 

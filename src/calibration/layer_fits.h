@@ -20,6 +20,9 @@ struct CorrectionOptions {
     double ridge = k_default_ridge;
     // Rows at the end of a window that selecting layers compute in any case (Plan::keep_last).
     int keep_last = 0;
+    // The part of a row's weight that is the attention which the window's continuation pays to it
+    // (calibration/continuation_weights.h); 0: all rows count alike.
+    double attention_part = 0;
 };
 
 // One window at one layer: [n_embd, n_tokens] each.
@@ -28,6 +31,9 @@ struct LayerRows {
     std::span<const float> target;  // h*, what leaves it in the dense model
     // Policy inherit: 1 for each row that the layer computes.
     std::span<const uint8_t> computed = {};
+    // [n_tokens]: how much each row counts in a correction's fit, and its gain in a probe's. Empty:
+    // 1 each.
+    std::span<const float> weights = {};
 };
 
 // The rows of a window; they need be valid until the next call only. Asked for up to three times

@@ -109,53 +109,67 @@ Moments::Moments(int n_x, int n_y) : n_x_(n_x), n_y_(n_y) {
     xy_.assign(static_cast<size_t>(n_x) * static_cast<size_t>(n_y), 0.0);
 }
 
-void Moments::add(std::span<const float> x, std::span<const float> y) {
+void Moments::add(std::span<const float> x, std::span<const float> y,
+                  std::span<const float> weights) {
     const auto n = static_cast<int64_t>(x.size()) / n_x_;
     CHECK(static_cast<int64_t>(x.size()) == n * n_x_ && static_cast<int64_t>(y.size()) == n * n_y_);
+    CHECK(weights.empty() || static_cast<int64_t>(weights.size()) == n);
     for (int64_t first = 0; first < n; first += k_block_rows) {
         add_block(x.data() + first * n_x_, y.data() + first * n_y_,
+                  weights.empty() ? nullptr : weights.data() + first,
                   std::min(k_block_rows, n - first));
     }
 }
 
 // The means are taken away before the products, so that F32 loses nothing to them.
-void Moments::add_block(const float *x, const float *y, int64_t n) {
+void Moments::add_block(const float *x, const float *y, const float *weights, int64_t n) {
     const EigenThreads threads(static_cast<double>(n) * n_x_ * (n_x_ + n_y_));
     const Rows rows_x(x, n_x_, n);
     const Rows rows_y(y, n_y_, n);
+    VectorXd w = VectorXd::Ones(n);
+    if (weights != nullptr) {
+        w = Eigen::Map<const Eigen::VectorXf>(weights, n).cast<double>();
+    }
     Moments block(n_x_, n_y_);
     block.n_ = n;
-    Vector mean_x(block.mean_x_.data(), n_x_);
-    Vector mean_y(block.mean_y_.data(), n_y_);
-    mean_x = rows_x.cast<double>().rowwise().mean();
-    mean_y = rows_y.cast<double>().rowwise().mean();
-    const Eigen::MatrixXf centred_x = (rows_x.cast<double>().colwise() - mean_x).cast<float>();
-    const Eigen::MatrixXf centred_y = (rows_y.cast<double>().colwise() - mean_y).cast<float>();
-    const Eigen::MatrixXf xx = centred_x * centred_x.transpose();
-    const Eigen::MatrixXf xy = centred_x * centred_y.transpose();
-    Matrix(block.xx_.data(), n_x_, n_x_) = xx.cast<double>();
-    Matrix(block.xy_.data(), n_x_, n_y_) = xy.cast<double>();
-    block.yy_ = centred_y.cast<double>().squaredNorm();
+    block.weight_ = w.sum();
+    CHECK(w.minCoeff() >= 0.0);
+    if (block.weight_ > 0.0) {
+        Vector mean_x(block.mean_x_.data(), n_x_);
+        Vector mean_y(block.mean_y_.data(), n_y_);
+        mean_x = rows_x.cast<double>() * w / block.weight_;
+        mean_y = rows_y.cast<double>() * w / block.weight_;
+        const VectorXd root = w.cwiseSqrt();
+        const Eigen::MatrixXf centred_x =
+            ((rows_x.cast<double>().colwise() - mean_x) * root.asDiagonal()).cast<float>();
+        const Eigen::MatrixXf centred_y =
+            ((rows_y.cast<double>().colwise() - mean_y) * root.asDiagonal()).cast<float>();
+        const Eigen::MatrixXf xx = centred_x * centred_x.transpose();
+        const Eigen::MatrixXf xy = centred_x * centred_y.transpose();
+        Matrix(block.xx_.data(), n_x_, n_x_) = xx.cast<double>();
+        Matrix(block.xy_.data(), n_x_, n_y_) = xy.cast<double>();
+        block.yy_ = centred_y.cast<double>().squaredNorm();
+    }
     merge(block);
 }
 
 // Chan, Golub, LeVeque (1979): the products about the common mean.
 void Moments::merge(const Moments &other) {
     CHECK(other.n_x_ == n_x_ && other.n_y_ == n_y_);
-    if (other.n_ == 0) {
+    n_ += other.n_;
+    if (other.weight_ == 0.0) {
         return;
     }
-    const auto n = static_cast<double>(n_);
-    const auto n_other = static_cast<double>(other.n_);
-    const double factor = n * n_other / (n + n_other);
+    const double part = other.weight_ / (weight_ + other.weight_);
     const VectorXd dx = vector_of(other.mean_x_) - vector_of(mean_x_);
     const VectorXd dy = vector_of(other.mean_y_) - vector_of(mean_y_);
+    const double factor = weight_ * part;
     Matrix(xx_.data(), n_x_, n_x_) += xx_of(other) + factor * dx * dx.transpose();
     Matrix(xy_.data(), n_x_, n_y_) += xy_of(other) + factor * dx * dy.transpose();
     yy_ += other.yy_ + factor * dy.squaredNorm();
-    Vector(mean_x_.data(), n_x_) += n_other / (n + n_other) * dx;
-    Vector(mean_y_.data(), n_y_) += n_other / (n + n_other) * dy;
-    n_ += other.n_;
+    Vector(mean_x_.data(), n_x_) += part * dx;
+    Vector(mean_y_.data(), n_y_) += part * dy;
+    weight_ += other.weight_;
 }
 
 Correction fit_correction(const Moments &moments, int rank, double ridge) {
@@ -194,7 +208,7 @@ double explained_by(const Correction &correction, const Moments &moments) {
     const MatrixXd down = Rows(correction.down.data(), n_embd, correction.rank).cast<double>();
     const MatrixXd up = Rows(correction.up.data(), correction.rank, n_embd).cast<double>();
     const VectorXd bias = Rows(correction.bias.data(), n_embd, 1).cast<double>();
-    const auto n = static_cast<double>(moments.n_rows());
+    const double n = moments.weight();
     const ConstVector mean_y = vector_of(moments.mean_y());
     const VectorXd mean_rest =
         mean_y - bias - up.transpose() * (down.transpose() * vector_of(moments.mean_x()));

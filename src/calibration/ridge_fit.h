@@ -16,35 +16,41 @@ namespace orthorank {
 
 constexpr double k_default_ridge = 0.01;
 
-// What a linear regression of rows y on rows x needs: counts, means, and the products of what is
-// left without the means. Products of blocks in F32, sums in double.
+// What a linear regression of rows y on rows x needs: counts, (weighted) means, and the products of
+// what is left without the means. Products of blocks in F32, sums in double.
 class Moments {
  public:
     Moments(int n_x, int n_y);
 
-    // More rows: x [n_x, n], y [n_y, n] in ggml order, n the same for both.
-    void add(std::span<const float> x, std::span<const float> y);
+    // More rows: x [n_x, n], y [n_y, n] in ggml order, n the same for both. weights: [n], none
+    // below zero, how much each counts; empty: 1 each.
+    void add(std::span<const float> x, std::span<const float> y,
+             std::span<const float> weights = {});
     // Everything that another one of the same shape has seen.
     void merge(const Moments &other);
 
     int n_x() const { return n_x_; }
     int n_y() const { return n_y_; }
     int64_t n_rows() const { return n_; }
+    // The sum of the rows' weights.
+    double weight() const { return weight_; }
     std::span<const double> mean_x() const { return mean_x_; }
     std::span<const double> mean_y() const { return mean_y_; }
-    // sum over rows of (x - mean)(x - mean)': [n_x, n_x], symmetric.
+    // sum over rows of weight (x - mean)(x - mean)': [n_x, n_x], symmetric.
     std::span<const double> xx() const { return xx_; }
-    // sum over rows of (x - mean)(y - mean)': [n_x, n_y] in ggml order, one row of n_x per output.
+    // sum over rows of weight (x - mean)(y - mean)': [n_x, n_y] in ggml order, one row of n_x per
+    // output.
     std::span<const double> xy() const { return xy_; }
-    // sum over rows of |y - mean|^2.
+    // sum over rows of weight |y - mean|^2.
     double yy() const { return yy_; }
 
  private:
-    void add_block(const float *x, const float *y, int64_t n);
+    void add_block(const float *x, const float *y, const float *weights, int64_t n);
 
     int n_x_;
     int n_y_;
     int64_t n_ = 0;
+    double weight_ = 0;
     std::vector<double> mean_x_;
     std::vector<double> mean_y_;
     std::vector<double> xx_;

@@ -305,6 +305,10 @@ void record_corrections(Plan &plan, const CorrectionOptions &options,
         plan.provenance = Json::object();
     }
     Json json = {{"rank", options.rank}, {"ridge", options.ridge}};
+    if (options.attention_part > 0.0) {
+        json["weigh"] = options.attention_part;
+        json["continuation"] = settings.n_continuation;
+    }
     json["calibration"] = settings.calibration;
     json["file_type"] = settings.file_type;
     json["kv_type"] = settings.kv_type;

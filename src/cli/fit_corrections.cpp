@@ -26,6 +26,7 @@ CorrectionOptions correction_options(const SelectLayersArguments &arguments) {
     CorrectionOptions options;
     options.rank = arguments.correct.value_or(options.rank);
     options.ridge = arguments.ridge.value_or(options.ridge);
+    options.attention_part = arguments.weigh;
     return options;
 }
 

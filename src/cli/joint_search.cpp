@@ -82,6 +82,7 @@ JointSettings settings_of(const SelectLayersArguments &arguments, const Selectio
     settings.choices = choices_of(arguments);
     settings.correction.rank = *arguments.correct;
     settings.correction.ridge = arguments.ridge.value_or(settings.correction.ridge);
+    settings.correction.attention_part = arguments.weigh;
     settings.n_kl_windows = arguments.joint.n_kl_windows;
     settings.n_again = arguments.joint.n_moves;
     settings.brute_force = arguments.brute_force;

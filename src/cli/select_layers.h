@@ -52,11 +52,13 @@ struct SelectLayersArguments {
     std::string refit;
     std::optional<int> correct;  // rank; nothing: no corrections, but 64 with --refit
     std::optional<double> ridge;
+    double weigh = 0;         // the part of a row's weight that is the continuation's attention
     bool has_policy = false;  // --policy was given
 
-    // Of --objective continuation; 0: every token is a target.
+    // Of --objective continuation or --weigh; 0: every token is a target.
     int n_continuation() const {
-        return objective == "continuation" ? continuation.value_or(k_continuation) : 0;
+        return objective == "continuation" || weigh > 0.0 ? continuation.value_or(k_continuation)
+                                                          : 0;
     }
     static constexpr int k_continuation = 256;
     JointArguments joint;

@@ -42,9 +42,9 @@ struct OptionUse {
     const char *option;
     unsigned modes;  // where it changes something
 };
-constexpr std::array<OptionUse, 35> k_uses = {{
+constexpr std::array<OptionUse, 36> k_uses = {{
     {"--objective", k_search | k_joint},
-    {"--continuation", k_search | k_joint},
+    {"--continuation", k_fits},
     {"--keep-last", k_fits},
     {"--retrieval", k_search | k_joint},
     {"--calibration", k_computes},
@@ -72,6 +72,7 @@ constexpr std::array<OptionUse, 35> k_uses = {{
     {"--restart", k_search | k_joint},
     {"--correct", k_fits},
     {"--ridge", k_fits},
+    {"--weigh", k_fits},
     {"--target-time", k_joint},
     {"--choices", k_joint},
     {"--kl-windows", k_joint},
@@ -146,8 +147,15 @@ void refuse_idle_options(const CLI::App &command, const SelectLayersArguments &a
         fail(ErrorKind::usage, "unknown objective '{}' (known: all, continuation)",
              arguments.objective);
     }
-    refuse_idle(command, arguments.objective == "all", {"--continuation", "--retrieval"},
+    refuse_idle(command, arguments.objective == "all", {"--retrieval"},
                 "it goes with --objective continuation");
+    refuse_idle(
+        command, arguments.objective == "all" && (mode != k_refit || arguments.weigh == 0.0),
+        {"--continuation"}, "it goes with --objective continuation, or --refit with --weigh");
+    refuse_idle(command, arguments.objective == "all" && mode != k_refit, {"--weigh"},
+                "it goes with --objective continuation, or --refit");
+    refuse_idle(command, mode == k_search && !arguments.correct, {"--weigh"},
+                "it goes with --correct RANK or --refit PLAN");
     refuse_idle(command, arguments.objective == "all" && mode != k_refit, {"--keep-last"},
                 "it goes with --objective continuation, or --refit");
     if (arguments.keep_last.size() > 1 && mode == k_refit) {

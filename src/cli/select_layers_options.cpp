@@ -68,7 +68,7 @@ void add_method_options(CLI::App &command, SelectLayersArguments &a) {
         ->type_name("NAME");
     command
         .add_option("--continuation", a.continuation,
-                    "with --objective continuation: so many last tokens (default: 256)")
+                    "with --objective continuation or --weigh: so many last tokens (default: 256)")
         ->check(CLI::Range(1, 1 << 30))
         ->type_name("N");
     command
@@ -106,6 +106,12 @@ void add_correction_options(CLI::App &command, SelectLayersArguments &a) {
     command
         .add_option("--ridge", a.ridge, "of the fits, relative to the mean square (default: 0.01)")
         ->check(CLI::Range(0.0, 1e9))
+        ->type_name("X");
+    command
+        .add_option("--weigh", a.weigh,
+                    "of the fits: the part of a row's weight that is the attention which the "
+                    "continuation pays to it; the rest counts all alike (default: 0)")
+        ->check(CLI::Range(0.0, 1.0))
         ->type_name("X");
     command
         .add_option("--refit", a.refit,

@@ -3,6 +3,7 @@
 // B are compared by their product: singular vectors have no sign.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -98,6 +99,19 @@ TEST(CorrectionsReference, ClosedFormsOnTheSameRows) {
     gains.add(x, g);
     const ProbeFit probe = fit_probe(gains, ridge);
     EXPECT_LT(relative_distance(probe.probe.weight, floats(rows.at("probe"))), k_tolerance);
+
+    std::vector<float> weights;
+    for (size_t row = 0; row < n_rows; ++row) {
+        weights.push_back(std::max(draws.next() + 1.0f, 0.25f) - 0.25f);
+    }
+    Moments counted(n, n);
+    counted.add(x, y, weights);
+    const Correction weighed = fit_correction(counted, rows.at("rank").get<int>(), ridge);
+    const json &expected = rows.at("weighed");
+    EXPECT_LT(relative_distance(product(weighed), floats(expected.at("ab"))), k_tolerance);
+    EXPECT_LT(relative_distance(weighed.bias, floats(expected.at("bias"))), k_tolerance);
+    EXPECT_NEAR(explained_by(weighed, counted), expected.at("explained").get<double>(), 1e-6);
+    EXPECT_GT(relative_distance(product(weighed), product(low)), 0.01) << "weights matter";
 }
 
 Plan plan_of(const json &walk, int n_layers) {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "calibration/continuation_weights.h"
 #include "calibration/fit_corrections.h"
 #include "calibration/joint_model.h"
 #include "calibration/layer_losses.h"
@@ -186,6 +187,82 @@ TEST_F(PromptCalibrationTest, KeptRowsAreNotFitted) {
     // 180 tokens of each prompt, the first 50 not kept: the mean of the same rows.
     EXPECT_LT(relative_distance(bias(130), expected.layers[1].correction->bias), 1e-4);
     EXPECT_GT(relative_distance(bias(0), expected.layers[1].correction->bias), 1e-3);
+}
+
+// The attention that the continuation's rows pay, in the layers behind.
+TEST_F(PromptCalibrationTest, WeightsAreTheContinuationsAttention) {
+    constexpr size_t k_n_prompt = 180;
+    const auto weights = continuation_weights(engine_, windows_.window(0), 20, 1.0);
+    const auto halved = continuation_weights(engine_, windows_.window(0), 20, 0.5);
+    ASSERT_EQ(weights.size(), static_cast<size_t>(n_layers_));
+    EXPECT_THAT(weights.back(), testing::Each(1.0f)) << "nothing is behind the last layer";
+    EXPECT_THAT(continuation_weights(engine_, windows_.window(0), 20, 0.0),
+                testing::Each(std::vector<float>(k_n_prompt, 1.0f)));
+    // Of the last layer but one: what the rows of the last one see, by the policy's own scores.
+    LayerPlan asking = selecting(0.5, "query");
+    asking.policy.window = 20;
+    Plan plan = dense_plan(n_layers_);
+    plan.layers.back() = asking;
+    Sequence sequence = engine_.new_sequence(plan, Apply::prefill);
+    run(engine_, sequence, windows_.window(0), Outputs::last);
+    const std::vector<float> &scores = sequence.record(n_layers_ - 1).scores;
+    double sum = 0;
+    for (size_t row = 1; row < k_n_prompt; ++row) {
+        sum += double{scores[row]};
+    }
+    const auto &found = weights[static_cast<size_t>(n_layers_ - 2)];
+    ASSERT_EQ(found.size(), k_n_prompt);
+    for (size_t row = 1; row < k_n_prompt; ++row) {
+        const double expected = double{scores[row]} / sum * (k_n_prompt - 1);
+        EXPECT_NEAR(found[row], expected, 1e-4 * expected);
+        EXPECT_NEAR(halved[static_cast<size_t>(n_layers_ - 2)][row], 0.5 + 0.5 * expected,
+                    1e-4 * (1 + expected));
+    }
+    EXPECT_NE(weights[0], weights[1]) << "earlier layers have more behind them";
+}
+
+// At rank 0 a correction is the mean of what is missing: the weighted one.
+TEST_F(PromptCalibrationTest, FitsCountRowsByTheirWeights) {
+    Plan plan = dense_plan(n_layers_);
+    plan.layers[1] = selecting(0.0);
+    FitOptions options;
+    options.correction.rank = 0;
+    options.correction.attention_part = 1.0;
+    const Plan fitted = fit_corrections(engine_, windows_, plan, options);
+    const auto n_embd = static_cast<size_t>(model_.hparams().n_embd);
+    std::vector<double> sums(n_embd, 0.0);
+    double all = 0;
+    for (size_t w = 0; w < windows_.size(); ++w) {
+        const auto weights = continuation_weights(engine_, windows_.window(w), 20, 1.0)[1];
+        Sequence dense = engine_.new_sequence(dense_plan(n_layers_));
+        HiddenTap tap({1, 2});
+        run(engine_, dense, windows_.prompt_of(w), Outputs::last, &tap);
+        for (size_t row = 1; row < weights.size(); ++row) {
+            all += double{weights[row]};
+            for (size_t i = 0; i < n_embd; ++i) {
+                const size_t at = row * n_embd + i;
+                sums[i] += double{weights[row]} * double{tap.hidden(2)[at] - tap.hidden(1)[at]};
+            }
+        }
+    }
+    std::vector<float> expected;
+    for (const double sum : sums) {
+        expected.push_back(static_cast<float>(sum / all));
+    }
+    EXPECT_LT(relative_distance(fitted.layers[1].correction->bias, expected), 1e-4);
+    options.correction.attention_part = 0.0;
+    const Plan plain = fit_corrections(engine_, windows_, plan, options);
+    EXPECT_GT(relative_distance(plain.layers[1].correction->bias, expected), 1e-3);
+    // The joint search's fits count them too.
+    JointModelOptions joint_options;
+    joint_options.choices = {plan.layers[1]};
+    joint_options.correction = options.correction;
+    JointModel plain_joint(engine_, windows_, joint_options);
+    plain_joint.accept({1, 0});
+    joint_options.correction.attention_part = 1.0;
+    JointModel joint(engine_, windows_, joint_options);
+    joint.accept({1, 0});
+    EXPECT_NE(*joint.base().layers[1].correction, *plain_joint.base().layers[1].correction);
 }
 
 TEST_F(PromptCalibrationTest, RetrievalWindowsEndInTheKey) {

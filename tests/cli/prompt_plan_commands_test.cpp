@@ -95,6 +95,18 @@ TEST_F(PromptPlanCommands, WhatIsRefused) {
     };
     expect_failure(2, "--continuation does nothing: it goes with --objective continuation",
                    searching({"--continuation", "16"}));
+    expect_failure(2, "--weigh does nothing: it goes with --objective continuation, or --refit",
+                   searching({"--weigh", "1", "--correct", "1"}));
+    expect_failure(2, "--weigh does nothing: it goes with --correct RANK or --refit PLAN",
+                   searching({"--weigh", "1", "--objective", "continuation"}));
+    expect_failure(2, "--refit searches nothing: --keep-last takes one number with it",
+                   {"select-layers", "--calibration", text_, "-o", dir_.file("x.json"), "--refit",
+                    prompt_plan_, "--keep-last", "0,4"});
+    expect_failure(2, "--apply does nothing: no arm is a plan",
+                   {"bench", "--prefill", "8", "--apply", "prefill"});
+    expect_failure(2, "--keep-last does nothing with --apply decode",
+                   {"bench", "--prefill", "8", "--arms", prompt_plan_, "--apply", "decode",
+                    "--keep-last", "3"});
     expect_failure(2, "unknown objective 'prompt' (known: all, continuation)",
                    searching({"--objective", "prompt"}));
     expect_failure(2, "--query-window does nothing: only policy query asks the last rows",
@@ -143,6 +155,30 @@ TEST_F(PromptPlanCommands, SearchesFitsAndTimes) {
     EXPECT_EQ(found["provenance"]["objective"], "continuation");
     EXPECT_EQ(found["provenance"]["calibration"]["retrieval"], 1);
 
+    // Of several numbers of kept rows the plan has the one that loses least, as recorded.
+    for (const bool is_joint : {false, true}) {
+        std::vector<std::string> choosing = {"select-layers",  "--objective", "continuation",
+                                             "--continuation", "16",          "--keep-last",
+                                             "0,30,100"};
+        const std::vector<std::string> how =
+            is_joint ? std::vector<std::string>{"--joint",   "--sparsity", "20%",
+                                                "--correct", "1",          "--kl-windows",
+                                                "1",         "--choices",  "0.2"}
+                     : std::vector<std::string>{"--layers", "1", "--ratio", "0.2"};
+        choosing.insert(choosing.end(), how.begin(), how.end());
+        choosing.insert(choosing.end(), calibration.begin(), calibration.end());
+        run_json(choosing);
+        const json chosen = json::parse(read_text_file(out));
+        const json &costs = chosen["provenance"]["keep_last_choices"];
+        ASSERT_EQ(costs.size(), 3u);
+        json best = costs[0];
+        for (const json &cost : costs) {
+            best = cost["cost"] < best["cost"] ? cost : best;
+        }
+        EXPECT_EQ(chosen.value("keep_last", 0), best["keep_last"].get<int>());
+        EXPECT_NE(costs[0]["cost"], costs[2]["cost"]);
+    }
+
     // Policies that only prompts have scores of make plans for prompts, whatever the objective.
     std::vector<std::string> asking = {
         "select-layers", "--policy", "query", "--query-window", "5", "--layers", "1",
@@ -176,8 +212,9 @@ TEST_F(PromptPlanCommands, SearchesFitsAndTimes) {
     }
 
     // A plan written by hand, whose numbers are not there yet.
-    std::vector<std::string> refit = {"select-layers", "--refit", prompt_plan_, "--correct", "2",
-                                      "--policy",      "probe"};
+    std::vector<std::string> refit = {
+        "select-layers", "--refit", prompt_plan_, "--correct",      "2", "--policy",
+        "probe",         "--weigh", "0.5",        "--continuation", "16"};
     refit.insert(refit.end(), calibration.begin(), calibration.end());
     run_json(refit);
     const json fitted = json::parse(read_text_file(out));
@@ -185,6 +222,8 @@ TEST_F(PromptPlanCommands, SearchesFitsAndTimes) {
     EXPECT_EQ(fitted["layers"][1]["policy"], "inherit");
     EXPECT_EQ(fitted["layers"][1]["correction"]["rank"], 2);
     EXPECT_EQ(fitted["keep_last"], 4);
+    EXPECT_EQ(fitted["provenance"]["correction"]["weigh"], 0.5);
+    EXPECT_EQ(fitted["provenance"]["correction"]["continuation"], 16);
 
     const json keys = run_json({"eval", "--tasks", "passkey", "--text", text_, "--lengths", "250",
                                 "--depths", "20,80", "--count", "1", "--plan", out})["results"];
@@ -194,6 +233,9 @@ TEST_F(PromptPlanCommands, SearchesFitsAndTimes) {
 
     const json times = run_json({"bench", "--arms", "libllama,dense," + out, "--ttft", "32", "-f",
                                  text_, "--repetitions", "1"})["results"];
+    const json of_all = run_json({"bench", "--arms", out, "--prefill", "32", "-f", text_,
+                                  "--repetitions", "1", "--keep-last", "31"})["results"];
+    EXPECT_LT(of_all[0]["speed_up_bound"].get<double>(), times[2]["speed_up_bound"].get<double>());
     ASSERT_EQ(times.size(), 3u);
     for (const json &row : times) {
         EXPECT_EQ(row["phase"], "first token");

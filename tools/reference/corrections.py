@@ -18,24 +18,30 @@ import torch
 from model import Correction, LayerPlan, Model, Sequence, Step, load_plan
 
 
-def centred(x):
-    return x - x.mean(0)
+def mean(x, weights=None):
+    return x.mean(0) if weights is None else (weights[:, None] * x).sum(0) / weights.sum()
 
 
-def ridge_regression(x, y, ridge):
+def centred(x, weights=None):
+    """Without the mean; a weight stands as its root in each row, so that squares count by it."""
+    rest = x - mean(x, weights)
+    return rest if weights is None else weights.sqrt()[:, None] * rest
+
+
+def ridge_regression(x, y, ridge, weights=None):
     """(Xc'Xc + ridge * mean diagonal * I)^-1 Xc'Yc."""
-    xc = centred(x)
+    xc = centred(x, weights)
     system = xc.T @ xc
     system += ridge * system.diagonal().mean() * torch.eye(len(system), dtype=x.dtype)
-    return torch.linalg.solve(system, xc.T @ centred(y))
+    return torch.linalg.solve(system, xc.T @ centred(y, weights))
 
 
-def fit_correction(a, d, rank, ridge):
+def fit_correction(a, d, rank, ridge, weights=None):
     """The correction, in double, of rows a and what is to be added to them."""
-    w = ridge_regression(a, d, ridge)
-    v = torch.linalg.svd(centred(a) @ w, full_matrices=False).Vh[:rank].T
+    w = ridge_regression(a, d, ridge, weights)
+    v = torch.linalg.svd(centred(a, weights) @ w, full_matrices=False).Vh[:rank].T
     down, up = w @ v, v.T
-    return Correction(down, up, d.mean(0) - a.mean(0) @ down @ up)
+    return Correction(down, up, mean(d, weights) - mean(a, weights) @ down @ up)
 
 
 def corrected(correction, h, a):

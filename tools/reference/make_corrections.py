@@ -45,17 +45,24 @@ class Draws:
 
 def rows_case():
     """x: draws with means 0, 1, 2, ...; y: differences of neighbours with weights 1, 1/2, 1/4, ...
-    and a draw; g: the sum of the first four of x, and a draw."""
+    and a draw; g: the sum of the first four of x, and a draw. The rows' weights, in "weighed": a draw + 1,
+    less a quarter, and not below 0."""
     draws = Draws(1)
     x = draws.rows(N_ROWS, N_EMBD) + torch.arange(N_EMBD)
     weights = 0.5 ** (torch.arange(N_EMBD, dtype=torch.float64) % 4)
     y = (x - x.roll(-1, 1)) * weights + draws.rows(N_ROWS, N_EMBD)
     g = x[:, :4].sum(1, keepdim=True) + draws.rows(N_ROWS, 1)
     low = fit_correction(x, y, RANK, RIDGE)
+    counts = (draws.rows(N_ROWS, 1)[:, 0] + 1).clamp(min=0.25) - 0.25  # some count nothing
+    weighed = fit_correction(x, y, RANK, RIDGE, counts)
+    rest = (y - weighed.bias - x @ weighed.down @ weighed.up).square().sum(1)
     return {"n_embd": N_EMBD, "n_rows": N_ROWS, "rank": RANK, "ridge": RIDGE,
             "w": numbers(ridge_regression(x, y, RIDGE).flatten()),
             "ab": numbers((low.down @ low.up).flatten()), "bias": numbers(low.bias),
-            "probe": numbers(ridge_regression(x, g, RIDGE).flatten())}
+            "probe": numbers(ridge_regression(x, g, RIDGE).flatten()),
+            "weighed": {"ab": numbers((weighed.down @ weighed.up).flatten()),
+                        "bias": numbers(weighed.bias),
+                        "explained": 1 - float(counts @ rest / (counts @ y.square().sum(1)))}}
 
 
 def layer_json(layer, fit):

@@ -2,8 +2,9 @@
 # .NOTPARALLEL: the targets use one build tree after another; ninja does the parallel work.
 .NOTPARALLEL:
 
-PROMPT ?= The three most useful things to know about the night sky are
-ARGS   ?= --sparsity 20% -n 100
+# Of `make run` with PROMPT or ARGS: what the other one is.
+default_prompt = The three most useful things to know about the night sky are
+default_args   = --sparsity 20% -n 100
 # CMake presets print their variables at every call: of a configure only warnings and errors matter.
 configure = cmake --preset $(1) >/dev/null
 
@@ -13,8 +14,12 @@ build: deps  ## build the release binary, build/orthorank
 	@$(call configure,release)
 	@cmake --build --preset release --target orthorank
 
-run: build  ## generate text with the default model (PROMPT="...", ARGS="--plan FILE ...")
-	build/orthorank generate -p "$(PROMPT)" $(ARGS)
+run: build  ## a long prompt, dense and under a plan; or generate text (PROMPT="...", ARGS="--plan FILE ...")
+ifeq ($(PROMPT)$(ARGS),)
+	@tools/show-prompt-plan
+else
+	build/orthorank generate -p "$(or $(PROMPT),$(default_prompt))" $(or $(ARGS),$(default_args))
+endif
 
 test: deps  ## build the tests, beside the program, and run them all
 	@$(call configure,release)

@@ -292,6 +292,7 @@ void add_select_layers(CLI::App &app, const Argv &argv) {
     SelectLayersArguments &a = *arguments;
     add_calibration_options(command, a);
     add_method_options(command, a);
+    add_objective_options(command, a);
     add_correction_options(command, a);
     add_joint_options(command, a);
     command.add_option("-o,--output", a.out, "the plan file to write")->type_name(k_output_type);

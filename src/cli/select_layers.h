@@ -70,6 +70,7 @@ struct SelectLayersArguments {
 
 void add_calibration_options(CLI::App &command, SelectLayersArguments &a);
 void add_method_options(CLI::App &command, SelectLayersArguments &a);
+void add_objective_options(CLI::App &command, SelectLayersArguments &a);
 void add_correction_options(CLI::App &command, SelectLayersArguments &a);
 
 void add_joint_options(CLI::App &command, SelectLayersArguments &a);

@@ -126,23 +126,8 @@ bool only_removes(const SelectLayersArguments &arguments, Mode mode) {
                : mode == k_search && arguments.convert == "skip";
 }
 
-void refuse_idle_options(const CLI::App &command, const SelectLayersArguments &arguments,
-                         Mode mode) {
-    const bool is_sleb = arguments.method == "sleb";
-    refuse_idle(command, only_removes(arguments, mode),
-                {"--ratio", "--policy", "--seed", "--query-window", "--inherit"},
-                "a removed layer computes no row");
-    refuse_idle(command, arguments.policy != "random", {"--seed"}, "only policy random draws");
-    refuse_idle(command, arguments.policy != "query", {"--query-window"},
-                "only policy query asks the last rows");
-    refuse_idle(command, is_sleb, {"--no-plus"}, "it goes with the methods shortened-*");
-    refuse_idle(command, !is_sleb, {"--race", "--exact"},
-                "the methods shortened-* give no candidate up");
-    refuse_idle(command, arguments.method == "shortened-taylor" && !arguments.correct, {"--memory"},
-                "shortened-taylor keeps what it needs");
-    refuse_idle(command, arguments.protocol == "crops", {"--stride"}, "crops lie at random places");
-    refuse_idle(command, mode == k_joint && arguments.brute_force, {"--moves"},
-                "--brute-force measures every move");
+// What goes with --objective continuation, or with fits for it.
+void check_objective(const CLI::App &command, const SelectLayersArguments &arguments, Mode mode) {
     if (arguments.objective != "all" && arguments.objective != "continuation") {
         fail(ErrorKind::usage, "unknown objective '{}' (known: all, continuation)",
              arguments.objective);
@@ -165,6 +150,26 @@ void refuse_idle_options(const CLI::App &command, const SelectLayersArguments &a
         fail(ErrorKind::usage,
              "--objective continuation compares losses, which shortened-taylor has not");
     }
+}
+
+void refuse_idle_options(const CLI::App &command, const SelectLayersArguments &arguments,
+                         Mode mode) {
+    const bool is_sleb = arguments.method == "sleb";
+    refuse_idle(command, only_removes(arguments, mode),
+                {"--ratio", "--policy", "--seed", "--query-window", "--inherit"},
+                "a removed layer computes no row");
+    refuse_idle(command, arguments.policy != "random", {"--seed"}, "only policy random draws");
+    refuse_idle(command, arguments.policy != "query", {"--query-window"},
+                "only policy query asks the last rows");
+    refuse_idle(command, is_sleb, {"--no-plus"}, "it goes with the methods shortened-*");
+    refuse_idle(command, !is_sleb, {"--race", "--exact"},
+                "the methods shortened-* give no candidate up");
+    refuse_idle(command, arguments.method == "shortened-taylor" && !arguments.correct, {"--memory"},
+                "shortened-taylor keeps what it needs");
+    refuse_idle(command, arguments.protocol == "crops", {"--stride"}, "crops lie at random places");
+    refuse_idle(command, mode == k_joint && arguments.brute_force, {"--moves"},
+                "--brute-force measures every move");
+    check_objective(command, arguments, mode);
     if (policy_from_name(arguments.policy).score == ScoreKind::inherit) {
         fail(ErrorKind::usage,
              "--policy inherit takes the rows of an earlier layer, which must pick them by another "

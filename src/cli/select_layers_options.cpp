@@ -59,6 +59,14 @@ void add_method_options(CLI::App &command, SelectLayersArguments &a) {
                     "such as 20%: removes that part of the layers, or makes as many selecting as "
                     "save the same")
         ->type_name("S");
+    command.add_option("--layers", a.n_layers, "choose so many layers")
+        ->check(CLI::Range(1, 65536))
+        ->type_name("N");
+    command.add_flag("--no-plus", a.no_plus,
+                     "shortened-*: also the first four and the last two layers");
+}
+
+void add_objective_options(CLI::App &command, SelectLayersArguments &a) {
     command
         .add_option("--objective", a.objective,
                     "what the loss is of: all (tokens of a window), or continuation: its last "
@@ -88,11 +96,6 @@ void add_method_options(CLI::App &command, SelectLayersArguments &a) {
                     "number that stands before, and count its loss as theirs")
         ->check(CLI::Range(1, 1 << 20))
         ->type_name("N");
-    command.add_option("--layers", a.n_layers, "choose so many layers")
-        ->check(CLI::Range(1, 65536))
-        ->type_name("N");
-    command.add_flag("--no-plus", a.no_plus,
-                     "shortened-*: also the first four and the last two layers");
 }
 
 void add_correction_options(CLI::App &command, SelectLayersArguments &a) {

@@ -164,7 +164,8 @@ def draw(study, a, points, length):
     last = 10 * math.ceil(max(x for line in lines for x in line["x"]) / 10)
     plot = {"title": f"{a.name}: perplexity of the continuation over dense, by time to first token",
             "x_label": f"time to first token after {length} tokens, % of the dense model's",
-            "x_ticks": list(range(first, last + 1, 10)), "lines": lines}
+            "x_ticks": list(range(first, last + 1, 10)),
+            "y_label": "perplexity of the continuation over dense", "lines": lines}
     svg = subprocess.run([a.plot], input=json.dumps(plot), text=True, capture_output=True, check=True)
     path = a.out.with_name(f"{a.out.name}-{length}.svg")
     path.write_text(svg.stdout)

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 
 #include "base/error.h"
 #include "base/stopwatch.h"
@@ -343,17 +342,6 @@ std::vector<SelectionRound> one_shot_order(const std::vector<SelectionRound> &me
         return key(a) != key(b) ? key(a) < key(b) : a.layer < b.layer;
     });
     return order;
-}
-
-double sparsity_from_text(const std::string &text) {
-    const bool is_percent = text.ends_with('%');
-    const std::string digits = text.substr(0, text.size() - (is_percent ? 1 : 0));
-    char *end = nullptr;
-    const double value = std::strtod(digits.c_str(), &end) / (is_percent ? 100.0 : 1.0);
-    if (digits.empty() || *end != '\0' || !(value > 0.0 && value < 1.0)) {
-        fail(ErrorKind::usage, "sparsity '{}' is not a part of the model: say 20% or 0.2", text);
-    }
-    return value;
 }
 
 int n_layers_for(double sparsity, const LayerPlan &change, int n_layers) {

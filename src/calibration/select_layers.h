@@ -71,9 +71,6 @@ std::vector<int> eligible_layers(SelectionMethod method, bool plus, int n_layers
 // The one-shot order: eligible layers by their value, ascending; equal values: the lower layer.
 std::vector<SelectionRound> one_shot_order(const std::vector<SelectionRound> &measured);
 
-// "20%" or "0.2". Throws Error{usage} for what is not between 0 and 1.
-double sparsity_from_text(const std::string &text);
-
 // The paper's rule: sparsity of the layers removed; at ratio p the layers that save as much. One
 // third (0.333) counts as exactly that, so 20% is 0.30 of the layers. Rounded half up.
 int n_layers_for(double sparsity, const LayerPlan &change, int n_layers);

@@ -18,6 +18,7 @@
 #include "cli/select_layers.h"
 #include "engine/plan_files.h"
 #include "report/result_frame.h"
+#include "select/sparsity.h"
 
 namespace orthorank {
 

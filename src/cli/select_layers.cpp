@@ -17,6 +17,7 @@
 #include "cli/shared_options.h"
 #include "engine/plan_files.h"
 #include "report/result_frame.h"
+#include "select/sparsity.h"
 
 namespace orthorank {
 

@@ -270,12 +270,6 @@ TEST(LayerCounts, ArePaperRule) {
     EXPECT_EQ(select(0.2, 80), 24);
     EXPECT_EQ(n_layers_for(0.2, selecting(0.5), 30), 12);
     expect_error(ErrorKind::usage, "saves nothing", [] { n_layers_for(0.2, selecting(1.0), 30); });
-    EXPECT_DOUBLE_EQ(sparsity_from_text("20%"), 0.2);
-    EXPECT_DOUBLE_EQ(sparsity_from_text("0.2"), 0.2);
-    for (const char *text : {"", "%", "20", "0", "100%", "x", "-5%", "1e"}) {
-        expect_error(ErrorKind::usage, "is not a part of the model",
-                     [&] { sparsity_from_text(text); });
-    }
 }
 
 TEST(EligibleLayers, PlusAndBarriers) {

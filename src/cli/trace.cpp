@@ -37,19 +37,6 @@ struct TraceArguments {
     CLI::Option *file_option = nullptr;
 };
 
-nlohmann::ordered_json layer_json(const TraceLayer &layer, const Plan &plan) {
-    const LayerPlan &layer_plan = plan.layers[static_cast<size_t>(layer.index)];
-    nlohmann::ordered_json scores = layer.scores;
-    if (!scores.empty()) {
-        scores.front() = nullptr;  // the sink's is no number
-    }
-    return {{"index", layer.index},
-            {"policy", policy_name(layer_plan.policy)},
-            {"ratio", layer_plan.ratio},
-            {"scores", scores},
-            {"rows", layer.rows}};
-}
-
 // What follows the frame: the trace itself at the top level, and a summary as its result.
 void add_trace_json(nlohmann::ordered_json &json, const TraceResult &result) {
     nlohmann::ordered_json summary;
@@ -63,12 +50,7 @@ void add_trace_json(nlohmann::ordered_json &json, const TraceResult &result) {
                                                static_cast<double>(result.n_rows_offered);
     }
     json["results"] = nlohmann::ordered_json::array({summary});
-    json["tokens"] = result.tokens;
-    json["pieces"] = result.pieces;
-    json["layers"] = nlohmann::ordered_json::array();
-    for (const TraceLayer &layer : result.layers) {
-        json["layers"].push_back(layer_json(layer, result.plan));
-    }
+    json.update(trace_json(result));
 }
 
 // A token's text on one line.

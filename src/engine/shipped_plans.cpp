@@ -167,4 +167,25 @@ FoundPlan plan_for_sparsity(const Model &model, double sparsity, const std::stri
     return found;
 }
 
+std::vector<double> known_sparsities(const Model &model, const std::string &plans_dir) {
+    std::vector<std::string> left_out;
+    std::vector<Plan> heads;
+    for (Candidate &candidate : plans_for(model, plans_dir, left_out)) {
+        heads.push_back(std::move(candidate.head));
+    }
+    if (std::optional<Plan> plan = embedded_plan(model)) {
+        heads.push_back(std::move(*plan));
+    }
+    std::vector<double> levels;
+    for (const Plan &head : heads) {
+        // Nearly the same sparsity, without being made for it, is found under the other's.
+        if (std::none_of(levels.begin(), levels.end(),
+                         [&](double level) { return is_of(head, level); })) {
+            levels.push_back(level_of(head));
+        }
+    }
+    std::sort(levels.begin(), levels.end());
+    return levels;
+}
+
 }  // namespace orthorank

@@ -40,4 +40,7 @@ struct FoundPlan {
 FoundPlan plan_for_sparsity(const Model &model, double sparsity, const std::string &plans_dir,
                             PlanPurpose purpose = PlanPurpose::every_row);
 
+// The sparsities that plan_for_sparsity has plans of, ascending.
+std::vector<double> known_sparsities(const Model &model, const std::string &plans_dir);
+
 }  // namespace orthorank

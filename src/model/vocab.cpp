@@ -237,6 +237,10 @@ bool Vocab::has_chat_template() const {
     return !impl_->chat_template.empty();
 }
 
+const std::string &Vocab::chat_template() const {
+    return impl_->chat_template;
+}
+
 std::vector<int32_t> Vocab::tokenize_chat(std::span<const ChatMessage> messages) const {
     if (!has_chat_template()) {
         fail(ErrorKind::format, "{} has no chat template", impl_->path);

@@ -43,6 +43,7 @@ class Vocab {
     bool adds_bos() const;
 
     bool has_chat_template() const;
+    const std::string &chat_template() const;  // Jinja; empty: none
     // The tokens of a conversation in the model's chat template, ready for the assistant's answer
     // (model/chat_template.h). Control tokens are those that the template writes; their names in a
     // message are text. BOS comes once: from the template, or where it writes none, as tokenize()

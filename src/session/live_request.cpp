@@ -82,7 +82,10 @@ void LiveRequest::read_targets(const LogitsBlock &block, int n_threads) {
             result.target_log_probs[first + i].log_prob = log_probs[i];
         }
     } else {
-        for (size_t i = 0; i < targets.size(); ++i) {
+        const std::ptrdiff_t n = std::ssize(targets);
+#pragma omp parallel for num_threads(n_threads) schedule(static)
+        for (std::ptrdiff_t row = 0; row < n; ++row) {
+            const auto i = static_cast<size_t>(row);
             result.target_log_probs[first + i] = token_log_prob(
                 std::span(block.logits + i * n_vocab, n_vocab), targets[i], request.n_top);
         }

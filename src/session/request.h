@@ -90,10 +90,14 @@ struct RequestResult {
     std::string text;                            // theirs; whole UTF-8 characters only
     std::vector<TokenLogProb> target_log_probs;  // one for each of Request::targets
     std::vector<TokenLogProb> log_probs;         // of the new tokens
-    std::map<int, std::vector<float>> hidden;    // by boundary: [n_embd, tokens]
-    std::vector<LayerRecord> records;            // by layer; of the whole sequence
-    int64_t n_decoded = 0;                       // new tokens that were run through the network
-    int64_t n_rows_offered = 0;                  // to selecting layers, and how many they computed
+    // The token that ended the answer (StopReason::end), with its log-probability where those of
+    // new tokens are wanted; -1: none did.
+    int32_t end_token = -1;
+    TokenLogProb end_log_prob;
+    std::map<int, std::vector<float>> hidden;  // by boundary: [n_embd, tokens]
+    std::vector<LayerRecord> records;          // by layer; of the whole sequence
+    int64_t n_decoded = 0;                     // new tokens that were run through the network
+    int64_t n_rows_offered = 0;                // to selecting layers, and how many they computed
     int64_t n_rows_computed = 0;
     // Wall-clock seconds from the request's first graph to the prompt's last one, and from there to
     // its end, whatever ran beside it.

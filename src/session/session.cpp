@@ -246,6 +246,10 @@ void Session::take_token(LiveRequest &live) {
     const Vocab &vocab = engine_.model().vocab();
     const int32_t token = live.choose(vocab);
     if (live.request.forced.empty() && live.is_end(token, vocab)) {
+        live.result.end_token = token;
+        if (live.request.wants_log_probs) {
+            live.result.end_log_prob = token_log_prob(live.logits, token, live.request.n_top);
+        }
         finish(live, StopReason::end);
         return;
     }

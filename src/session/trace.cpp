@@ -28,6 +28,19 @@ TraceLayer layer_of(const LayerRecord &record, int il, size_t n) {
     return layer;
 }
 
+nlohmann::ordered_json layer_json(const TraceLayer &layer, const Plan &plan) {
+    const LayerPlan &layer_plan = plan.layers[static_cast<size_t>(layer.index)];
+    nlohmann::ordered_json scores = layer.scores;
+    if (!scores.empty()) {
+        scores.front() = nullptr;  // the sink's is no number
+    }
+    return {{"index", layer.index},
+            {"policy", policy_name(layer_plan.policy)},
+            {"ratio", layer_plan.ratio},
+            {"scores", scores},
+            {"rows", layer.rows}};
+}
+
 }  // namespace
 
 bool TraceLayer::is_computed(int32_t position) const {
@@ -59,24 +72,35 @@ TraceResult trace(Engine &engine, std::span<const int32_t> prompt, const TraceOp
                 options.on_step(n_decoded);
             }
         });
+    return trace_of(engine.model().vocab(), options.plan, prompt, run);
+}
 
+TraceResult trace_of(const Vocab &vocab, const Plan &plan, std::span<const int32_t> prompt,
+                     const RequestResult &run) {
     TraceResult result;
-    result.plan = options.plan;
+    result.plan = plan;
     result.tokens.assign(prompt.begin(), prompt.end());
     result.n_prompt = prompt.size();
     result.tokens.insert(result.tokens.end(), run.tokens.begin(),
                          run.tokens.begin() + run.n_decoded);
     for (int32_t token : result.tokens) {
-        result.pieces.push_back(
-            replace_invalid_utf8(engine.model().vocab().piece(token, /*special=*/true)));
+        result.pieces.push_back(replace_invalid_utf8(vocab.piece(token, /*special=*/true)));
     }
-    for (int il : options.plan.layers_with(Action::select)) {
+    for (int il : plan.layers_with(Action::select)) {
         result.layers.push_back(
             layer_of(run.records[static_cast<size_t>(il)], il, result.tokens.size()));
     }
     result.n_rows_offered = run.n_rows_offered;
     result.n_rows_computed = run.n_rows_computed;
     return result;
+}
+
+nlohmann::ordered_json trace_json(const TraceResult &result) {
+    nlohmann::ordered_json layers = nlohmann::ordered_json::array();
+    for (const TraceLayer &layer : result.layers) {
+        layers.push_back(layer_json(layer, result.plan));
+    }
+    return {{"tokens", result.tokens}, {"pieces", result.pieces}, {"layers", layers}};
 }
 
 }  // namespace orthorank

@@ -4,11 +4,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "engine/engine.h"
+#include "session/session.h"
 
 namespace orthorank {
 
@@ -42,5 +43,13 @@ struct TraceResult {
 // The engine needs one free sequence and a context for the prompt and n_decode tokens. Throws
 // Error{usage} when the prompt is empty.
 TraceResult trace(Engine &engine, std::span<const int32_t> prompt, const TraceOptions &options);
+
+// The same of a request that was run with wants_records, for a prompt that was all it read.
+TraceResult trace_of(const Vocab &vocab, const Plan &plan, std::span<const int32_t> prompt,
+                     const RequestResult &run);
+
+// "tokens", "pieces" and "layers": of each "index", "policy", "ratio", "scores" (null: none) and
+// "rows".
+nlohmann::ordered_json trace_json(const TraceResult &result);
 
 }  // namespace orthorank

@@ -64,7 +64,7 @@ if(ORTHORANK_OPENMP)
   find_package(OpenMP)
 endif()
 
-# utf8proc and libcsv (Debian: libutf8proc-dev, libcsv-dev) come without CMake files of their own.
+# utf8proc, libcsv and cpp-httplib (Debian: libutf8proc-dev, libcsv-dev, libcpp-httplib-dev) come without CMake files of their own.
 function(find_plain_library target header library package)
   find_path(${target}_INCLUDE_DIR ${header})
   find_library(${target}_LIBRARY ${library})
@@ -78,6 +78,10 @@ function(find_plain_library target header library package)
 endfunction()
 find_plain_library(utf8proc utf8proc.h utf8proc libutf8proc-dev)
 find_plain_library(csv csv.h csv libcsv-dev)
+# As in Debian's cpp-httplib.pc: its header has other classes without them.
+find_plain_library(httplib httplib.h cpp-httplib libcpp-httplib-dev)
+set_target_properties(httplib::httplib PROPERTIES INTERFACE_COMPILE_DEFINITIONS
+  "CPPHTTPLIB_OPENSSL_SUPPORT;CPPHTTPLIB_ZLIB_SUPPORT;CPPHTTPLIB_BROTLI_SUPPORT")
 
 find_program(ORTHORANK_CCACHE ccache)
 if(ORTHORANK_CCACHE AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)

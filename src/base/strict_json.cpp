@@ -9,6 +9,7 @@ namespace orthorank {
 namespace {
 
 using Json = nlohmann::ordered_json;
+using Event = Json::parse_event_t;
 
 constexpr size_t k_max_depth = 64;  // the JSON library writes and destroys by recursion
 constexpr size_t k_max_quote = 60;
@@ -30,28 +31,29 @@ class StrictParsing {
  public:
     explicit StrictParsing(const std::string &name) : name_(name) {}
 
-    void see(Json::parse_event_t event, const Json &parsed) {
+    template <typename AnyJson>
+    void see(Event event, const AnyJson &parsed) {
         switch (event) {
-            case Json::parse_event_t::object_start:
-            case Json::parse_event_t::array_start:
+            case Event::object_start:
+            case Event::array_start:
                 keys_.emplace_back();
                 if (keys_.size() > k_max_depth) {
                     fail(ErrorKind::format, "{}: nested deeper than {} levels", name_, k_max_depth);
                 }
                 break;
-            case Json::parse_event_t::object_end:
-            case Json::parse_event_t::array_end:
+            case Event::object_end:
+            case Event::array_end:
                 keys_.pop_back();
                 break;
-            case Json::parse_event_t::key: {
-                const std::string &key = parsed.get_ref<const std::string &>();
+            case Event::key: {
+                const std::string &key = parsed.template get_ref<const std::string &>();
                 if (!keys_.back().insert(key).second) {
                     fail(ErrorKind::format, "{}: key {} occurs twice in one object", name_,
                          in_quotes(key));
                 }
                 break;
             }
-            case Json::parse_event_t::value:
+            case Event::value:
                 break;
         }
     }
@@ -61,18 +63,27 @@ class StrictParsing {
     std::vector<std::set<std::string>> keys_;  // one set per open object or array
 };
 
-}  // namespace
-
-Json parse_json(std::string_view text, const std::string &name, std::string_view what) {
+template <typename AnyJson>
+AnyJson parse_strictly(std::string_view text, const std::string &name, std::string_view what) {
     StrictParsing strict(name);
     try {
-        return Json::parse(text, [&strict](int, Json::parse_event_t event, Json &parsed) {
+        return AnyJson::parse(text, [&strict](int, auto event, AnyJson &parsed) {
             strict.see(event, parsed);
             return true;
         });
     } catch (const nlohmann::json::exception &error) {
         fail(ErrorKind::format, "{}: not {}: {}", name, what, reason_of(error));
     }
+}
+
+}  // namespace
+
+Json parse_json(std::string_view text, const std::string &name, std::string_view what) {
+    return parse_strictly<Json>(text, name, what);
+}
+
+nlohmann::json parse_request_json(std::string_view text, const std::string &name) {
+    return parse_strictly<nlohmann::json>(text, name, "JSON");
 }
 
 std::string in_quotes(std::string_view text) {

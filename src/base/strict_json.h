@@ -13,6 +13,10 @@ namespace orthorank {
 nlohmann::ordered_json parse_json(std::string_view text, const std::string &name,
                                   std::string_view what = "JSON");
 
+// The same for what strangers send: objects are sorted by name, so that one with very many names
+// takes no quadratic time.
+nlohmann::json parse_request_json(std::string_view text, const std::string &name);
+
 // A string from a file, made fit for a one-line message: JSON quotes and escapes, at most 60
 // characters of it.
 std::string in_quotes(std::string_view text);

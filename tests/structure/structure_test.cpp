@@ -29,6 +29,7 @@ const std::map<std::string, std::set<std::string>> k_may_include = {
     {"graph", {"base", "model", "select"}},  // which score a graph computes: ScoreKind
     {"engine", {"base", "model", "graph", "select"}},
     {"session", {"base", "model", "graph", "select", "engine"}},
+    {"server", {"base", "model", "graph", "select", "engine", "session"}},
     {"report", {"base", "model", "graph", "select", "engine"}},
     {"evaluation", {"base", "model", "graph", "select", "engine", "session", "eval"}},
     {"calibration",
@@ -37,7 +38,7 @@ const std::map<std::string, std::set<std::string>> k_may_include = {
      {"base", "model", "graph", "select", "engine", "session", "eval", "report", "evaluation"}},
     {"cli",
      {"base", "model", "graph", "select", "engine", "session", "eval", "report", "evaluation",
-      "calibration", "timing"}},
+      "calibration", "timing", "server"}},
 };
 
 struct Include {

@@ -1,0 +1,133 @@
+// Streams: the same answer in pieces, whole characters only, and never a stop string.
+#include <map>
+
+#include "base/utf8.h"
+#include "server/server_fixture.h"
+
+namespace orthorank::test {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+using testing::Not;
+
+json greedy(int n_prompt, uint64_t seed, int n_new) {
+    return {{"prompt", random_tokens(n_prompt, seed)}, {"max_tokens", n_new}, {"temperature", 0}};
+}
+
+std::string text_of(const std::vector<json> &events, int index = 0) {
+    std::string text;
+    for (const json &event : events) {
+        for (const json &choice : event["choices"]) {
+            if (choice["index"] == index) {
+                text += choice["text"].get<std::string>();
+            }
+        }
+    }
+    return text;
+}
+
+std::vector<json> stream(const RunningServer &server, json body) {
+    body["stream"] = true;
+    const httplib::Result result = server.post("/v1/completions", body.dump());
+    EXPECT_EQ(result->status, 200) << result->body;
+    EXPECT_THAT(result->get_header_value("Content-Type"), HasSubstr("text/event-stream"));
+    return events_of(result->body);
+}
+
+TEST(Streams, HaveTheWholeAnswerInPieces) {
+    const RunningServer server;
+    json body = greedy(9, 1, 30);
+    body["logprobs"] = 1;
+    const json whole = server.complete(body)["choices"][0];
+    const std::vector<json> events = stream(server, body);
+    EXPECT_GT(events.size(), 5u);
+    EXPECT_EQ(text_of(events), whole["text"]);
+    json values = json::array();
+    for (const json &event : events) {
+        const json &choice = event["choices"][0];
+        const std::string text = choice["text"];
+        EXPECT_EQ(find_invalid_utf8(text), std::string_view::npos);
+        if (!choice["logprobs"].is_null()) {
+            for (const json &value : choice["logprobs"]["token_logprobs"]) {
+                values.push_back(value);
+            }
+        }
+        EXPECT_EQ(choice["finish_reason"].is_null(), &event != &events.back());
+    }
+    EXPECT_EQ(values, whole["logprobs"]["token_logprobs"]);
+    EXPECT_EQ(events.back()["usage"]["completion_tokens"], 30);
+    EXPECT_TRUE(events.back().contains("orthorank"));
+}
+
+TEST(Streams, SeveralAnswersAndTheUsageBehindThem) {
+    const RunningServer server;
+    json body = {{"prompt", json::array({random_tokens(5, 2), random_tokens(6, 3)})},
+                 {"max_tokens", 10},
+                 {"temperature", 0},
+                 {"echo", true}};
+    const json whole = server.complete(body)["choices"];
+    body["stream_options"] = {{"include_usage", true}};
+    const std::vector<json> events = stream(server, body);
+    EXPECT_EQ(text_of(events, 0), whole[0]["text"]);
+    EXPECT_EQ(text_of(events, 1), whole[1]["text"]);
+    EXPECT_TRUE(events.back()["choices"].empty());
+    EXPECT_EQ(events.back()["usage"]["prompt_tokens"], 11);
+}
+
+TEST(Streams, OfAChatBeginWithTheRole) {
+    const RunningServer server;
+    const json body = {{"messages", {{{"role", "user"}, {"content", "a"}}}},
+                       {"max_completion_tokens", 5},
+                       {"temperature", 0},
+                       {"stream", true}};
+    const std::vector<json> events =
+        events_of(server.post("/v1/chat/completions", body.dump())->body);
+    EXPECT_EQ(events.front()["object"], "chat.completion.chunk");
+    EXPECT_EQ(events.front()["choices"][0]["delta"]["role"], "assistant");
+    EXPECT_EQ(events.back()["choices"][0]["finish_reason"], "length");
+}
+
+// Stop strings of one to four characters taken out of the answer itself, at every place.
+TEST(Streams, AStopStringNeverAppearsHoweverTheTokensFall) {
+    const RunningServer server;
+    const std::string whole = server.complete(greedy(9, 4, 40))["choices"][0]["text"];
+    const std::vector<int32_t> characters = to_code_points(whole);
+    ASSERT_GT(characters.size(), 20u);
+    for (size_t n = 1; n <= 4; ++n) {
+        for (size_t at = 0; at + n <= characters.size(); at += 5) {
+            const std::string stop =
+                to_utf8({characters.begin() + static_cast<std::ptrdiff_t>(at),
+                         characters.begin() + static_cast<std::ptrdiff_t>(at + n)});
+            if (stop.find("\xef\xbf\xbd") != std::string::npos) {
+                continue;  // bytes that are no character
+            }
+            SCOPED_TRACE(stop);
+            json body = greedy(9, 4, 40);
+            body["stop"] = {stop, "never said"};
+            body["logprobs"] = 0;
+            const std::string expected = whole.substr(0, whole.find(stop));
+            const json choice = server.complete(body)["choices"][0];
+            EXPECT_EQ(choice["text"], expected);
+            EXPECT_EQ(choice["finish_reason"], "stop");
+            const std::vector<json> events = stream(server, body);
+            EXPECT_EQ(text_of(events), expected);
+            size_t n_tokens = 0;
+            for (const json &event : events) {
+                const json &columns = event["choices"][0]["logprobs"];
+                n_tokens += columns.is_null() ? 0 : columns["tokens"].size();
+            }
+            EXPECT_EQ(n_tokens, choice["logprobs"]["tokens"].size());
+        }
+    }
+}
+
+TEST(Streams, WhatFailsBeforeTheFirstPieceHasAStatus) {
+    const RunningServer server;
+    json body = greedy(300, 1, 5);
+    body["stream"] = true;
+    EXPECT_EQ(server.refused(400, body)["code"], "context_length_exceeded");
+}
+
+}  // namespace
+}  // namespace orthorank::test

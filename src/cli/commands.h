@@ -16,6 +16,8 @@ void add_generate(CLI::App &app, const Argv &argv);
 void add_perplexity(CLI::App &app, const Argv &argv);
 void add_eval(CLI::App &app, const Argv &argv);
 void add_longbench(CLI::App &app, const Argv &argv);
+void add_chat(CLI::App &app, const Argv &argv);
+void add_serve(CLI::App &app, const Argv &argv);
 void add_trace(CLI::App &app, const Argv &argv);
 void add_bench(CLI::App &app, const Argv &argv);
 void add_info(CLI::App &app, const Argv &argv);

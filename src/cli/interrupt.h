@@ -6,10 +6,19 @@
 
 namespace orthorank {
 
-// From now on. Long work has to ask: a command that calls this must come by one of the others.
+// From now on, as if there had been none. Long work has to ask: a command that calls this must come
+// by one of the others.
 void catch_interrupts();
 
+// Ctrl-C ends the program again.
+void leave_interrupts();
+
 bool is_interrupted();
+
+// The same for SIGTERM, for what runs until it is told to end.
+void catch_terminations();
+
+bool is_terminated();
 
 // Throws Interrupted, whose message says what is kept, where is_interrupted().
 void stop_if_interrupted(std::string_view kept = "nothing was written");

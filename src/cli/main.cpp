@@ -39,6 +39,8 @@ int run(int argc, char **argv) {
     orthorank::add_perplexity(app, arguments);
     orthorank::add_eval(app, arguments);
     orthorank::add_longbench(app, arguments);
+    orthorank::add_chat(app, arguments);
+    orthorank::add_serve(app, arguments);
     orthorank::add_trace(app, arguments);
     orthorank::add_bench(app, arguments);
     orthorank::add_info(app, arguments);

@@ -20,6 +20,7 @@
 #include "model/vocab.h"
 #include "report/json_text.h"
 #include "report/result_frame.h"
+#include "select/sparsity.h"
 #include "timing/weight_choice.h"
 
 namespace orthorank {
@@ -190,15 +191,17 @@ bool is_by_sparsity(std::string_view name) {
     return name.starts_with(k_by_sparsity);
 }
 
+Plan read_plan_of(const Model &model, double sparsity, PlanPurpose purpose) {
+    FoundPlan found = plan_for_sparsity(model, sparsity, shipped_plans_dir(), purpose);
+    for (const std::string &note : found.notes) {
+        remark("note: {}", note);
+    }
+    return std::move(found.plan);
+}
+
 Plan read_plan_for(const Model &model, const std::string &path, PlanPurpose purpose) {
     if (is_by_sparsity(path)) {
-        FoundPlan found =
-            plan_for_sparsity(model, sparsity_from_text(path.substr(k_by_sparsity.size())),
-                              shipped_plans_dir(), purpose);
-        for (const std::string &note : found.notes) {
-            remark("note: {}", note);
-        }
-        return std::move(found.plan);
+        return read_plan_of(model, sparsity_from_text(path.substr(k_by_sparsity.size())), purpose);
     }
     Plan plan = read_plan_files(path);
     check_plan_fits(plan, model.hparams().n_layers, model.fingerprint(), model.hparams().name);

@@ -60,6 +60,10 @@ bool is_by_sparsity(std::string_view name);
 Plan read_plan_for(const Model &model, const std::string &path,
                    PlanPurpose purpose = PlanPurpose::every_row);
 
+// The plan of that sparsity in the model's file or shipped for it. Throws as plan_for_sparsity
+// does.
+Plan read_plan_of(const Model &model, double sparsity, PlanPurpose purpose);
+
 // Several of them to compare, the dense plan first if wanted; those of one name are told apart by
 // their paths. Throws Error{usage} when there is none, or a file is named twice.
 std::vector<Plan> read_plans(const Model &model, const std::vector<std::string> &paths,

@@ -1,8 +1,12 @@
 // Runs a program and catches what it prints: for tests of the commands.
 #pragma once
 
+#include <sys/types.h>
+
 #include <string>
 #include <vector>
+
+#include "support/paths.h"
 
 namespace orthorank::test {
 
@@ -25,5 +29,26 @@ struct ProgramInput {
 
 ProgramResult run_program(const std::string &program, const std::vector<std::string> &arguments,
                           const ProgramInput &input = {});
+
+// A program that runs beside the test, such as a server: killed with this object if it still runs.
+class RunningProgram {
+ public:
+    RunningProgram(const std::string &program, const std::vector<std::string> &arguments);
+    ~RunningProgram();
+    RunningProgram(const RunningProgram &) = delete;
+    RunningProgram &operator=(const RunningProgram &) = delete;
+
+    // Waits until standard error has the text; false when the program ends before, or after a
+    // minute.
+    bool says(const std::string &text) const;
+    std::string err() const;
+    void send_signal(int signal) const;
+    // Waits for its end.
+    ProgramResult wait();
+
+ private:
+    TempDir dir_;
+    pid_t pid_ = -1;
+};
 
 }  // namespace orthorank::test

@@ -1,0 +1,267 @@
+#!/usr/bin/env python3
+"""Many users at once against `orthorank serve`: is every answer right, how long do they wait, and
+does memory stay where it is?
+
+    bench/serve-load.py [--program build/orthorank] [-m MODEL] [--requests 1000] [--users 16]
+                        [--seed 1] [--server-options "..."] [--json OUT]
+
+Starts the server on a free port and sends a mixture, drawn by the seed: short and long prompts,
+streamed and whole, dense and under the first plan that is served, log-probabilities of prompts,
+overlong prompts, malformed bodies, and clients that leave at random moments. Each kind has one
+right outcome; a request with temperature 0 that is sent again has to give the same text. Prints
+counts, waits to the first token and between tokens (median, 95th and 99th percentile), tokens a
+second, and the server's resident memory after a tenth of the requests and at the end. Exit code 1
+for a wrong or lost answer. Python's standard library only.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import re
+import shlex
+import subprocess
+import sys
+import time
+
+WORDS = "the night sky is full of stars and every one of them was once a cloud of dust".split()
+KINDS = {  # how often
+    "short": 30,
+    "stream": 30,
+    "scores": 15,
+    "long": 5,
+    "overlong": 5,
+    "malformed": 5,
+    "leaving": 10,
+}
+
+
+class Server:
+    def __init__(self, program, options):
+        command = [program, "serve", "--port", "0", *options]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self.lines = []
+        for line in self.process.stderr:
+            self.lines.append(line.rstrip())
+            found = re.match(r"listening on http://([\d.]+):(\d+)", line)
+            if found:
+                self.address = found.group(1), int(found.group(2))
+                return
+        sys.exit("the server did not start:\n" + "\n".join(self.lines))
+
+    def resident_bytes(self):
+        with open(f"/proc/{self.process.pid}/status") as status:
+            return int(re.search(r"VmRSS:\s+(\d+) kB", status.read()).group(1)) * 1024
+
+    def stop(self):
+        self.process.terminate()
+        self.process.communicate()
+        return self.process.returncode
+
+
+async def send(address, path, body, method="POST"):
+    reader, writer = await asyncio.open_connection(*address)
+    head = f"{method} {path} HTTP/1.1\r\nHost: load\r\nConnection: close\r\n"
+    if method == "POST":
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    writer.write(head.encode() + b"\r\n" + body)
+    await writer.drain()
+    return reader, writer
+
+
+async def answer_of(address, path, body, method="POST"):
+    """Status and body of a whole answer."""
+    reader, writer = await send(address, path, body, method)
+    data = await reader.read()
+    writer.close()
+    head, _, rest = data.partition(b"\r\n\r\n")
+    return int(head.split(b" ", 2)[1]), rest
+
+
+class Load:
+    def __init__(self, server, arguments, limits):
+        self.server = server
+        self.arguments = arguments
+        self.n_ctx, self.models = limits
+        self.counts = {}
+        self.faults = []
+        self.first_waits = []
+        self.token_waits = []
+        self.n_tokens = 0
+        self.texts = {}
+        self.resident = []
+
+    def draw(self, number):
+        """The kind of a request and its body; the same for the same number."""
+        random_of = random.Random(f"{self.arguments.seed} {number}")
+        kind = random_of.choices(list(KINDS), list(KINDS.values()))[0]
+        n_words = random_of.randint(1, 24)
+        if kind == "long":
+            n_words = self.n_ctx // 2
+        elif kind == "overlong":
+            n_words = 4 * self.n_ctx
+        body = {
+            "model": random_of.choice(self.models),
+            "prompt": " ".join(random_of.choices(WORDS, k=n_words)),
+            "max_tokens": random_of.randint(1, 16),
+            "temperature": 0,
+        }
+        if kind == "scores":
+            body.update(max_tokens=1, echo=True, logprobs=1)
+        if kind in ("stream", "leaving"):
+            body["stream"] = True
+        if kind == "leaving":
+            body["max_tokens"] = self.n_ctx
+        text = json.dumps(body).encode()
+        if kind == "malformed":
+            text = random_of.choice(
+                [text[:-2], b"[" * 50000, b"\xff" * 50000, b'{"prompt": [-1]}', b'{"grammar": "x"}']
+            )
+        return kind, body, text, random_of.random() * 0.3
+
+    def expect(self, is_right, number, kind, found):
+        if not is_right:
+            self.faults.append(f"request {number} ({kind}): {found}")
+
+    def check_text(self, number, kind, body, text):
+        key = body["model"], body["prompt"], body["max_tokens"]
+        self.expect(self.texts.setdefault(key, text) == text, number, kind, "another text")
+
+    async def stream(self, number, kind, body, text):
+        last = time.monotonic()
+        reader, writer = await send(self.server.address, "/v1/completions", text)
+        said, is_done, status = "", False, None
+        while line := await reader.readline():
+            if status is None:
+                status = int(line.split(b" ", 2)[1])
+            elif line.startswith(b"data: [DONE]"):
+                is_done = True
+            elif line.startswith(b"data: "):
+                now = time.monotonic()
+                (self.token_waits if said else self.first_waits).append(now - last)
+                last = now
+                event = json.loads(line[6:])
+                if "error" in event:
+                    break
+                said += event["choices"][0]["text"]
+                self.n_tokens += event.get("usage", {}).get("completion_tokens", 0)
+        writer.close()
+        if status == 429:
+            return False
+        self.expect(status == 200 and is_done, number, kind, f"status {status}, done {is_done}")
+        self.check_text(number, kind, body, said)
+        return True
+
+    async def leave(self, text, seconds):
+        _, writer = await send(self.server.address, "/v1/completions", text)
+        await asyncio.sleep(seconds)
+        writer.transport.abort()
+
+    async def whole(self, number, kind, body, text):
+        status, data = await answer_of(self.server.address, "/v1/completions", text)
+        if status == 429:
+            return False
+        if kind in ("overlong", "malformed"):
+            self.expect(status == 400, number, kind, f"status {status}")
+            return True
+        self.expect(status == 200, number, kind, f"status {status}: {data[:200]}")
+        if status == 200:
+            answer = json.loads(data)
+            choice = answer["choices"][0]
+            self.n_tokens += answer["usage"]["completion_tokens"]
+            if kind == "scores":
+                values = choice["logprobs"]["token_logprobs"]
+                n_expected = answer["usage"]["prompt_tokens"] + 1
+                is_right = len(values) == n_expected and all(v <= 0 for v in values[1:])
+                self.expect(is_right, number, kind, f"{len(values)} values of {n_expected}")
+            self.check_text(number, kind, body, choice["text"])
+        return True
+
+    async def request(self, number):
+        kind, body, text, seconds = self.draw(number)
+        if kind == "leaving":
+            await self.leave(text, seconds)
+        else:
+            run = self.stream if kind == "stream" else self.whole
+            while not await run(number, kind, body, text):
+                self.counts["come again"] = self.counts.get("come again", 0) + 1
+                await asyncio.sleep(0.2)
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+
+    async def user(self, numbers):
+        for number in numbers:
+            try:
+                # A quarter of the requests were sent before by somebody.
+                await self.request(number % (self.arguments.requests * 3 // 4 + 1))
+            except (OSError, ValueError, IndexError) as error:
+                self.faults.append(f"request {number}: {error!r}")
+            if number == self.arguments.requests // 10:
+                self.resident.append(self.server.resident_bytes())
+
+    async def run(self):
+        numbers = iter(range(self.arguments.requests))
+        start = time.monotonic()
+        await asyncio.gather(*(self.user(numbers) for _ in range(self.arguments.users)))
+        self.seconds = time.monotonic() - start
+        for _ in range(200):  # those who left may still be in their last graph
+            _, text = await answer_of(self.server.address, "/metrics", b"", "GET")
+            if b"\northorank_requests_in_progress 0\n" in text:
+                break
+            await asyncio.sleep(0.1)
+        else:
+            self.faults.append("requests are in progress when everybody is gone")
+        self.resident.append(self.server.resident_bytes())
+
+
+def quantiles(values):
+    values = sorted(values)
+    return {
+        name: round(1e3 * values[min(len(values) - 1, int(share * len(values)))], 2)
+        for name, share in (("median_ms", 0.5), ("p95_ms", 0.95), ("p99_ms", 0.99))
+        if values
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--program", default="build/orthorank")
+    parser.add_argument("-m", "--model")
+    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--users", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--server-options", default="--ctx 512 --kv-type f32 --kernels exact")
+    parser.add_argument("--json")
+    arguments = parser.parse_args()
+    options = shlex.split(arguments.server_options)
+    options += ["-m", arguments.model] if arguments.model else []
+    server = Server(arguments.program, options)
+    _, text = asyncio.run(answer_of(server.address, "/v1/models", b"", "GET"))
+    models = json.loads(text)["data"]
+    limits = models[0]["max_model_len"], [model["id"] for model in models[:2]]
+    load = Load(server, arguments, limits)
+    asyncio.run(load.run())
+    code = server.stop()
+    if code != 0:
+        load.faults.append(f"the server ended with {code}")
+    result = {
+        "command": sys.argv,
+        "server": server.lines,
+        "requests": load.counts,
+        "seconds": round(load.seconds, 1),
+        "requests_per_s": round(arguments.requests / load.seconds, 1),
+        "generated_tokens_per_s": round(load.n_tokens / load.seconds, 1),
+        "first_token": quantiles(load.first_waits),
+        "between_tokens": quantiles(load.token_waits),
+        "resident_bytes": {"after_a_tenth": load.resident[0], "at_the_end": load.resident[-1]},
+        "faults": load.faults,
+    }
+    print(json.dumps(result, indent=2))
+    if arguments.json:
+        with open(arguments.json, "w") as out:
+            json.dump(result, out, indent=2)
+            out.write("\n")
+    sys.exit(1 if load.faults else 0)
+
+
+if __name__ == "__main__":
+    main()

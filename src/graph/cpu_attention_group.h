@@ -269,7 +269,7 @@ class Group {
             Vec x[L::n];
             for (int key = 0; key < L::n; ++key) {
                 float *at = scores + (first + key) * n_queries;
-                x[key] = exponential(L::sub(L::load(at), highest));
+                x[key] = exponential<L>(L::sub(L::load(at), highest));
                 L::store(at, x[key]);
             }
             for (int n_left = L::n / 2; n_left > 0; n_left /= 2) {
@@ -286,18 +286,6 @@ class Group {
         for (int i = 0; i < L::n; ++i) {
             total[i] = static_cast<float>(static_cast<double>(total[i]) + of_tile[i]);
         }
-    }
-
-    // e^x for x <= 0 as ggml's vectors have it: a polynomial of the part beside whole powers of two
-    // (coefficients of Arm's optimized routines, expf).
-    static Vec exponential(Vec x) {
-        const Vec shift = L::set(0x1.8p23f);
-        const Vec n = L::sub(L::fma(x, L::set(0x1.715476p+0f), shift), shift);
-        const Vec b = L::fnma(n, L::set(0x1.7f7d1cp-20f), L::fnma(n, L::set(0x1.62e4p-1f), x));
-        const Vec u = L::mul(b, b);
-        const Vec high = L::fma(L::fma(L::set(0x1.0e4020p-7f), b, L::set(0x1.573e2ep-5f)), u,
-                                L::fma(L::set(0x1.555e66p-3f), b, L::set(0x1.fffdb6p-2f)));
-        return L::scaled(high, u, L::set(0x1.ffffecp-1f), b, n);
     }
 
     // sums_ [dim_v, n_queries] += values x scores_

@@ -1,6 +1,6 @@
-// Registers of floats for cpu_attention() and cpu_correction(), one struct a width: plain names for
-// the processor's instructions. The two round exponentials differently, as ggml does at these
-// widths. Each file that includes this has its own copy.
+// Registers of floats for our own kernels, one struct a width: plain names for the processor's
+// instructions. The two round exponentials differently, as ggml does at these widths. Each file
+// that includes this has its own copy.
 #pragma once
 
 #include <cstdint>
@@ -32,6 +32,7 @@ struct Lanes8 {
     static Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
     static Vec sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
     static Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
+    static Vec div(Vec a, Vec b) { return _mm256_div_ps(a, b); }
     static Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
     static Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }    // a b + c
     static Vec fnma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }  // c - a b
@@ -46,7 +47,42 @@ struct Lanes8 {
     }
 };
 
+// Lane i: the sum of x[i]'s lanes.
+inline __m256 sums_of_lanes(const __m256 *x) {
+    __m256 quarters[2];
+    for (int i = 0; i < 2; ++i) {
+        const __m256 *of = x + 4 * i;
+        const __m256 a =
+            _mm256_add_ps(_mm256_unpacklo_ps(of[0], of[1]), _mm256_unpackhi_ps(of[0], of[1]));
+        const __m256 b =
+            _mm256_add_ps(_mm256_unpacklo_ps(of[2], of[3]), _mm256_unpackhi_ps(of[2], of[3]));
+        quarters[i] = _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xee));
+    }
+    return _mm256_add_ps(_mm256_permute2f128_ps(quarters[0], quarters[1], 0x20),
+                         _mm256_permute2f128_ps(quarters[0], quarters[1], 0x31));
+}
+
 #ifdef __AVX512F__
+inline __m512 sums_of_lanes(const __m512 *x) {
+    __m512 quarters[4];
+    for (int i = 0; i < 4; ++i) {
+        const __m512 *of = x + 4 * i;
+        const __m512 a =
+            _mm512_add_ps(_mm512_unpacklo_ps(of[0], of[1]), _mm512_unpackhi_ps(of[0], of[1]));
+        const __m512 b =
+            _mm512_add_ps(_mm512_unpacklo_ps(of[2], of[3]), _mm512_unpackhi_ps(of[2], of[3]));
+        quarters[i] = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
+    }
+    __m512 halves[2];
+    for (int i = 0; i < 2; ++i) {
+        const __m512 a = quarters[2 * i], b = quarters[2 * i + 1];
+        halves[i] =
+            _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+    }
+    return _mm512_add_ps(_mm512_shuffle_f32x4(halves[0], halves[1], 0x88),
+                         _mm512_shuffle_f32x4(halves[0], halves[1], 0xdd));
+}
+
 struct Lanes16 {
     using Vec = __m512;
     static constexpr int n = 16;
@@ -68,6 +104,7 @@ struct Lanes16 {
     static Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
     static Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
     static Vec mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
+    static Vec div(Vec a, Vec b) { return _mm512_div_ps(a, b); }
     static Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
     static Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
     static Vec fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }
@@ -79,6 +116,20 @@ struct Lanes16 {
     }
 };
 #endif
+
+// e^x for x <= 0 as ggml's vectors have it: a polynomial of the part beside whole powers of two
+// (coefficients of Arm's optimized routines, expf).
+template <typename L>
+typename L::Vec exponential(typename L::Vec x) {
+    using Vec = typename L::Vec;
+    const Vec shift = L::set(0x1.8p23f);
+    const Vec n = L::sub(L::fma(x, L::set(0x1.715476p+0f), shift), shift);
+    const Vec b = L::fnma(n, L::set(0x1.7f7d1cp-20f), L::fnma(n, L::set(0x1.62e4p-1f), x));
+    const Vec u = L::mul(b, b);
+    const Vec high = L::fma(L::fma(L::set(0x1.0e4020p-7f), b, L::set(0x1.573e2ep-5f)), u,
+                            L::fma(L::set(0x1.555e66p-3f), b, L::set(0x1.fffdb6p-2f)));
+    return L::scaled(high, u, L::set(0x1.ffffecp-1f), b, n);
+}
 
 }  // namespace
 }  // namespace orthorank

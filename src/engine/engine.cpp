@@ -21,20 +21,13 @@ int context_size(const Model &model, const EngineOptions &options) {
     return options.n_ctx > 0 ? options.n_ctx : n_ctx_train;
 }
 
-// Our own products are a CPU's.
-CpuLevel level_of(const Model &model, const EngineOptions &options) {
-    const bool is_cpu =
-        ggml_backend_dev_type(model.devices().front()) == GGML_BACKEND_DEVICE_TYPE_CPU;
-    return is_cpu && options.kernels == Kernels::fast ? best_cpu_level() : CpuLevel::none;
-}
-
 }  // namespace
 
 Engine::Impl::Impl(const Model &model_in, const EngineOptions &options_in, int n_ctx_in)
     : model(model_in),
       options(options_in),
       n_ctx(n_ctx_in),
-      level(level_of(model, options)),
+      level(cpu_level_of(model.devices().front(), options.kernels)),
       backends(model.devices(), options.n_threads),
       cache(model.hparams(), backends.buffer_type(), options.kv_type, n_ctx, options.n_sequences),
       corrections(model, options.correction_type),

@@ -21,14 +21,14 @@ Phase phase_of(std::span<const Chunk> batch) {
     return Phase::decode;
 }
 
-// By the rows of the whole call: results must not depend on how it is cut into graphs.
-CpuLevel level_of(std::span<const Chunk> batch, int n_embd, CpuLevel of_engine) {
+// By the rows of the whole call: results must not depend on how it is cut into graphs. Sequences
+// that decode get the same numbers however many there are.
+OwnKernels own_kernels(std::span<const Chunk> batch, int n_embd, CpuLevel of_engine) {
     size_t n_rows = 0;
     for (const Chunk &chunk : batch) {
         n_rows += chunk.n_rows(n_embd);
     }
-    return phase_of(batch) == Phase::prefill && n_rows >= k_min_fast_rows ? of_engine
-                                                                          : CpuLevel::none;
+    return {of_engine, phase_of(batch) == Phase::decode || n_rows < k_min_panel_rows};
 }
 
 // The chunks, those that decode first: they attend together.
@@ -56,8 +56,9 @@ ForwardPass::ForwardPass(Engine &engine, std::span<const Chunk> batch,
       order_(order_of(checked(engine_, batch, options), engine_.model.hparams().n_embd)),
       batch_(in_order(batch, order_)),
       options_(options),
-      level_(level_of(batch_, engine_.model.hparams().n_embd, engine_.level)),
-      weights_(engine_.model.weights(phase_of(batch_), level_ != CpuLevel::none)),
+      own_(own_kernels(batch_, engine_.model.hparams().n_embd, engine_.level)),
+      weights_(engine_.model.weights(phase_of(batch_),
+                                     own_.level != CpuLevel::none && !own_.for_few_rows)),
       n_layers_(engine_.model.hparams().n_layers),
       end_layer_(options.end_layer < 0 ? n_layers_ : options.end_layer),
       sets_(engine_.cache, batch_, engine_.model.hparams().n_embd),
@@ -206,7 +207,7 @@ SegmentShape ForwardPass::shape_of(const Segment &segment, int first, int end) c
     const bool is_last = &segment == &schedule_.segments.back();
     SegmentShape shape;
     shape.weights = &weights_;
-    shape.level = level_;
+    shape.own = own_;
     shape.hidden = hidden();
     shape.first_row = first;
     shape.rows = sets_.shape(sets_.range(first, end), false);
@@ -227,7 +228,7 @@ void ForwardPass::run_body(std::span<const RowRef> rows) {
     part.body = rows;
     SegmentShape shape;
     shape.weights = &weights_;
-    shape.level = level_;
+    shape.own = own_;
     shape.hidden = hidden();
     shape.body_layer = schedule_.segments[segment_].row_layer;
     shape.body = sets_.shape(rows, true);

@@ -120,7 +120,7 @@ class ForwardPass {
     std::vector<Chunk> batch_;   // in that order
     std::vector<Before> before_;
     ForwardOptions options_;
-    CpuLevel level_;
+    OwnKernels own_;
     const Weights &weights_;
     int n_layers_;
     int end_layer_;

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "graph/cpu_attention.h"
+#include "graph/cpu_row_attention.h"
 
 namespace orthorank {
 
@@ -68,25 +69,50 @@ ggml_tensor *BlockBuilder::rms_norm(ggml_tensor *x, ggml_tensor *weight) const {
     return ggml_mul(ctx_, ggml_rms_norm(ctx_, x, hparams_.rms_eps), weight);
 }
 
+bool BlockBuilder::takes_rows(const ggml_tensor *weight) const {
+    return own_.level != CpuLevel::none && own_.for_few_rows && fits_cpu_rows(weight);
+}
+
+// Rows that come from a norm are normed where they are used: its nodes are computed only if
+// something else reads them.
+RowsInput BlockBuilder::rows_input(ggml_tensor *x) const {
+    const bool is_normed = x->op == GGML_OP_MUL && x->src[0]->op == GGML_OP_RMS_NORM;
+    return is_normed ? RowsInput{x->src[0]->src[0], x->src[1], hparams_.rms_eps}
+                     : RowsInput{x, nullptr, 0};
+}
+
 // weight [d, m], x [d, n] -> [m, n].
 ggml_tensor *BlockBuilder::product(ggml_tensor *weight, ggml_tensor *x) const {
-    if (level_ == CpuLevel::none || !fits_cpu_matmul(weight)) {
-        return ggml_mul_mat(ctx_, weight, x);
+    if (takes_rows(weight)) {
+        return cpu_rows(ctx_, own_.level, {{weight, nullptr}}, rows_input(x));
     }
-    return cpu_matmul_.multiply(ctx_, weight, x);
+    const bool takes_panels = own_.level != CpuLevel::none && !own_.for_few_rows;
+    return takes_panels && fits_cpu_matmul(weight) ? cpu_matmul_.multiply(ctx_, weight, x)
+                                                   : ggml_mul_mat(ctx_, weight, x);
 }
 
 // weights [d, m, n_expert], x [d, 1 or n_used, n], ids [n_used, n] -> [m, n_used, n]
 ggml_tensor *BlockBuilder::product_id(ggml_tensor *weights, ggml_tensor *x,
                                       ggml_tensor *ids) const {
-    return level_ == CpuLevel::none || !fits_cpu_matmul(weights)
+    return own_.level == CpuLevel::none || own_.for_few_rows || !fits_cpu_matmul(weights)
                ? ggml_mul_mat_id(ctx_, weights, x, ids)
                : cpu_matmul_.multiply_id(ctx_, weights, x, ids);
 }
 
 ggml_tensor *BlockBuilder::project(ggml_tensor *weight, ggml_tensor *bias, ggml_tensor *x) const {
+    if (bias != nullptr && takes_rows(weight)) {
+        return cpu_rows(ctx_, own_.level, {{weight, bias}}, rows_input(x));
+    }
     ggml_tensor *y = product(weight, x);
     return bias ? ggml_add(ctx_, y, bias) : y;
+}
+
+ggml_tensor *BlockBuilder::project_onto(ggml_tensor *weight, ggml_tensor *bias, ggml_tensor *x,
+                                        ggml_tensor *residual) const {
+    if (takes_rows(weight)) {
+        return cpu_rows_onto(ctx_, own_.level, {weight, bias}, rows_input(x), residual);
+    }
+    return ggml_add(ctx_, project(weight, bias, x), residual);
 }
 
 ggml_tensor *BlockBuilder::rope(ggml_tensor *x, ggml_tensor *positions) const {
@@ -115,10 +141,12 @@ ggml_tensor *BlockBuilder::keys(int il, ggml_tensor *a, ggml_tensor *positions) 
 void BlockBuilder::store_kv(int il, ggml_tensor *a, ggml_tensor *positions,
                             ggml_tensor *cells) const {
     const LayerWeights &layer = weights_.layers[il];
-    const int64_t n = a->ne[1];
     ggml_tensor *k = keys(il, a, positions);
     ggml_tensor *v = project(layer.attn_v, layer.attn_v_bias, a);  // [n_embd_v, n]
-    k = ggml_reshape_2d(ctx_, k, hparams_.n_embd_k(il), n);
+    store(il, ggml_reshape_2d(ctx_, k, hparams_.n_embd_k(il), a->ne[1]), v, cells);
+}
+
+void BlockBuilder::store(int il, ggml_tensor *k, ggml_tensor *v, ggml_tensor *cells) const {
     ggml_build_forward_expand(gf_, ggml_set_rows(ctx_, cache_->k(il), k, cells));
     ggml_build_forward_expand(gf_, ggml_set_rows(ctx_, cache_->v(il), v, cells));
 }
@@ -131,6 +159,44 @@ ggml_tensor *BlockBuilder::queries(int il, ggml_tensor *a, ggml_tensor *position
         q = rms_norm(q, layer.attn_q_norm);
     }
     return rope(q, positions);  // [head_dim_k, n_head, n_rows]
+}
+
+// Q, K and V in one node, and where queries and keys have no norms of their own one rotation.
+BlockBuilder::Projected BlockBuilder::project_all(int il, ggml_tensor *a,
+                                                  ggml_tensor *positions) const {
+    const LayerWeights &layer = weights_.layers[il];
+    const LayerShape &shape = hparams_.layers[il];
+    const int64_t n = a->ne[1];
+    ggml_tensor *all = cpu_rows(ctx_, own_.level,
+                                {{layer.attn_q, layer.attn_q_bias},
+                                 {layer.attn_k, layer.attn_k_bias},
+                                 {layer.attn_v, layer.attn_v_bias}},
+                                rows_input(a));
+    const auto heads_of = [&](ggml_tensor *from, int first, int n_heads) {
+        const size_t bytes = ggml_row_size(GGML_TYPE_F32, hparams_.head_dim_k);
+        const size_t of_row = from == all ? from->nb[1] : from->nb[2];
+        return ggml_view_3d(ctx_, from, hparams_.head_dim_k, n_heads, n, bytes, of_row,
+                            bytes * static_cast<size_t>(first));
+    };
+    Projected projected;
+    ggml_tensor *k;
+    if (layer.attn_q_norm == nullptr && layer.attn_k_norm == nullptr) {
+        ggml_tensor *rotated = rope(heads_of(all, 0, shape.n_head + shape.n_head_kv), positions);
+        projected.q = heads_of(rotated, 0, shape.n_head);
+        k = heads_of(rotated, shape.n_head, shape.n_head_kv);
+    } else {
+        const auto normed = [this](ggml_tensor *x, ggml_tensor *weight) {
+            return weight != nullptr ? rms_norm(x, weight) : x;
+        };
+        projected.q = rope(normed(heads_of(all, 0, shape.n_head), layer.attn_q_norm), positions);
+        k = rope(normed(heads_of(all, shape.n_head, shape.n_head_kv), layer.attn_k_norm),
+                 positions);
+    }
+    projected.k = ggml_view_2d(ctx_, k, hparams_.n_embd_k(il), n, k->nb[2], 0);
+    projected.v =
+        ggml_view_2d(ctx_, all, hparams_.n_embd_v(il), n, all->nb[1],
+                     ggml_row_size(GGML_TYPE_F32, hparams_.n_embd_q(il) + hparams_.n_embd_k(il)));
+    return projected;
 }
 
 // The first n_kv cells of n_slots slots: [head_dim, n_kv, n_head_kv, n_slots].
@@ -158,6 +224,9 @@ ggml_tensor *BlockBuilder::attend_piece(int il, ggml_tensor *q, const Piece &pie
         return ggml_reshape_2d(ctx_, cpu_attention(ctx_, rows, k, v, mask),
                                hparams_.head_dim_v * shape.n_head, piece.n_rows);
     }
+    if (own_.level != CpuLevel::none && fits_cpu_row_attention(k, v)) {
+        return cpu_row_attention(ctx_, own_.level, rows, k, v, mask);
+    }
     rows = ggml_permute(ctx_, rows, 0, 2, 1, 3);  // [head_dim_k, n_rows, n_head]
     const float scale = 1.0f / std::sqrt(static_cast<float>(hparams_.head_dim_k));
     ggml_tensor *o = ggml_flash_attn_ext(ctx_, rows, k, v, mask, scale, 0.0f, 0.0f);
@@ -176,9 +245,14 @@ ggml_tensor *BlockBuilder::attend_batched(int il, ggml_tensor *q, const RowSet &
                                 rows.first_slot, rows.n_slots, rows.n_kv);
     ggml_tensor *v = cache_view(cache_->v(il), hparams_.head_dim_v, shape.n_head_kv,
                                 rows.first_slot, rows.n_slots, rows.n_kv);
-    ggml_tensor *by_row = ggml_reshape_2d(ctx_, q, n_embd_q, rows.n_rows);
-    ggml_tensor *by_slot = ggml_get_rows(ctx_, view_rows(ctx_, by_row, 0, rows.n_batched),
-                                         inputs.row_of_slot);  // [n_embd_q, n_slots]
+    if (own_.level != CpuLevel::none && fits_cpu_row_attention(k, v)) {
+        ggml_tensor *batched =
+            ggml_view_3d(ctx_, q, q->ne[0], q->ne[1], rows.n_batched, q->nb[1], q->nb[2], 0);
+        return cpu_row_attention(ctx_, own_.level, batched, k, v, inputs.batch_mask,
+                                 inputs.slot_of_row);
+    }
+    ggml_tensor *by_row = ggml_view_2d(ctx_, q, n_embd_q, rows.n_batched, q->nb[2], 0);
+    ggml_tensor *by_slot = ggml_get_rows(ctx_, by_row, inputs.row_of_slot);  // [n_embd_q, n_slots]
     by_slot = ggml_reshape_4d(ctx_, by_slot, hparams_.head_dim_k, 1, shape.n_head, rows.n_slots);
     const float scale = 1.0f / std::sqrt(static_cast<float>(hparams_.head_dim_k));
     ggml_tensor *o = ggml_flash_attn_ext(ctx_, by_slot, k, v, inputs.batch_mask, scale, 0.0f, 0.0f);
@@ -208,18 +282,46 @@ ggml_tensor *BlockBuilder::attention_output(int il, ggml_tensor *a, const RowSet
 
 ggml_tensor *BlockBuilder::body(int il, ggml_tensor *h, ggml_tensor *a, const RowSet &rows,
                                 const RowInputs &inputs) const {
-    const LayerWeights &layer = weights_.layers[il];
-    h = ggml_add(ctx_, attention_output(il, a, rows, inputs), h);
-    ggml_tensor *x = rms_norm(h, layer.ffn_norm);
-    x = layer.ffn_gate_inp != nullptr ? experts(il, x) : feed_forward(il, x);
-    return ggml_add(ctx_, x, h);
+    return finish(il, h, queries(il, a, inputs.positions), rows, inputs);
 }
 
-ggml_tensor *BlockBuilder::feed_forward(int il, ggml_tensor *x) const {
+ggml_tensor *BlockBuilder::layer(int il, ggml_tensor *h, const RowSet &rows,
+                                 const RowInputs &inputs, ggml_tensor *cells) const {
     const LayerWeights &layer = weights_.layers[il];
-    ggml_tensor *up = project(layer.ffn_up, layer.ffn_up_bias, x);        // [n_ff, n_rows]
-    ggml_tensor *gate = project(layer.ffn_gate, layer.ffn_gate_bias, x);  // [n_ff, n_rows]
-    return project(layer.ffn_down, layer.ffn_down_bias, ggml_swiglu_split(ctx_, gate, up));
+    ggml_tensor *a = attention_norm(il, h);
+    if (takes_rows(layer.attn_q) && takes_rows(layer.attn_k) && takes_rows(layer.attn_v)) {
+        const Projected projected = project_all(il, a, inputs.positions);
+        store(il, projected.k, projected.v, cells);
+        return finish(il, h, projected.q, rows, inputs);
+    }
+    store_kv(il, a, inputs.positions, cells);
+    return body(il, h, a, rows, inputs);
+}
+
+// What comes behind the projections: q [head_dim_k, n_head, n_rows] -> h.
+ggml_tensor *BlockBuilder::finish(int il, ggml_tensor *h, ggml_tensor *q, const RowSet &rows,
+                                  const RowInputs &inputs) const {
+    const LayerWeights &layer = weights_.layers[il];
+    ggml_tensor *o = attention(il, q, rows, inputs);
+    h = project_onto(layer.attn_output, layer.attn_output_bias, o, h);
+    ggml_tensor *x = rms_norm(h, layer.ffn_norm);
+    return layer.ffn_gate_inp != nullptr ? ggml_add(ctx_, experts(il, x), h)
+                                         : feed_forward(il, x, h);
+}
+
+// residual + down(silu(gate x) * up x)
+ggml_tensor *BlockBuilder::feed_forward(int il, ggml_tensor *x, ggml_tensor *residual) const {
+    const LayerWeights &layer = weights_.layers[il];
+    ggml_tensor *gated;  // [n_ff, n_rows]
+    if (takes_rows(layer.ffn_up) && takes_rows(layer.ffn_gate)) {
+        gated = cpu_rows_gated(ctx_, own_.level, {layer.ffn_gate, layer.ffn_gate_bias},
+                               {layer.ffn_up, layer.ffn_up_bias}, rows_input(x));
+    } else {
+        ggml_tensor *up = project(layer.ffn_up, layer.ffn_up_bias, x);
+        ggml_tensor *gate = project(layer.ffn_gate, layer.ffn_gate_bias, x);
+        gated = ggml_swiglu_split(ctx_, gate, up);
+    }
+    return project_onto(layer.ffn_down, layer.ffn_down_bias, gated, residual);
 }
 
 // Mixture of experts as in Mixtral: softmax over all experts, the best n_expert_used, their

@@ -8,6 +8,7 @@
 
 #include "ggml.h"
 #include "graph/cpu_matmul.h"
+#include "graph/cpu_rows.h"
 #include "graph/kv_cache.h"
 #include "model/model.h"
 
@@ -45,19 +46,27 @@ struct RowInputs {
     ggml_tensor *slot_of_row = nullptr;  // I32 [n_batched], minus first_slot
 };
 
+// Which kernels of our own a graph takes on a CPU: those for many rows (cpu_matmul.h) or those for
+// few (cpu_rows.h); cpu_row_attention.h for rows that cpu_attention.h leaves.
+struct OwnKernels {
+    CpuLevel level = CpuLevel::none;  // none: ggml's
+    bool for_few_rows = false;
+
+    bool operator==(const OwnKernels &) const = default;
+};
+
 class BlockBuilder {
  public:
-    // Without a cache: for whole_block() and logits() alone. level: of cpu_matmul() for the
-    // products that it computes; none: ggml's.
+    // Without a cache: for whole_block() and logits() alone.
     BlockBuilder(ggml_context *ctx, ggml_cgraph *gf, const Hparams &hparams, const Weights &weights,
-                 const KvCache *cache = nullptr, CpuLevel level = CpuLevel::none)
+                 const KvCache *cache = nullptr, const OwnKernels &own = {})
         : ctx_(ctx),
           gf_(gf),
           hparams_(hparams),
           weights_(weights),
           cache_(cache),
-          level_(level),
-          cpu_matmul_(level) {}
+          own_(own),
+          cpu_matmul_(own.level) {}
 
     // Makes the input tensors for a row set.
     RowInputs make_inputs(const RowSet &rows) const;
@@ -73,6 +82,10 @@ class BlockBuilder {
     // What attention adds to h for these rows: a [n_embd, n_rows] -> [n_embd, n_rows].
     ggml_tensor *attention_output(int il, ggml_tensor *a, const RowSet &rows,
                                   const RowInputs &inputs) const;
+    // All of the layer for these rows, whose keys and values go to `cells`: h [n_embd, n_rows] ->
+    // h.
+    ggml_tensor *layer(int il, ggml_tensor *h, const RowSet &rows, const RowInputs &inputs,
+                       ggml_tensor *cells) const;
     // Attention probabilities of these rows summed over heads and rows, for one piece:
     // a [n_embd, n_rows] -> [1, n_kv, n_head], still to be added over heads.
     ggml_tensor *attention_received(int il, ggml_tensor *a, const Piece &piece,
@@ -87,7 +100,21 @@ class BlockBuilder {
     ggml_tensor *logits(ggml_tensor *h) const;
 
  private:
+    // Of a layer's rows: [head_dim_k, n_head, n], [n_embd_k, n], [n_embd_v, n].
+    struct Projected {
+        ggml_tensor *q;
+        ggml_tensor *k;
+        ggml_tensor *v;
+    };
     ggml_tensor *rms_norm(ggml_tensor *x, ggml_tensor *weight) const;
+    bool takes_rows(const ggml_tensor *weight) const;
+    RowsInput rows_input(ggml_tensor *x) const;
+    ggml_tensor *project_onto(ggml_tensor *weight, ggml_tensor *bias, ggml_tensor *x,
+                              ggml_tensor *residual) const;
+    Projected project_all(int il, ggml_tensor *a, ggml_tensor *positions) const;
+    void store(int il, ggml_tensor *k, ggml_tensor *v, ggml_tensor *cells) const;
+    ggml_tensor *finish(int il, ggml_tensor *h, ggml_tensor *q, const RowSet &rows,
+                        const RowInputs &inputs) const;
     ggml_tensor *product(ggml_tensor *weight, ggml_tensor *x) const;
     ggml_tensor *product_id(ggml_tensor *weights, ggml_tensor *x, ggml_tensor *ids) const;
     ggml_tensor *project(ggml_tensor *weight, ggml_tensor *bias, ggml_tensor *x) const;
@@ -100,7 +127,7 @@ class BlockBuilder {
                                 const RowInputs &inputs) const;
     ggml_tensor *attention(int il, ggml_tensor *q, const RowSet &rows,
                            const RowInputs &inputs) const;
-    ggml_tensor *feed_forward(int il, ggml_tensor *x) const;
+    ggml_tensor *feed_forward(int il, ggml_tensor *x, ggml_tensor *residual) const;
     ggml_tensor *experts(int il, ggml_tensor *x) const;
     ggml_tensor *keys(int il, ggml_tensor *a, ggml_tensor *positions) const;
     ggml_tensor *attend_plain(int il, ggml_tensor *a, ggml_tensor *positions,
@@ -113,7 +140,7 @@ class BlockBuilder {
     const Hparams &hparams_;
     const Weights &weights_;
     const KvCache *cache_;
-    CpuLevel level_;
+    OwnKernels own_;
     mutable CpuMatmul cpu_matmul_;  // remembers packed rows
 };
 

@@ -5,10 +5,12 @@
 
 #include "graph/cpu_level.h"
 
+struct ggml_backend_device;
+
 namespace orthorank {
 
-// exact: ggml's alone, whose bits libllama has too. fast: for prompts ours (cpu_matmul.h), as the
-// processor has them.
+// exact: ggml's alone, whose bits libllama has too. fast: ours (cpu_matmul.h, cpu_rows.h,
+// cpu_row_attention.h), as the processor has them.
 enum class Kernels { exact, fast };
 
 // "exact" or "fast". Throws Error{usage} that lists them.
@@ -17,7 +19,10 @@ Kernels kernels_from_name(const std::string &name);
 // What numbers depend on: "exact", or "fast" with the level, such as "fast (AMX)".
 std::string kernels_text(Kernels kernels);
 
-// A call with fewer rows in all keeps ggml's kernels: they unpack less.
-constexpr int k_min_fast_rows = 32;
+// The level of our own kernels on this device: none where it is no CPU or `kernels` are exact.
+CpuLevel cpu_level_of(ggml_backend_device *device, Kernels kernels);
+
+// A call with fewer rows in all takes the kernels for few rows, and so do all steps of decoding.
+constexpr int k_min_panel_rows = 32;
 
 }  // namespace orthorank

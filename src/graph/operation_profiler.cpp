@@ -4,6 +4,7 @@
 #include <optional>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "graph/segment.h"
 
@@ -88,7 +89,8 @@ Operation operation_of_product(const ggml_tensor *node, const Operations &known)
     return has_sink ? Operation::score : Operation::other;
 }
 
-// Of cpu_matmul(), its packed rows, cpu_correction() and cpu_attention().
+// Of cpu_matmul() and its packed rows, cpu_rows(), cpu_correction(), cpu_attention() and
+// cpu_row_attention().
 Operation operation_of_custom(const ggml_tensor *node, const Operations &known) {
     if (by_name(node) == Operation::gather) {
         return Operation::correction;  // in the hidden rows
@@ -97,6 +99,21 @@ Operation operation_of_custom(const ggml_tensor *node, const Operations &known) 
         return operation_of_product(node, known);
     }
     return node->type == GGML_TYPE_I8 ? inherited(node, known) : Operation::attention;
+}
+
+// The weights that a node multiplies with, where they are several (Q, K and V): its sources before
+// the first that is none.
+std::vector<const ggml_tensor *> weights_of(const ggml_tensor *node) {
+    std::vector<const ggml_tensor *> weights;
+    if (node->op == GGML_OP_CUSTOM) {
+        for (const ggml_tensor *source : node->src) {
+            if (source == nullptr || !is_weight(source) || source->ne[1] == 1) {
+                break;
+            }
+            weights.push_back(source);
+        }
+    }
+    return weights;
 }
 
 Operation operation_of(const ggml_tensor *node, const Operations &known) {
@@ -157,7 +174,7 @@ void OperationProfiler::on_graph(const SegmentGraph &graph) {
         if (found == operations.end()) {
             continue;
         }
-        if (last != nullptr && ends_.at(last) == found->second) {
+        if (last != nullptr && ends_.at(last) == found->second && weights_of(last).size() < 2) {
             ends_.erase(last);
         }
         ends_[node] = found->second;
@@ -171,7 +188,19 @@ bool OperationProfiler::wants_node(const ggml_tensor *node) {
 }
 
 void OperationProfiler::on_node(const ggml_tensor *node) {
-    times_[ends_.at(node)] += stopwatch_.elapsed_s();
+    const double seconds = stopwatch_.elapsed_s();
+    const std::vector<const ggml_tensor *> weights = weights_of(node);
+    double n_bytes = 0;
+    for (const ggml_tensor *weight : weights) {
+        n_bytes += static_cast<double>(ggml_nbytes(weight));
+    }
+    for (const ggml_tensor *weight : weights) {
+        times_[by_name(weight).value_or(Operation::other)] +=
+            seconds * static_cast<double>(ggml_nbytes(weight)) / n_bytes;
+    }
+    if (weights.empty()) {
+        times_[ends_.at(node)] += seconds;
+    }
     stopwatch_.restart();
 }
 

@@ -2,7 +2,7 @@
 // one operation are computed together, as they are without it (fused where ggml does so); between
 // operations the device is waited for, which costs a little: a few microseconds each on a CPU.
 // Nodes are told apart by the weights that they read (named as in GGUF) and by what they descend
-// from. Used by one thread.
+// from; one with several weights is divided by their bytes. Used by one thread.
 #pragma once
 
 #include <unordered_map>

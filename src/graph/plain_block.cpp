@@ -58,7 +58,7 @@ ggml_tensor *BlockBuilder::whole_block(int il, ggml_tensor *h, ggml_tensor *posi
     h = ggml_add(ctx_, project(layer.attn_output, layer.attn_output_bias, o), h);
     ggml_tensor *x = rms_norm(h, layer.ffn_norm);
     if (layer.ffn_gate_inp == nullptr) {
-        return ggml_add(ctx_, feed_forward(il, x), h);
+        return feed_forward(il, x, h);
     }
     ggml_tensor *probs = ggml_soft_max(ctx_, ggml_mul_mat(ctx_, layer.ffn_gate_inp, x));
     return expert_mask == nullptr ? probs

@@ -19,7 +19,7 @@ class SegmentBuilder {
           graph_(graph),
           shape_(graph.shape),
           ctx_(graph.ctx.get()),
-          block_(ctx_, graph.gf, model.hparams(), *shape_.weights, &cache, shape_.level) {}
+          block_(ctx_, graph.gf, model.hparams(), *shape_.weights, &cache, shape_.own) {}
 
     void build() {
         ggml_tensor *h = first_hidden();
@@ -104,9 +104,10 @@ class SegmentBuilder {
         ggml_tensor *ids = input(GGML_TYPE_I32, update.n_rows);
         graph_.update_ids.push_back(ids);
         ggml_tensor *updated =
-            shape_.level != CpuLevel::none && fits_cpu_correction(correction)
+            shape_.own.level != CpuLevel::none && !shape_.own.for_few_rows &&
+                    fits_cpu_correction(correction)
                 ? cpu_correction(
-                      ctx_, shape_.level, hidden, ids,
+                      ctx_, shape_.own.level, hidden, ids,
                       shape_.weights->layers[static_cast<size_t>(shape_.body_layer)].attn_norm,
                       model_.hparams().rms_eps, correction)
                 : corrected(hidden, ids, correction);
@@ -133,9 +134,7 @@ class SegmentBuilder {
     }
 
     ggml_tensor *dense_layer(int il, ggml_tensor *h) {
-        ggml_tensor *a = block_.attention_norm(il, h);
-        block_.store_kv(il, a, graph_.rows.positions, graph_.cells);
-        return block_.body(il, h, a, shape_.rows, graph_.rows);
+        return block_.layer(il, h, shape_.rows, graph_.rows, graph_.cells);
     }
 
     // In the layer before the head only the rows that somebody reads are computed.

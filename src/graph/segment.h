@@ -43,7 +43,7 @@ struct UpdateShape {
 
 struct SegmentShape {
     const Weights *weights = nullptr;  // the model's for this phase
-    CpuLevel level = CpuLevel::none;   // of our own products; none: ggml's
+    OwnKernels own;
     // The hidden rows of the pass, F32 [n_embd, capacity]; null: it goes from tokens to logits.
     ggml_tensor *hidden = nullptr;
     // The graph's rows, n of them, stand at hidden rows first_row .. first_row + n - 1.

@@ -1,6 +1,6 @@
-// Prompts with our own products of matrices: near ggml's, and the same numbers however a call is
-// cut into graphs, for dense and selecting plans, experts included, and for weights that ggml
-// repacks.
+// Prompts and decoding with our own kernels: near ggml's, and the same numbers however a call is
+// cut into graphs and whatever else decodes beside, for dense and selecting plans, with biases and
+// norms of queries, experts included, and for weights that ggml repacks.
 #include <gtest/gtest.h>
 
 #include "graph/cpu_level.h"
@@ -75,14 +75,59 @@ TEST_P(FastKernels, DoNotDependOnChunks) {
     }
 }
 
-TEST_P(FastKernels, AreGgmlsForAFewRows) {
-    EXPECT_TRUE(same_bits(prefill(Kernels::fast, dense(), 512, 31),
-                          prefill(Kernels::exact, dense(), 512, 31)));
+TEST_P(FastKernels, AFewRowsAreNearGgmls) {
+    const Logits exact = prefill(Kernels::exact, selecting(), 512, 31);
+    const Logits fast = prefill(Kernels::fast, selecting(), 512, 31);
+    EXPECT_TRUE(nmse_below(GetParam().max_nmse, fast, exact));
+    if (best_cpu_level() != CpuLevel::none) {
+        EXPECT_FALSE(same_bits(fast, exact)) << "ggml's computed";
+    }
+}
+
+TEST_P(FastKernels, StepsAreNearGgmls) {
+    const std::vector<int32_t> tokens = random_tokens(40, 8);
+    const auto steps = [&](Kernels kernels) {
+        EngineOptions options = test_options();
+        options.kernels = kernels;
+        Engine engine(*model_, options);
+        Sequence sequence = engine.new_sequence(selecting());
+        run(engine, sequence, random_tokens(33, 5));
+        return run_steps(engine, sequence, tokens);
+    };
+    EXPECT_TRUE(nmse_below(GetParam().max_nmse, steps(Kernels::fast), steps(Kernels::exact)));
+}
+
+TEST_P(FastKernels, SequencesDecodeAsAlone) {
+    EngineOptions options = test_options();
+    options.kernels = Kernels::fast;
+    options.n_sequences = 3;
+    Engine engine(*model_, options);
+    std::vector<Sequence> sequences;
+    for (int i = 0; i < options.n_sequences; ++i) {
+        sequences.push_back(engine.new_sequence(dense()));
+        run(engine, sequences.back(), random_tokens(33 + 5 * i, 3));
+    }
+    const std::vector<int32_t> token = random_tokens(1, 9);
+    std::vector<Logits> expected;
+    for (Sequence &sequence : sequences) {
+        expected.push_back(run_steps(engine, sequence, token));
+        sequence.truncate(sequence.n_past() - 1);
+    }
+    std::vector<Chunk> batch;
+    for (Sequence &sequence : sequences) {
+        batch.push_back(chunk_of(sequence, token, Phase::decode));
+    }
+    const std::vector<Logits> found = run_batch(engine, batch);
+    for (size_t i = 0; i < batch.size(); ++i) {
+        EXPECT_TRUE(nmse_below(k_nmse_f32, found[i], expected[i])) << i;
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, FastKernels,
                          testing::Values(Case{"llama_q8_0", tiny_llama, GGML_TYPE_Q8_0},
                                          Case{"llama_q4_0", tiny_llama, GGML_TYPE_Q4_0},
+                                         Case{"qwen2_q8_0", tiny_qwen2, GGML_TYPE_Q8_0},
+                                         Case{"qwen3_q4_1", tiny_qwen3, GGML_TYPE_Q4_1},
                                          Case{"experts_q8_0", tiny_mixtral, GGML_TYPE_Q8_0,
                                               k_nmse_experts}),
                          [](const auto &test) { return test.param.name; });

@@ -101,7 +101,7 @@ void add_model_options(CLI::App &command, ModelArguments &arguments) {
                      "read the weights into memory (huge pages) instead of mapping the file");
     command
         .add_option("--kernels", arguments.kernels,
-                    "matrix products of prompts on a CPU: fast (our own), or exact (ggml's bits)")
+                    "kernels on a CPU: fast (our own), or exact (ggml's bits)")
         ->capture_default_str()
         ->type_name("KIND");
 }
@@ -128,8 +128,8 @@ std::unique_ptr<Model> load_model(const ModelArguments &arguments) {
     options.device = arguments.device;
     const bool is_auto = options.weights.is_auto();
     if (is_auto) {
-        const WeightChoice choice =
-            choose_weights_for(path, arguments.device, arguments.n_threads, weight_cache_path());
+        const WeightChoice choice = choose_weights_for(path, arguments.device, arguments.n_threads,
+                                                       weight_cache_path(), kernels);
         print_timings(choice);
         options.weights = choice.types;
     }

@@ -9,6 +9,8 @@
 #include "base/stopwatch.h"
 #include "base/threads.h"
 #include "graph/backends.h"
+#include "graph/cpu_matmul.h"
+#include "graph/cpu_rows.h"
 #include "model/layer_sample.h"
 #include "model/weight_conversion.h"
 
@@ -23,9 +25,10 @@ constexpr size_t k_flush_bytes = 128u << 20;
 // The block's matrices times n rows each.
 class Product {
  public:
-    Product(const Backends &backends, const std::vector<ggml_tensor *> &matrices, int n_rows) {
+    Product(const Backends &backends, const std::vector<ggml_tensor *> &matrices, int n_rows,
+            CpuLevel level) {
         const size_t n = matrices.size();
-        const size_t n_nodes = 4 * n + 16;
+        const size_t n_nodes = 6 * n + 16;
         ctx_.reset(ggml_init(
             {ggml_tensor_overhead() * n_nodes + ggml_graph_overhead_custom(n_nodes, false), nullptr,
              true}));
@@ -34,7 +37,7 @@ class Product {
         for (ggml_tensor *matrix : matrices) {
             inputs.push_back(ggml_new_tensor_2d(ctx_.get(), GGML_TYPE_F32, matrix->ne[0], n_rows));
             ggml_set_input(inputs.back());
-            ggml_build_forward_expand(graph_, ggml_mul_mat(ctx_.get(), matrix, inputs.back()));
+            ggml_build_forward_expand(graph_, product(matrix, inputs.back(), level));
         }
         scheduler_ = backends.make_scheduler(n_nodes);
         if (!ggml_backend_sched_alloc_graph(scheduler_.get(), graph_)) {
@@ -55,6 +58,17 @@ class Product {
     }
 
  private:
+    // As BlockBuilder computes it.
+    ggml_tensor *product(ggml_tensor *matrix, ggml_tensor *x, CpuLevel level) {
+        if (level != CpuLevel::none && x->ne[1] < k_min_panel_rows && fits_cpu_rows(matrix)) {
+            return cpu_rows(ctx_.get(), level, {{matrix, nullptr}}, {x, nullptr, 0});
+        }
+        if (level != CpuLevel::none && x->ne[1] >= k_min_panel_rows && fits_cpu_matmul(matrix)) {
+            return CpuMatmul(level).multiply(ctx_.get(), matrix, x);
+        }
+        return ggml_mul_mat(ctx_.get(), matrix, x);
+    }
+
     ggml_context_ptr ctx_;
     ggml_cgraph *graph_ = nullptr;
     ggml_backend_sched_ptr scheduler_;
@@ -67,7 +81,8 @@ struct Candidate {
     std::unique_ptr<Product> decode;
 };
 
-std::vector<Candidate> candidates_of(const LayerSample &sample, const Backends &backends) {
+std::vector<Candidate> candidates_of(const LayerSample &sample, const Backends &backends,
+                                     CpuLevel level) {
     const double largest = sample.largest_weight();
     std::vector<Candidate> candidates;
     for (const char *type : {"file", "bf16", "f16", "q8_0", "q4_0", "q4_k"}) {
@@ -81,14 +96,15 @@ std::vector<Candidate> candidates_of(const LayerSample &sample, const Backends &
             candidates.push_back(std::move(candidate));
             continue;
         }
-        candidate.matrices = sample.load(type);
+        // Our own kernels read what the file has.
+        candidate.matrices = sample.load(type, level == CpuLevel::none);
         candidate.timing.nmse = candidate.matrices.nmse;
         candidate.timing.bytes = candidate.matrices.model_bytes;
         candidate.timing.prefill_ms = std::numeric_limits<double>::infinity();
         candidate.timing.decode_ms = std::numeric_limits<double>::infinity();
         const std::vector<ggml_tensor *> &tensors = candidate.matrices.tensors;
-        candidate.prefill = std::make_unique<Product>(backends, tensors, k_prefill_rows);
-        candidate.decode = std::make_unique<Product>(backends, tensors, 1);
+        candidate.prefill = std::make_unique<Product>(backends, tensors, k_prefill_rows, level);
+        candidate.decode = std::make_unique<Product>(backends, tensors, 1, level);
         candidates.push_back(std::move(candidate));
     }
     return candidates;
@@ -97,10 +113,11 @@ std::vector<Candidate> candidates_of(const LayerSample &sample, const Backends &
 }  // namespace
 
 std::vector<WeightTiming> race_weights(const std::string &gguf_path, const std::string &device,
-                                       int n_threads) {
+                                       int n_threads, Kernels kernels) {
     const LayerSample sample(gguf_path, device);
     const Backends backends(sample.devices(), n_threads);
-    std::vector<Candidate> candidates = candidates_of(sample, backends);
+    std::vector<Candidate> candidates =
+        candidates_of(sample, backends, cpu_level_of(sample.devices().front(), kernels));
     // Decoding reads every weight from memory: writing this much drives them out of the caches.
     const ggml_backend_buffer_ptr flush(
         ggml_backend_buft_alloc_buffer(backends.buffer_type(), k_flush_bytes));
@@ -148,7 +165,8 @@ std::string features_of(ggml_backend_dev_t device) {
 
 }  // namespace
 
-RaceKey race_key(const std::string &gguf_path, const std::string &device, int n_threads) {
+RaceKey race_key(const std::string &gguf_path, const std::string &device, int n_threads,
+                 Kernels kernels) {
     const LayerSample sample(gguf_path, device);
     RaceKey key;
     key.device = ggml_backend_dev_name(sample.devices().front());
@@ -156,9 +174,9 @@ RaceKey race_key(const std::string &gguf_path, const std::string &device, int n_
         key.description +=
             fmt::format("{} ({}), ", ggml_backend_dev_description(used), features_of(used));
     }
-    key.description +=
-        fmt::format("{} threads, ggml {}: {}", n_threads > 0 ? n_threads : default_n_threads(),
-                    ggml_version(), sample.description());
+    key.description += fmt::format("kernels {}, {} threads, ggml {}: {}", kernels_text(kernels),
+                                   n_threads > 0 ? n_threads : default_n_threads(), ggml_version(),
+                                   sample.description());
     return key;
 }
 

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "graph/kernels.h"
+
 namespace orthorank {
 
 struct WeightTiming {
@@ -21,17 +23,19 @@ struct WeightTiming {
 };
 
 // "file", then those of bf16, f16, q8_0, q4_0 and q4_k whose blocks divide the model's rows and
-// which are not the file's own. Experts are not timed, nor a type that cannot hold all weights.
-// Throws as Model::load does, Error{device}.
+// which are not the file's own, by the kernels that an engine with `kernels` takes. Experts are not
+// timed, nor a type that cannot hold all weights. Throws as Model::load does, Error{device}.
 std::vector<WeightTiming> race_weights(const std::string &gguf_path, const std::string &device,
-                                       int n_threads);
+                                       int n_threads, Kernels kernels);
 
 // What race_weights would time, where: its answers hold as long as the description is the same.
 struct RaceKey {
     std::string device;  // its name
-    // Devices and what their kernels are made for, threads, ggml's version, the weights.
+    // Devices and what their kernels are made for, our own kernels, threads, ggml's version, the
+    // weights.
     std::string description;
 };
-RaceKey race_key(const std::string &gguf_path, const std::string &device, int n_threads);
+RaceKey race_key(const std::string &gguf_path, const std::string &device, int n_threads,
+                 Kernels kernels);
 
 }  // namespace orthorank

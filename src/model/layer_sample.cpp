@@ -38,7 +38,7 @@ bool LayerSample::is_held_as(const std::string &type) const {
     return true;
 }
 
-LayerSample::Matrices LayerSample::load(const std::string &type) const {
+LayerSample::Matrices LayerSample::load(const std::string &type, bool repack) const {
     std::vector<WeightRequest> all = requests_;
     hold_as(all, type);
     Matrices matrices;
@@ -54,7 +54,7 @@ LayerSample::Matrices LayerSample::load(const std::string &type) const {
         }
     }
     matrices.store = std::make_unique<WeightStore>(
-        file_.path(), Placement{devices_, true, true, hparams_.n_expert_used}, sample);
+        file_.path(), Placement{devices_, true, repack, hparams_.n_expert_used}, sample);
     slots.resize(sample.size());
     matrices.tensors = std::move(slots);
     ConversionError error;

@@ -30,7 +30,8 @@ class LayerSample {
     bool can_hold(const std::string &type) const;
     // Whether these are the matrices' types already.
     bool is_held_as(const std::string &type) const;
-    Matrices load(const std::string &type) const;
+    // repack: in the device's own layouts where it has them.
+    Matrices load(const std::string &type, bool repack = true) const;
     const std::vector<ggml_backend_dev_t> &devices() const { return devices_; }
     // max |weight| of all matrices of the model, infinity when there is one that is no number.
     // Reads all of them.

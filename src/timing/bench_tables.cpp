@@ -136,9 +136,9 @@ std::vector<ComparisonTable> breakdown_tables(const BenchReport &report) {
 }
 
 std::string conditions(const BenchReport &report) {
-    return fmt::format("{} {}, {}, {} threads, {} process{}; text: {}", report.model,
-                       report.file_type, report.device, report.n_threads, report.n_processes,
-                       report.n_processes > 1 ? "es" : "", report.text);
+    return fmt::format("{} {}, {}, {} threads, kernels {}, {} process{}; text: {}", report.model,
+                       report.file_type, report.device, report.n_threads, report.kernels,
+                       report.n_processes, report.n_processes > 1 ? "es" : "", report.text);
 }
 
 std::string report_text(const BenchReport &report, std::string (*text_of)(const ComparisonTable &),

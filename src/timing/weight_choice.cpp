@@ -124,9 +124,9 @@ WeightTypes choose_weights(std::span<const WeightTiming> timings, int64_t max_by
 }
 
 WeightChoice choose_weights_for(const std::string &gguf_path, const std::string &device,
-                                int n_threads, const std::string &cache_path) {
+                                int n_threads, const std::string &cache_path, Kernels kernels) {
     WeightChoice choice;
-    const RaceKey key = race_key(gguf_path, device, n_threads);
+    const RaceKey key = race_key(gguf_path, device, n_threads, kernels);
     ordered_json cache;
     if (!cache_path.empty()) {
         cache = read_cache(cache_path, choice.note);
@@ -137,7 +137,7 @@ WeightChoice choose_weights_for(const std::string &gguf_path, const std::string 
         }
     }
     if (!choice.is_remembered) {
-        choice.timings = race_weights(gguf_path, device, n_threads);
+        choice.timings = race_weights(gguf_path, device, n_threads, kernels);
         if (!cache_path.empty()) {
             ordered_json &timings = cache["timings"][key.description];
             timings = ordered_json::array();

@@ -33,6 +33,7 @@ struct WeightChoice {
 // Looks into the cache file (empty: none), else times and writes it. Two copies may take half of
 // the device's memory. Throws as race_weights does, never because of the cache.
 WeightChoice choose_weights_for(const std::string &gguf_path, const std::string &device,
-                                int n_threads, const std::string &cache_path);
+                                int n_threads, const std::string &cache_path,
+                                Kernels kernels = Kernels::fast);
 
 }  // namespace orthorank

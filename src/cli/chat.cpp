@@ -217,8 +217,7 @@ void add_chat(CLI::App &app, const Argv &) {
         .add_option("--plan", a.plan, "plan file: what each layer computes (default: all of it)")
         ->type_name("FILE");
     add_sparsity_option(command, a.plan);
-    add_apply_option(command, a.apply);
-    add_keep_last_option(command, a.apply);
+    add_apply_options(command, a.apply);
     command
         .add_option("--ctx", a.n_ctx,
                     "tokens of the conversation (default: the model's context, at most 4096)")

@@ -150,11 +150,11 @@ std::string report_text(const BenchReport &report, std::string (*text_of)(const 
     std::string text = conditions(report) + line_end + text_of(table) + line_end + k_legend + "\n";
     const ComparisonTable memory = memory_table(report);
     if (!memory.rows.empty()) {
-        text += "\n" + text_of(memory);
+        text.append("\n").append(text_of(memory));
     }
     if (report.has_breakdown) {
         for (const ComparisonTable &breakdown : breakdown_tables(report)) {
-            text += "\n" + text_of(breakdown);
+            text.append("\n").append(text_of(breakdown));
         }
     }
     return text;

@@ -76,10 +76,12 @@ TEST_P(FastKernels, DoNotDependOnChunks) {
 }
 
 TEST_P(FastKernels, AFewRowsAreNearGgmls) {
-    const Logits exact = prefill(Kernels::exact, selecting(), 512, 31);
-    const Logits fast = prefill(Kernels::fast, selecting(), 512, 31);
+    const Logits exact = prefill(Kernels::exact, dense(), 512, 31);
+    const Logits fast = prefill(Kernels::fast, dense(), 512, 31);
     EXPECT_TRUE(nmse_below(GetParam().max_nmse, fast, exact));
-    if (best_cpu_level() != CpuLevel::none) {
+    const bool is_repacked = GetParam().type == GGML_TYPE_Q4_0;  // ggml's with a few rows
+    const bool has_experts = model_->hparams().n_expert > 0;     // likewise
+    if (best_cpu_level() != CpuLevel::none && !is_repacked && !has_experts) {
         EXPECT_FALSE(same_bits(fast, exact)) << "ggml's computed";
     }
 }
@@ -90,7 +92,7 @@ TEST_P(FastKernels, StepsAreNearGgmls) {
         EngineOptions options = test_options();
         options.kernels = kernels;
         Engine engine(*model_, options);
-        Sequence sequence = engine.new_sequence(selecting());
+        Sequence sequence = engine.new_sequence(dense());
         run(engine, sequence, random_tokens(33, 5));
         return run_steps(engine, sequence, tokens);
     };

@@ -105,9 +105,10 @@ TEST(PromptPlan, PoliciesThatCameWithVersion3) {
 
 TEST(PromptPlan, PoliciesRefused) {
     const auto of_layer = [](const std::string &keys, int version = 3) {
-        return refusal(
-            with(R"("layers": [{"index": 4, "action": "select", "ratio": 0.5, )" + keys + "}]",
-                 version));
+        std::string layers = R"("layers": [{"index": 4, "action": "select", "ratio": 0.5, )";
+        layers += keys;
+        layers += "}]";
+        return refusal(with(layers, version));
     };
     EXPECT_EQ(of_layer(R"("policy": "query")", 2),
               "x: layer 4: policy \"query\" needs \"version\" 3, found 2");

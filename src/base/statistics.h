@@ -24,6 +24,10 @@ double median(std::span<const double> values);
 // list (the usual default: type 7). 0 <= q <= 1.
 double quantile(std::span<const double> values, double q);
 
+// Spearman's rank correlation of pairs (as many of both), ties sharing their mean rank; NaN for
+// fewer than two pairs, or where all values of one side are equal or one is NaN.
+double rank_correlation(std::span<const double> a, std::span<const double> b);
+
 // The mean of ratios: exp(mean(log)). All ratios > 0.
 double geometric_mean(std::span<const double> ratios);
 

@@ -65,6 +65,15 @@ struct LogitsBlock {
     const float *logits = nullptr;  // [n_vocab, n_rows]
 };
 
+// The attention of some rows of a dense layer; valid during the call only.
+struct AttentionBlock {
+    int64_t first_row = 0;  // of the chunk; rows are consecutive
+    int n_rows = 0;
+    int n_keys = 0;  // positions 0, 1, ...; those that a row does not see have probability 0
+    int n_heads = 0;
+    std::span<const float> probabilities;  // [n_keys, n_rows, n_heads]
+};
+
 // Watches a forward pass at layer boundaries. Boundary l is what enters layer l; n_layers is the
 // end, before the final norm.
 class Tap {
@@ -74,6 +83,11 @@ class Tap {
     virtual bool wants_hidden(int boundary) const = 0;
     // chunk: index into the batch; hidden: [n_embd, n_rows] of its new rows.
     virtual void on_hidden(int boundary, size_t chunk, std::span<const float> hidden) = 0;
+    // The attention probabilities of layer il, EngineOptions::chunk_rows rows at a time, after the
+    // hidden states that enter it. In a batch of one chunk of several rows, and where the layer is
+    // dense.
+    virtual bool wants_attention(int) const { return false; }
+    virtual void on_attention(int, const AttentionBlock &) {}
 };
 
 struct ForwardOptions {

@@ -116,7 +116,7 @@ int32_t ForwardPass::n_rows_of(size_t chunk) const {
 std::vector<int> ForwardPass::cuts() const {
     std::vector<int> cuts;
     for (int il = options_.first_layer; options_.tap != nullptr && il < end_layer_; ++il) {
-        if (options_.tap->wants_hidden(il)) {
+        if (options_.tap->wants_hidden(il) || taps_attention(il)) {
             cuts.push_back(il);
         }
     }
@@ -213,6 +213,9 @@ SegmentShape ForwardPass::shape_of(const Segment &segment, int first, int end) c
     shape.rows = sets_.shape(sets_.range(first, end), false);
     shape.from_tokens = is_first && batch_.front().hidden.empty();
     shape.dense_layers = segment.dense_layers;
+    if (!shape.dense_layers.empty() && taps_attention(shape.dense_layers.front())) {
+        shape.attention_layer = shape.dense_layers.front();
+    }
     shape.score_layer = segment.score_layer;
     if (segment.score_layer >= 0) {
         shape.scores = score_shapes(shape.rows, first, segment.score_layer);
@@ -260,6 +263,9 @@ void ForwardPass::run_rows(int first, int end) {
     const SegmentGraph &graph = engine_.runner.run(
         shape, [&](SegmentGraph &g) { fill(g, rows); }, options_.watch);
     check_stored(segment, first, end);
+    if (shape.attention_layer >= 0) {
+        tap_attention(graph, first);
+    }
     if (segment.score_layer >= 0) {
         read_scores(graph, first);
     }

@@ -114,6 +114,8 @@ class ForwardPass {
     std::vector<RowRef> outputs_in(int first, int end) const;
     bool wants_output(const RowRef &ref) const;
     void tap_hidden(int boundary);
+    bool taps_attention(int il) const;
+    void tap_attention(const SegmentGraph &graph, int first) const;
 
     Engine::Impl &engine_;
     std::vector<size_t> order_;  // of the caller's chunks: those that decode come first

@@ -64,6 +64,25 @@ void ForwardPass::tap_hidden(int boundary) {
     }
 }
 
+bool ForwardPass::taps_attention(int il) const {
+    return options_.tap != nullptr && options_.tap->wants_attention(il);
+}
+
+// first: of the packed batch, which is one chunk.
+void ForwardPass::tap_attention(const SegmentGraph &graph, int first) const {
+    const ggml_tensor *attention = graph.attention;
+    std::vector<float> values(static_cast<size_t>(ggml_nelements(attention)));
+    ggml_backend_tensor_get(attention, values.data(), 0, values.size() * sizeof(float));
+    check_finite("attention probabilities", values);
+    AttentionBlock block;
+    block.first_row = first;
+    block.n_keys = static_cast<int>(attention->ne[0]);
+    block.n_rows = static_cast<int>(attention->ne[1]);
+    block.n_heads = static_cast<int>(attention->ne[2]);
+    block.probabilities = values;
+    options_.tap->on_attention(graph.shape.attention_layer, block);
+}
+
 // Does anybody look at the hidden states that leave layer il or a later one?
 bool ForwardPass::taps_hidden_after(int il) const {
     for (int boundary = il + 1; options_.tap != nullptr && boundary <= n_layers_; ++boundary) {

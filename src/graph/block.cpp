@@ -354,8 +354,9 @@ ggml_tensor *BlockBuilder::experts(int il, ggml_tensor *x) const {
     return n_used == 1 ? ggml_cont(ctx_, total) : total;
 }
 
-ggml_tensor *BlockBuilder::attention_received(int il, ggml_tensor *a, const Piece &piece,
-                                              ggml_tensor *positions, ggml_tensor *mask) const {
+ggml_tensor *BlockBuilder::attention_probabilities(int il, ggml_tensor *a, const Piece &piece,
+                                                   ggml_tensor *positions,
+                                                   ggml_tensor *mask) const {
     ggml_tensor *q = queries(il, view_rows(ctx_, a, piece.first_row, piece.n_rows), positions);
     q = ggml_permute(ctx_, q, 0, 2, 1, 3);  // [head_dim_k, n_rows, n_head]
     ggml_tensor *k = cache_view(cache_->k(il), hparams_.head_dim_k, hparams_.layers[il].n_head_kv,
@@ -363,7 +364,12 @@ ggml_tensor *BlockBuilder::attention_received(int il, ggml_tensor *a, const Piec
     const float scale = 1.0f / std::sqrt(static_cast<float>(hparams_.head_dim_k));
     ggml_tensor *scores = ggml_mul_mat(ctx_, k, q);  // [n_kv, n_rows, n_head]
     ggml_prec_set_acc(scores, GGML_PREC_F32);
-    ggml_tensor *probs = ggml_soft_max_ext(ctx_, scores, mask, scale, 0.0f);
+    return ggml_soft_max_ext(ctx_, scores, mask, scale, 0.0f);
+}
+
+ggml_tensor *BlockBuilder::attention_received(int il, ggml_tensor *a, const Piece &piece,
+                                              ggml_tensor *positions, ggml_tensor *mask) const {
+    ggml_tensor *probs = attention_probabilities(il, a, piece, positions, mask);
     ggml_tensor *columns = ggml_cont(ctx_, ggml_permute(ctx_, probs, 1, 0, 2, 3));
     return ggml_sum_rows(ctx_, columns);  // [1, n_kv, n_head]
 }

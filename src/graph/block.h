@@ -86,8 +86,11 @@ class BlockBuilder {
     // h.
     ggml_tensor *layer(int il, ggml_tensor *h, const RowSet &rows, const RowInputs &inputs,
                        ggml_tensor *cells) const;
-    // Attention probabilities of these rows summed over heads and rows, for one piece:
-    // a [n_embd, n_rows] -> [1, n_kv, n_head], still to be added over heads.
+    // The attention probabilities of the rows of one piece, keys that a row does not see 0:
+    // a [n_embd, n_rows] -> [n_kv, n_rows, n_head].
+    ggml_tensor *attention_probabilities(int il, ggml_tensor *a, const Piece &piece,
+                                         ggml_tensor *positions, ggml_tensor *mask) const;
+    // The same summed over rows: [1, n_kv, n_head], still to be added over heads.
     ggml_tensor *attention_received(int il, ggml_tensor *a, const Piece &piece,
                                     ggml_tensor *positions, ggml_tensor *mask) const;
     // The second attention mode, for gradients (flash attention, writing rows and MUL_MAT_ID have

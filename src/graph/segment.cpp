@@ -33,7 +33,8 @@ class SegmentBuilder {
         }
         const size_t n_dense = shape_.dense_layers.size();
         for (size_t i = 0; i < n_dense; ++i) {
-            const bool is_last = shape_.has_head && !shape_.writes_hidden && i + 1 == n_dense;
+            const bool is_last = shape_.has_head && !shape_.writes_hidden && i + 1 == n_dense &&
+                                 shape_.attention_layer != shape_.dense_layers[i];
             h = is_last ? last_layer(shape_.dense_layers[i], h)
                         : dense_layer(shape_.dense_layers[i], h);
         }
@@ -134,7 +135,15 @@ class SegmentBuilder {
     }
 
     ggml_tensor *dense_layer(int il, ggml_tensor *h) {
-        return block_.layer(il, h, shape_.rows, graph_.rows, graph_.cells);
+        if (il != shape_.attention_layer) {
+            return block_.layer(il, h, shape_.rows, graph_.rows, graph_.cells);
+        }
+        CHECK(shape_.rows.pieces.size() == 1 && shape_.rows.n_batched == 0);
+        ggml_tensor *a = block_.attention_norm(il, h);
+        block_.store_kv(il, a, graph_.rows.positions, graph_.cells);
+        graph_.attention = output(block_.attention_probabilities(
+            il, a, shape_.rows.pieces.front(), graph_.rows.positions, graph_.rows.masks.front()));
+        return block_.body(il, h, a, shape_.rows, graph_.rows);
     }
 
     // In the layer before the head only the rows that somebody reads are computed.
@@ -175,10 +184,10 @@ class SegmentBuilder {
         }
     }
 
-    ggml_tensor *output(ggml_tensor *scores) {
-        ggml_set_output(scores);
-        expand(scores);
-        return scores;
+    ggml_tensor *output(ggml_tensor *tensor) {
+        ggml_set_output(tensor);
+        expand(tensor);
+        return tensor;
     }
 
     ggml_tensor *view_rows(ggml_tensor *x, int first, int n) {

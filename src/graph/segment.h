@@ -61,6 +61,10 @@ struct SegmentShape {
     std::vector<ScoreShape> scores;  // of all its rows
     bool attention_scores = false;   // or only the attention received in score_layer
 
+    // One of dense_layers whose attention probabilities are an output too; its rows are one piece.
+    // -1: none.
+    int attention_layer = -1;
+
     bool has_head = false;  // or the head, on the output rows (ids relative to rows)
     RowSet outputs;
     bool writes_hidden = false;  // the rows' hidden states are kept for the next graph
@@ -85,6 +89,7 @@ struct SegmentGraph {
     RowInputs outputs;
     // outputs
     std::vector<ggml_tensor *> scores;  // F32 [n_rows] per SegmentShape::scores; null: nothing
+    ggml_tensor *attention = nullptr;   // F32 [n_kv, n_rows, n_head]
     ggml_tensor *logits = nullptr;      // F32 [n_vocab, outputs.n_rows]
 };
 

@@ -77,5 +77,19 @@ TEST(Statistics, NothingOrABadQuantileIsOurBug) {
     EXPECT_THROW(quantile(k_values, std::numeric_limits<double>::quiet_NaN()), InternalError);
 }
 
+TEST(Statistics, RankCorrelationSeesOrderAlone) {
+    const std::vector<double> a = {1, 2, 3, 4, 5};
+    EXPECT_DOUBLE_EQ(rank_correlation(a, std::vector<double>{1, 10, 100, 1000, 1e9}), 1);
+    EXPECT_DOUBLE_EQ(rank_correlation(a, std::vector<double>{5, 4, 3, 2, -1}), -1);
+    // 1 - 6 * (1 + 1 + 1 + 1) / (5 * 24), the formula without ties.
+    EXPECT_NEAR(rank_correlation(a, std::vector<double>{2, 1, 3, 5, 4}), 0.8, 1e-12);
+    // Ties share ranks: 0.5, 0.5, 2, 3 against 0, 1, 2, 3.
+    EXPECT_NEAR(rank_correlation(std::vector<double>{7, 7, 8, 9}, std::vector<double>{1, 2, 3, 4}),
+                4.5 / std::sqrt(4.5 * 5), 1e-12);
+    EXPECT_TRUE(std::isnan(rank_correlation(a, std::vector<double>(5, 3.0))));
+    EXPECT_TRUE(std::isnan(rank_correlation(a, std::vector<double>{1, 2, NAN, 4, 5})));
+    EXPECT_TRUE(std::isnan(rank_correlation(std::vector<double>{1}, std::vector<double>{1})));
+}
+
 }  // namespace
 }  // namespace orthorank

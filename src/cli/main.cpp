@@ -46,6 +46,7 @@ int run(int argc, char **argv) {
     orthorank::add_info(app, arguments);
     orthorank::add_select_layers(app, arguments);
     orthorank::add_export(app, arguments);
+    orthorank::add_analyze(app, arguments);
     for (CLI::App *command : app.get_subcommands({})) {
         command->parse_complete_callback([command] { orthorank::CommandFiles files(*command); });
     }

@@ -5,16 +5,27 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/statistics.h"
 
 namespace orthorank {
 
-std::vector<float> attn_normed_rows(const Model &model, int il, std::span<const float> hidden) {
+namespace {
+
+std::vector<float> attn_norm_weight(const Model &model, int il) {
     const ggml_tensor *norm = model.weights().layers[static_cast<size_t>(il)].attn_norm;
     const auto n_embd = static_cast<size_t>(model.hparams().n_embd);
     CHECK(norm->type == GGML_TYPE_F32 && static_cast<size_t>(ggml_nelements(norm)) == n_embd);
-    CHECK(hidden.size() % n_embd == 0);
     std::vector<float> weight(n_embd);
     ggml_backend_tensor_get(norm, weight.data(), 0, ggml_nbytes(norm));
+    return weight;
+}
+
+}  // namespace
+
+std::vector<float> attn_normed_rows(const Model &model, int il, std::span<const float> hidden) {
+    const auto n_embd = static_cast<size_t>(model.hparams().n_embd);
+    CHECK(hidden.size() % n_embd == 0);
+    const std::vector<float> weight = attn_norm_weight(model, il);
     std::vector<float> rows(hidden.size());
     for (size_t first = 0; first < hidden.size(); first += n_embd) {
         double squares = 0;
@@ -28,6 +39,16 @@ std::vector<float> attn_normed_rows(const Model &model, int il, std::span<const 
         }
     }
     return rows;
+}
+
+double norm_weight_variance(const Model &model, int il) {
+    const std::vector<float> weight = attn_norm_weight(model, il);
+    const double centre = mean(std::span(weight));
+    double squares = 0;
+    for (float value : weight) {
+        squares += (value - centre) * (value - centre);
+    }
+    return squares / static_cast<double>(weight.size());
 }
 
 }  // namespace orthorank

@@ -12,4 +12,7 @@ namespace orthorank {
 // RMSNorm with the layer's learned weight: hidden and result [n_embd, n].
 std::vector<float> attn_normed_rows(const Model &model, int il, std::span<const float> hidden);
 
+// The variance (over n) of that weight.
+double norm_weight_variance(const Model &model, int il);
+
 }  // namespace orthorank

@@ -7,6 +7,7 @@
 
 namespace orthorank {
 
+// A light sign with a dark edge.
 enum class CellMark { none, dot, ring, cross };
 
 struct HeatMap {

@@ -36,9 +36,12 @@ const std::map<std::string, std::set<std::string>> k_may_include = {
      {"base", "model", "graph", "select", "engine", "session", "eval", "report", "evaluation"}},
     {"timing",
      {"base", "model", "graph", "select", "engine", "session", "eval", "report", "evaluation"}},
+    {"analysis",
+     {"base", "model", "graph", "select", "engine", "session", "eval", "report", "evaluation",
+      "calibration"}},
     {"cli",
      {"base", "model", "graph", "select", "engine", "session", "eval", "report", "evaluation",
-      "calibration", "timing", "server"}},
+       "calibration", "timing", "analysis", "server"}},
 };
 
 struct Include {

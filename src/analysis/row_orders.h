@@ -1,0 +1,40 @@
+// Orders of rows: what the method's equations and every policy say of the rows of one layer, and
+// how far such orders agree. Pure functions.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "analysis/layer_states.h"
+
+namespace orthorank {
+
+// In double.
+double inner_product(std::span<const float> a, std::span<const float> b);
+
+// A massive activation, where the median over all rows is this (docs/analysis.md): above 100 and
+// 1000 times the median.
+bool is_massive(double peak, double median_magnitude);
+
+// The relative distance between the gradient of the cosine of `row` with `sink` by `row` as
+// Equation 1 has it, (u_sink - cos u_row) / |row|, and by central differences.
+double gradient_error(std::span<const float> sink, std::span<const float> row);
+
+// The agreements of GradientCheck, of rows with these lengths and cosines with the first one, which
+// is left out. Chosen: the int(ratio * n) smallest |cosine|, the largest gradient.
+void compare_equations(std::span<const double> norms, std::span<const double> cosines, double ratio,
+                       GradientCheck &check);
+
+// What scores are made of. The sink is the first row.
+struct RowScores {
+    int layer = 0;
+    std::span<const float> hidden;     // [n_embd, n]
+    std::span<const float> normed;     // [n_embd, n]
+    std::span<const double> received;  // attention by row, over heads and queries
+};
+
+// Every policy that has scores of its own and needs no fit, in the order of policy_names().
+std::vector<PolicyAgreement> policy_agreements(const RowScores &scores,
+                                               std::span<const double> changes, double ratio);
+
+}  // namespace orthorank

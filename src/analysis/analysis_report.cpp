@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 #include "report/json_text.h"
@@ -60,16 +61,27 @@ Json layer_json(const LayerStates &layer, size_t il) {
             {"policies", policies}};
 }
 
-// Every row of a figure's data as an object; cells that are numbers become numbers.
+// A cell of a figure's data: a whole number, a number, a text; null where it is empty.
+Json cell_json(const std::string &cell) {
+    const char *const end = cell.data() + cell.size();
+    int64_t integer = 0;
+    double number = 0;
+    if (cell.empty()) {
+        return nullptr;
+    }
+    if (std::from_chars(cell.data(), end, integer).ptr == end) {
+        return integer;
+    }
+    return std::from_chars(cell.data(), end, number).ptr == end ? Json(number) : Json(cell);
+}
+
+// Every row of the data as an object.
 Json figure_json(const Figure &figure) {
     Json rows = Json::array();
     for (const std::vector<std::string> &cells : figure.data.rows) {
         Json row = Json::object();
         for (size_t i = 0; i < cells.size(); ++i) {
-            const Json number = Json::parse(cells[i], nullptr, /*allow_exceptions=*/false);
-            row[figure.data.header[i]] = cells[i].empty()     ? Json(nullptr)
-                                         : number.is_number() ? number
-                                                              : Json(cells[i]);
+            row[figure.data.header[i]] = cell_json(cells[i]);
         }
         rows.push_back(row);
     }

@@ -17,10 +17,13 @@ constexpr double k_massive = 100;
 constexpr double k_massive_over_median = 1000;
 constexpr double k_difference = 1e-4;  // of finite differences, of the row's length
 
-// Do rows of this policy differ from those of another in this list by what happens to keys alone?
+// Has this policy a score that states and attention received give, and differs it from the others
+// of the list by more than what happens to keys?
 bool has_own_order(const Policy &policy) {
-    return policy.score != ScoreKind::probe && policy.score != ScoreKind::inherit &&
-           policy.kv == KvScope::all;
+    const bool has_score =
+        policy.score != ScoreKind::query && policy.score != ScoreKind::attention_output &&
+        policy.score != ScoreKind::probe && policy.score != ScoreKind::inherit;
+    return has_score && policy.kv == KvScope::all;
 }
 
 std::vector<float> scores_of(const Policy &policy, const RowScores &rows, size_t n) {
@@ -51,9 +54,11 @@ std::vector<float> scores_of(const Policy &policy, const RowScores &rows, size_t
             case ScoreKind::hash:
                 score = hash_score(policy.seed, rows.layer, static_cast<int64_t>(i));
                 break;
+            case ScoreKind::query:
+            case ScoreKind::attention_output:
             case ScoreKind::probe:
             case ScoreKind::inherit:
-                throw InternalError("a policy without a score of its own");
+                throw InternalError("a policy without a score of its own here");
         }
         scores.push_back(static_cast<float>(score));
     }

@@ -35,6 +35,10 @@ ScoreName score_name(ScoreKind kind) {
             return {"|a_i|", true};
         case ScoreKind::attention:
             return {"attention", true};
+        case ScoreKind::query:
+            return {"attention of the last rows", true};
+        case ScoreKind::attention_output:
+            return {"|attention output|", true};
         case ScoreKind::probe:
             return {"gain", false};
         case ScoreKind::hash:

@@ -24,8 +24,8 @@ struct PolicyAgreement {
 
 // Of the cosine with the first row as a function of a row (Equations 1 to 3), over rows 1 and on.
 struct GradientCheck {
-    // The largest relative distance of Equation 1's gradient from finite differences, of the rows
-    // that are kept.
+    // The largest distance of Equation 1's gradient from finite differences, as a part of the
+    // longest gradient that the row could have, of the rows that are kept.
     double largest_error = 0;
     // Spearman's correlations, and the parts of the chosen rows that both choose: of |cosine| with
     // the length of the gradient, of |inner product| with |cosine|, and with the gradient.

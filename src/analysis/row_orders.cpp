@@ -115,14 +115,13 @@ double gradient_error(std::span<const float> sink, std::span<const float> row) {
         return (inner + change * sink[j]) /
                (sink_length * std::sqrt(squares + 2 * change * row[j] + change * change));
     };
-    double difference = 0, gradient = 0;
+    double difference = 0;
     for (size_t j = 0; j < row.size(); ++j) {
         const double by_equation = (sink[j] / sink_length - cosine * row[j] / length) / length;
         const double by_difference = (cosine_at(j, step) - cosine_at(j, -step)) / (2 * step);
         difference += (by_equation - by_difference) * (by_equation - by_difference);
-        gradient += by_equation * by_equation;
     }
-    return std::sqrt(difference / gradient);
+    return std::sqrt(difference) * length;
 }
 
 void compare_equations(std::span<const double> norms, std::span<const double> cosines, double ratio,

@@ -16,8 +16,9 @@ double inner_product(std::span<const float> a, std::span<const float> b);
 // 1000 times the median.
 bool is_massive(double peak, double median_magnitude);
 
-// The relative distance between the gradient of the cosine of `row` with `sink` by `row` as
-// Equation 1 has it, (u_sink - cos u_row) / |row|, and by central differences.
+// The distance between the gradient of the cosine of `row` with `sink` by `row` as Equation 1 has
+// it, (u_sink - cos u_row) / |row|, and by central differences, as a part of 1 / |row|, the longest
+// that it can be: of a row that points as the sink does it is 0.
 double gradient_error(std::span<const float> sink, std::span<const float> row);
 
 // The agreements of GradientCheck, of rows with these lengths and cosines with the first one, which

@@ -120,6 +120,8 @@ TEST(RowOrders, GradientIsThatOfFiniteDifferences) {
     const std::vector<float> sink = {3, 0, 0};
     EXPECT_LT(gradient_error(sink, std::vector<float>{1, 2, -1}), 1e-6);
     EXPECT_LT(gradient_error(sink, std::vector<float>{0, 1e-3f, 2e-3f}), 1e-6);
+    // The same direction, as of a token that occurs again: no gradient, and no part of it.
+    EXPECT_LT(gradient_error(sink, std::vector<float>{6, 0, 0}), 1e-6);
 }
 
 TEST(RowOrders, PoliciesFollowTheirScores) {

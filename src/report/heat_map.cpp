@@ -124,8 +124,12 @@ void draw_cells(const HeatMap &map, const Layout &layout, Svg &svg) {
         if (!map.hovers.empty() && !map.hovers[i].empty()) {
             hover += "\n" + map.hovers[i];
         }
-        svg.rect(corner, layout.cell_width, layout.cell_height,
-                 std::isfinite(value) ? colour_of(map, layout, value) : "#88888833", hover);
+        if (std::isfinite(value)) {
+            svg.rect(corner, layout.cell_width, layout.cell_height, colour_of(map, layout, value),
+                     hover);
+        } else {
+            svg.shade(corner, layout.cell_width, layout.cell_height, hover);
+        }
         if (!map.marks.empty()) {
             const double side = std::min(layout.cell_width, layout.cell_height);
             draw_mark(map.marks[i],

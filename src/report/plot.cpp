@@ -112,7 +112,7 @@ void draw_shades(const LinePlot &plot, const Area &area, Svg &svg) {
     for (const PlotShade &shade : plot.shades) {
         const double from = area.pixel_x(std::clamp(shade.from, area.x.low, area.x.high));
         const double to = area.pixel_x(std::clamp(shade.to, area.x.low, area.x.high));
-        svg.rect({from, area.top}, to - from, k_plot_height, "#88888828", shade.name);
+        svg.shade({from, area.top}, to - from, k_plot_height, shade.name);
     }
 }
 

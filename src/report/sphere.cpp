@@ -12,7 +12,7 @@ namespace orthorank {
 namespace {
 
 // Measures in pixels.
-constexpr double k_width = 360;
+constexpr double k_width = 460;
 constexpr double k_height = 400;
 constexpr double k_radius = 130;
 constexpr Point k_centre{k_width / 2, 190};

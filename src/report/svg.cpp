@@ -193,6 +193,15 @@ void Svg::rect(Point corner, double width, double height, std::string_view colou
         hover);
 }
 
+// An attribute of its own: a colour with eight digits is black to some readers of SVG.
+void Svg::shade(Point corner, double width, double height, std::string_view hover) {
+    body_ +=
+        element(fmt::format("rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" "
+                            "fill=\"#888888\" fill-opacity=\"0.16\"",
+                            corner.x, corner.y, width, height),
+                hover);
+}
+
 void Svg::frame(Point corner, double width, double height, const Stroke &stroke) {
     body_ += fmt::format(
         "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"none\" {}/>\n",

@@ -56,6 +56,8 @@ class Svg {
     // Filled.
     void rect(Point corner, double width, double height, std::string_view colour,
               std::string_view hover = {});
+    // The same in a faint grey that what lies behind shines through.
+    void shade(Point corner, double width, double height, std::string_view hover = {});
     // Not filled.
     void frame(Point corner, double width, double height, const Stroke &stroke);
     void dot(Point centre, double radius, std::string_view colour, std::string_view hover = {});

@@ -154,6 +154,10 @@ TEST(HeatMap, EveryCellHasItsValueAndColour) {
                     "to layer 1, layer 0: cosine 0.5", "to layer 1, layer 1: cosine none"));
     EXPECT_THAT(svg, AllOf(HasSubstr(sequential_colour(0)), HasSubstr(sequential_colour(1))));
     EXPECT_EQ(elements_named(read_markup(svg), "circle").size(), 1u);
+    // No colour has eight digits: some readers of SVG take it for black.
+    for (const MarkupElement &rect : elements_named(read_markup(svg), "rect")) {
+        EXPECT_THAT(rect.attributes.at("fill").size(), testing::AnyOf(4u, 7u));  // or "none"
+    }
 }
 
 TEST(HeatMap, ManyLayersAndLongNamesStayInTheBox) {
@@ -182,7 +186,7 @@ TEST(Svg, ColoursEndWhereTheirScalesDo) {
 TEST(Sphere, TheVectorsHaveTheGivenAngles) {
     SphereDrawing drawing;
     drawing.title = "layer 5";
-    drawing.names = {"0", "1", "10"};
+    drawing.names = {"row 0", "row 1", "row 10"};
     drawing.cosines = {0.2, -0.4, 0.7};
     const auto v = vectors_of(drawing);
     const auto product = [&](size_t a, size_t b) {
@@ -194,7 +198,9 @@ TEST(Sphere, TheVectorsHaveTheGivenAngles) {
     EXPECT_NEAR(product(0, 1), 0.2, 1e-12);
     EXPECT_NEAR(product(0, 2), -0.4, 1e-12);
     EXPECT_NEAR(product(1, 2), 0.7, 1e-12);
-    EXPECT_TRUE(is_sound_svg(sphere_svg(drawing)));
+    const std::string svg = sphere_svg(drawing);
+    EXPECT_TRUE(is_sound_svg(svg));
+    EXPECT_THAT(texts_of(svg), testing::IsSupersetOf(drawing.names)) << "none is cut";
     drawing.cosines = {1, 1, 1};  // all the same direction
     EXPECT_TRUE(is_sound_svg(sphere_svg(drawing)));
 }

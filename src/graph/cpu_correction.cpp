@@ -63,6 +63,9 @@ void fill_matrices(const ggml_tensor *node, Scratch &scratch, CorrectionTask &ta
     float *up_to = down_to + n_matrix;
     transpose(matrix, task.n_rank, task.scratch, down_to);
     transpose(node->src[up], task.n_embd, task.scratch, up_to);
+    // The added ranks are sums of zeros, which must not meet what was in the memory before.
+    const int64_t n_up = task.n_embd * matrix->ne[1];
+    std::fill_n(up_to + n_up, n_matrix - n_up, 0.0f);
     task.down = down_to;
     task.up = up_to;
 }

@@ -167,6 +167,18 @@ TEST_P(CpuCorrection, IsTheExactUpdateOfTheListedRowsAlone) {
     }
 }
 
+// What is added to a rank of 17 was multiplied with what an earlier correction left in memory.
+TEST_P(CpuCorrection, DoesNotReadWhatAnotherLeft) {
+    Updated infinite({208, 64, 100, GGML_TYPE_F32});
+    const CorrectionTensors &left = infinite.correction();
+    for (ggml_tensor *matrix : {left.down, left.up}) {
+        std::fill_n(static_cast<float *>(matrix->data), ggml_nelements(matrix), INFINITY);
+    }
+    infinite.ours(GetParam(), 1, 100);
+    Updated updated({208, 17, 100, GGML_TYPE_F32});
+    EXPECT_TRUE(nmse_below(1e-11, updated.ours(GetParam(), 1, 100), updated.exact()));
+}
+
 TEST_P(CpuCorrection, OfARowDoesNotDependOnThoseBeside) {
     const Shape shape = {144, 70, 193, GGML_TYPE_F16};
     Updated updated(shape);

@@ -37,6 +37,11 @@ std::vector<int32_t> tokens_of(const AnalyzeArguments &arguments, const Model &m
     std::string text = read_text_file(arguments.text);
     std::erase_if(text, [](char c) { return c == '\n' || c == '\r'; });
     const auto n_tokens = static_cast<size_t>(arguments.n_tokens);
+    const int n_ctx = model.hparams().n_ctx_train;
+    if (arguments.n_tokens > n_ctx) {
+        fail(ErrorKind::limit, "{} tokens do not fit into the model's context of {}: --tokens {}",
+             arguments.n_tokens, n_ctx, n_ctx);
+    }
     std::vector<int32_t> tokens = model.vocab().tokenize_first(n_tokens, text, /*add_bos=*/true);
     if (tokens.size() < n_tokens) {
         fail(ErrorKind::limit, "{} has {} tokens, {} were asked for: a longer text, or --tokens",

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/console.h"
 #include "base/error.h"
 
@@ -92,8 +94,9 @@ std::vector<Plan> read_scored_plans(const Model &model, const std::vector<std::s
     return plans;
 }
 
-std::string loss_text(const Plan &plan, PlanPurpose purpose) {
+std::string loss_text(const Plan &plan, PlanPurpose purpose, size_t n_prompt) {
     std::string text;
+    int n_longest = 0;
     for (const PlanLoss &loss : plan.losses) {
         if ((loss.n_continuation > 0) != (purpose == PlanPurpose::prompt)) {
             continue;
@@ -104,6 +107,13 @@ std::string loss_text(const Plan &plan, PlanPurpose purpose) {
                             loss.n_continuation > 0
                                 ? fmt::format(", the last {} tokens of each", loss.n_continuation)
                                 : "");
+        n_longest = std::max(n_longest, loss.n_ctx);
+    }
+    if (!text.empty() && n_prompt > static_cast<size_t>(n_longest)) {
+        text += fmt::format(
+            "; this prompt of {} tokens is longer than that: it may cost more, and "
+            "lose what stands far before",
+            n_prompt);
     }
     return text;
 }

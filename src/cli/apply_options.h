@@ -40,7 +40,8 @@ Plan for_every_row(Plan plan);
 std::vector<Plan> read_scored_plans(const Model &model, const std::vector<std::string> &paths,
                                     bool with_dense, const ApplyArguments &arguments);
 
-// What a plan costs by its own record, for the purpose at hand; empty: nothing was measured.
-std::string loss_text(const Plan &plan, PlanPurpose purpose);
+// What a plan costs by its own record, for the purpose at hand, and whether this prompt is longer
+// than what was measured; empty: nothing was.
+std::string loss_text(const Plan &plan, PlanPurpose purpose, size_t n_prompt);
 
 }  // namespace orthorank

@@ -116,7 +116,8 @@ void print_summary(const GenerateResult &result, const Plan &plan, int n_ctx) {
            rate_text(result.n_decoded, result.decode_s), rows);
     const bool is_for_prompt = plan.apply == Apply::prefill;
     const std::string loss =
-        loss_text(plan, is_for_prompt ? PlanPurpose::prompt : PlanPurpose::every_row);
+        loss_text(plan, is_for_prompt ? PlanPurpose::prompt : PlanPurpose::every_row,
+                  static_cast<size_t>(result.n_prompt));
     if (!loss.empty()) {
         remark("{}: {}", plan.name, loss);
     }

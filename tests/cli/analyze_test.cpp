@@ -69,6 +69,8 @@ TEST_F(Analyze, WrongInputGetsOneLine) {
     expect_failure(2, "--windows", analyze({"--no-sweep", "--windows", "2"}));
     const std::string short_text = dir_.file("short.txt");
     write_bytes(short_text, "hello\nworld");
+    expect_failure(1, "do not fit into the model's context of",
+                   {"analyze", "-f", text_, "-o", folder_, "--tokens", "100000"});
     expect_failure(1, "101 were asked for",
                    {"analyze", "-f", short_text, "-o", folder_, "--tokens", "101"});
     expect_failure(1, "text.txt", {"analyze", "-f", text_, "-o", text_, "--no-sweep"});

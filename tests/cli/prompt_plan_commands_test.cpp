@@ -59,6 +59,10 @@ TEST_F(PromptPlanCommands, ContinuationIsMeasuredAndRecorded) {
             .err;
     EXPECT_THAT(said, HasSubstr("% of the prompt's rows computed in 2 selecting layers"));
     EXPECT_THAT(said, HasSubstr("prompt.json: perplexity over dense: "));
+    EXPECT_THAT(said, Not(HasSubstr("longer than that")));
+    const std::string long_prompt(500, 'x');
+    EXPECT_THAT(run({"generate", "-p", long_prompt, "-n", "1", "--plan", prompt_plan_}).err,
+                HasSubstr("longer than that: it may cost more"));
 }
 
 TEST_F(PromptPlanCommands, KeptRowsCountInThePromptAlone) {

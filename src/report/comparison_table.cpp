@@ -39,7 +39,7 @@ std::string markdown_line(const std::vector<std::string> &cells) {
 std::string csv_cell(const std::string &cell) {
     return cell.find_first_of(",\"\n\r") == std::string::npos
                ? cell
-               : '"' + replace_all(cell, "\"", "\"\"") + '"';
+               : fmt::format("\"{}\"", replace_all(cell, "\"", "\"\""));
 }
 
 std::string csv_line(const std::vector<std::string> &cells) {

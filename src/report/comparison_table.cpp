@@ -45,7 +45,7 @@ std::string csv_cell(const std::string &cell) {
 std::string csv_line(const std::vector<std::string> &cells) {
     std::string line;
     for (size_t i = 0; i < cells.size(); ++i) {
-        line += (i == 0 ? "" : ",") + csv_cell(cells[i]);
+        line.append(i == 0 ? "" : ",").append(csv_cell(cells[i]));
     }
     return line + "\n";
 }

@@ -100,8 +100,10 @@ void add_model_options(CLI::App &command, ModelArguments &arguments) {
     command.add_flag("--no-mmap", arguments.no_mmap,
                      "read the weights into memory (huge pages) instead of mapping the file");
     command
-        .add_option("--kernels", arguments.kernels,
-                    "kernels on a CPU: fast (our own), or exact (ggml's bits)")
+        .add_option(
+            "--kernels", arguments.kernels,
+            "kernels on a CPU: fast (our own), exact (ggml's bits), or our own up to a level: "
+            "avx2, avx512, avx512-bf16, amx")
         ->capture_default_str()
         ->type_name("KIND");
 }
@@ -116,7 +118,7 @@ std::unique_ptr<Model> load_model(const ModelArguments &arguments) {
     correction_type_from_name(arguments.correction_type);
     const Kernels kernels = kernels_from_name(arguments.kernels);
     ModelOptions options;
-    options.plain_copies = kernels == Kernels::fast && best_cpu_level() != CpuLevel::none;
+    options.plain_copies = cpu_level_of(kernels) != CpuLevel::none;
     options.weights = weight_types_from_text(arguments.weights);
     options.use_mmap = !arguments.no_mmap;
     const std::string path = model_path(arguments);

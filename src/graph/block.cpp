@@ -221,7 +221,8 @@ ggml_tensor *BlockBuilder::attend_piece(int il, ggml_tensor *q, const Piece &pie
                             q->nb[2] * static_cast<size_t>(piece.first_row));
     }
     if (fits_cpu_attention(rows, k, v)) {
-        return ggml_reshape_2d(ctx_, cpu_attention(ctx_, rows, k, v, mask),
+        const int n_lanes = own_.level == CpuLevel::avx2 ? 8 : widest_lanes();
+        return ggml_reshape_2d(ctx_, cpu_attention(ctx_, rows, k, v, mask, n_lanes),
                                hparams_.head_dim_v * shape.n_head, piece.n_rows);
     }
     if (own_.level != CpuLevel::none && fits_cpu_row_attention(k, v)) {

@@ -1,8 +1,10 @@
 // Prompts and decoding with our own kernels: near ggml's, and the same numbers however a call is
 // cut into graphs and whatever else decodes beside, for dense and selecting plans, with biases and
 // norms of queries, experts included, and for weights that ggml repacks.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/error.h"
 #include "graph/cpu_level.h"
 #include "support/compare.h"
 #include "support/engine_runs.h"
@@ -63,6 +65,38 @@ TEST_P(FastKernels, AreNearGgmls) {
     if (best_cpu_level() != CpuLevel::none) {
         EXPECT_FALSE(same_bits(fast, exact)) << "ggml's computed";
     }
+}
+
+constexpr std::pair<const char *, CpuLevel> k_levels[] = {{"avx2", CpuLevel::avx2},
+                                                          {"avx512", CpuLevel::avx512},
+                                                          {"avx512-bf16", CpuLevel::avx512_bf16},
+                                                          {"amx", CpuLevel::amx}};
+
+TEST_P(FastKernels, UpToALevel) {
+    const Logits exact = prefill(Kernels::exact, dense(), 512);
+    for (const auto &[name, level] : k_levels) {
+        if (level <= best_cpu_level()) {
+            const Logits found = prefill(kernels_from_name(name), dense(), 512);
+            EXPECT_TRUE(nmse_below(GetParam().max_nmse, found, exact)) << name;
+        }
+    }
+}
+
+TEST(Kernels, AreNamedByLevel) {
+    for (const auto &[name, level] : k_levels) {
+        if (level <= best_cpu_level()) {
+            EXPECT_EQ(cpu_level_of(kernels_from_name(name)), level);
+            EXPECT_EQ(kernels_text(kernels_from_name(name)),
+                      std::string("fast (") + name_of(level) + ")");
+        } else {
+            EXPECT_THAT([name = name] { kernels_from_name(name); },
+                        testing::ThrowsMessage<Error>(testing::HasSubstr(name_of(level))));
+        }
+    }
+    EXPECT_EQ(cpu_level_of(Kernels::fast), best_cpu_level());
+    EXPECT_EQ(cpu_level_of(Kernels::exact), CpuLevel::none);
+    EXPECT_THAT([] { kernels_from_name("avx1024"); },
+                testing::ThrowsMessage<Error>(testing::HasSubstr("known: exact, fast; avx2")));
 }
 
 TEST_P(FastKernels, DoNotDependOnChunks) {

@@ -36,6 +36,7 @@ void write_results(const BenchOutputs &files, const BenchReport &report,
                    nlohmann::ordered_json json) {
     json["text"] = report.text;
     json["n_processes"] = report.n_processes;
+    json["machine"] = peak_json(report.peak);
     json["results"] = nlohmann::ordered_json::array();
     for (const BenchRow &row : report.rows) {
         json["results"].push_back(bench_row_json(row, report));
@@ -73,8 +74,7 @@ NamedArm arm_of(const std::string &text, const Model &model, const ApplyArgument
         fail(ErrorKind::usage,
              "unknown arm '{}' (known: libllama, dense, sparsity:20%, or a plan file)", text);
     }
-    arm.plan =
-        apply.applied_to(read_plan_for(model, text, apply.purpose(PlanPurpose::every_row)));
+    arm.plan = apply.applied_to(read_plan_for(model, text, apply.purpose(PlanPurpose::every_row)));
     arm.name = arm.plan.name;
     return arm;
 }
@@ -163,6 +163,9 @@ void run_bench(const BenchArguments &arguments, const Argv &argv) {
     const std::vector<PerplexityResult> quality = quality_of(arguments, *model, study);
     BenchReport report = bench_report(*model, study, text, measured.results, quality);
     report.n_processes = arguments.n_processes;
+    if (arguments.has_roofline) {
+        report.peak = machine_peak(cpu_level_of(study.engine.kernels), report.n_threads);
+    }
     nlohmann::ordered_json json = result_frame(argv, *model, nullptr);
     json["engine"] = measured.engine;
     write_results(outputs, report, std::move(json));
@@ -247,6 +250,8 @@ void add_bench(CLI::App &app, const Argv &argv) {
                "fresh processes, one after the other, that each do all of it");
     add_text(command, a.text);
     command.add_flag("--breakdown", a.has_breakdown, "divide each arm's time into operations");
+    command.add_flag("--roofline", a.has_roofline,
+                     "measure what the machine does at most, and each arm's share of it");
     command.add_option("--quality", a.quality.file, "perplexity of each plan on this text")
         ->type_name("FILE");
     add_number(command, "--quality-windows", a.quality.n_windows, 1, 1 << 20,

@@ -30,6 +30,7 @@ struct BenchArguments {
     int n_warmups = 1;
     int n_processes = 1;
     bool has_breakdown = false;
+    bool has_roofline = false;
     BenchTextSource text;
     QualityText quality;  // no file: not asked for
     BenchOutputs outputs;

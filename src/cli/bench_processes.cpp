@@ -35,6 +35,9 @@ Argv child_arguments(const Argv &argv, const std::string &json_path, bool has_fi
         const bool is_own =
             std::find(k_own_options.begin(), k_own_options.end(), name) != k_own_options.end() ||
             (name == "--field" && !has_file);
+        if (argv[i] == "--roofline") {
+            continue;
+        }
         if (!is_own) {
             arguments.push_back(argv[i]);
         } else if (name == argv[i]) {

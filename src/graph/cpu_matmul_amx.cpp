@@ -67,6 +67,25 @@ struct Sums {
         load_sums<2>(out + k_tile_rows * stride, stride);
         load_sums<3>(out + k_tile_rows * stride + k_tile_rows, stride);
     }
+    static constexpr double k_round_flops = 4 * 2.0 * k_tile_rows * k_tile_rows * k_tile_k;
+    static float run_rounds(const uint32_t *operands, int64_t n) {
+        alignas(64) float out[2 * k_tile_rows * 2 * k_tile_rows];
+        begin();
+        start({}, nullptr, 0);
+        load_tile<4>(operands);
+        load_tile<5>(operands + k_round_words / 4);
+        load_tile<6>(operands + k_round_words / 2);
+        load_tile<7>(operands + k_round_words / 4 * 3);
+        for (int64_t round = 0; round < n; ++round) {
+            add_products<0, 4, 6>();
+            add_products<1, 4, 7>();
+            add_products<2, 5, 6>();
+            add_products<3, 5, 7>();
+        }
+        store(out, 2 * k_tile_rows);
+        end();
+        return out[0];
+    }
     static void store(float *out, size_t stride) {
         store_sums<0>(out, stride);
         store_sums<1>(out + k_tile_rows, stride);

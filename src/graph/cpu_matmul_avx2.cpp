@@ -31,6 +31,10 @@ struct Avx2 {
     static void add(const Block &block, float *out, size_t stride) {
         add_in_registers<Avx2>(block, out, stride);
     }
+    static constexpr double k_round_flops = 2 * n * k_sums_of_round;
+    static float run_rounds(const uint32_t *operands, int64_t n_rounds) {
+        return run_rounds_in_registers<Avx2>(operands, n_rounds);
+    }
 
     static void pack(const float *x, uint32_t *to) { std::memcpy(to, x, k_tile_k * sizeof(float)); }
 

@@ -28,6 +28,10 @@ struct Avx512Bf16 : Bf16Words {
     static void add(const Block &block, float *out, size_t stride) {
         add_in_registers<Avx512Bf16>(block, out, stride);
     }
+    static constexpr double k_round_flops = 4 * n * k_sums_of_round;
+    static float run_rounds(const uint32_t *operands, int64_t n_rounds) {
+        return run_rounds_in_registers<Avx512Bf16>(operands, n_rounds);
+    }
 };
 
 }  // namespace

@@ -38,7 +38,14 @@ struct MatmulKernel {
     // One row of n_k floats to row `row` of its tiles; null: zeros.
     void (*pack)(const float *x, int64_t n_k, int row, char *tiles);
     void (*multiply)(const StripTask &task);
+    // Rounds of the level's product, as many at once as hide its latency, with every operand in a
+    // register: what no product can exceed. operands: k_round_words in cache lines; the sums' first
+    // number, so that they are computed.
+    double round_flops;
+    float (*run_rounds)(const uint32_t *operands, int64_t n);
 };
+
+constexpr size_t k_round_words = 1024;
 
 extern const MatmulKernel k_matmul_avx2;
 extern const MatmulKernel k_matmul_avx512;

@@ -5,7 +5,8 @@
 // L has: k_words (32-bit words that 32 numbers become) and k_parts (how often: sums of parts), so
 // that a tile is [k_parts][16][k_words]; pack() of one row into it, to_words() of 16 weight rows to
 // [k_parts][k_words][16], k_strip_panels (as many as stay in the second cache), and add(): the 32 x
-// 32 sums of a Block, by add_in_registers() or its own way.
+// 32 sums of a Block, by add_in_registers() or its own way; k_round_flops and run_rounds() of
+// MatmulKernel.
 #pragma once
 
 #include "graph/cpu_matmul_kernel.h"
@@ -146,7 +147,9 @@ struct Panel {
                 L::k_strip_panels,
                 L::k_strip_panels * k_panel_words * sizeof(uint32_t),
                 pack,
-                multiply};
+                multiply,
+                L::k_round_flops,
+                L::run_rounds};
     }
 };
 
@@ -194,6 +197,30 @@ void add_in_registers(const Block &block, float *out, size_t stride) {
             }
         }
     }
+}
+
+constexpr int k_sums_of_round = 10;
+
+template <typename Ops>
+float run_rounds_in_registers(const uint32_t *operands, int64_t n) {
+    typename Ops::Vec sums[k_sums_of_round];
+    for (auto &sum : sums) {
+        sum = Ops::zero();
+    }
+    const auto a = Ops::load(operands);
+    const auto b = Ops::load(operands + Ops::n);
+    for (int64_t round = 0; round < n; ++round) {
+        for (auto &sum : sums) {
+            sum = Ops::dot(sum, a, b);
+        }
+    }
+    alignas(64) float out[Ops::n];
+    float first = 0;
+    for (const auto &sum : sums) {
+        Ops::store(out, sum);
+        first += out[0];
+    }
+    return first;
 }
 
 }  // namespace

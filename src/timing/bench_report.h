@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "evaluation/perplexity.h"
+#include "graph/cpu_peak.h"
+#include "report/comparison_table.h"
 #include "timing/bench.h"
 #include "timing/bench_study.h"
 
@@ -26,6 +28,8 @@ struct BenchRow {
     const NamedArm *arm = nullptr;
     const PerplexityResult *quality = nullptr;  // null: not asked for
     std::optional<double> bound;                // speed-up over dense by the cost model
+    std::optional<double> flops;                // of a prefill, by the cost model
+    std::optional<double> bytes;                // that a decode reads, by the cost model
     std::optional<double> time_bound;
     // Prefill: the time of the smallest dense prefill times the growth of the arithmetic from it.
     std::optional<double> predicted_seconds;
@@ -43,6 +47,7 @@ struct BenchReport {
     std::string text;     // which text, and how much of it
     int n_threads = 0;
     int n_processes = 1;
+    std::optional<MachinePeak> peak;  // measured in the same run; nothing: not asked for
     bool has_breakdown = false;
     bool has_quality = false;
     std::optional<ScaleAxis> axis;  // nothing: nothing varies
@@ -75,6 +80,19 @@ std::string shape_text(const BenchShape &shape);
 double relative_spread(std::span<const double> seconds);
 // The base's time over this one's, process by process: medians over repetitions.
 std::vector<double> process_ratios(const BenchResult &base, const BenchResult &of, int n_processes);
+
+// A row's rate in the median repetition, and its share of the machine's; nothing where the report
+// or the row lacks one of them.
+struct RooflinePoint {
+    std::optional<double> flops_per_second;
+    std::optional<double> share_of_flops;
+    std::optional<double> bytes_per_second;
+    std::optional<double> share_of_bytes;
+};
+RooflinePoint roofline_point(const BenchRow &row, const BenchReport &report);
+nlohmann::ordered_json peak_json(const std::optional<MachinePeak> &peak);
+// The machine in the first row, then each arm and shape; its peak must be there.
+ComparisonTable roofline_table(const BenchReport &report);
 
 nlohmann::ordered_json bench_row_json(const BenchRow &row, const BenchReport &report);
 // Seconds, facts, operations and peak of such a row.

@@ -47,6 +47,14 @@ void add_bounds(const EngineOptions &engine, const Model &model,
     facts.layer_fractions = result.facts.layer_fractions;
     facts.kv_element = kv_element_bytes(engine.kv_type);
     facts.correction_element = engine.correction_type == CorrectionType::f32 ? 4.0 : 2.0;
+    if (row.arm->is_libllama) {
+        facts.layer_fractions.assign(row.arm->plan.layers.size(), 1.0);
+    }
+    row.flops = shape_flops(model, row.arm->plan, result.shape);
+    row.bytes = shape_bytes(model, row.arm->plan, result.shape, facts);
+    if (row.arm->is_libllama) {
+        return;
+    }
     row.bound = speed_up_bound(model, row.arm->plan, result.shape, facts);
     if (row.dense == nullptr) {
         return;
@@ -135,11 +143,9 @@ std::vector<BenchRow> rows_of(const Model &model, const BenchStudy &study,
                 ++n_plans;
             }
         }
-        if (!row.arm->is_libllama) {
-            add_bounds(study.engine, model, results, row);
-            if (!quality.empty()) {
-                row.quality = &quality[row.arm->plan.is_dense() ? 0 : 1 + n_plans];
-            }
+        add_bounds(study.engine, model, results, row);
+        if (!row.arm->is_libllama && !quality.empty()) {
+            row.quality = &quality[row.arm->plan.is_dense() ? 0 : 1 + n_plans];
         }
         rows.push_back(row);
     }
@@ -262,6 +268,11 @@ nlohmann::ordered_json bench_row_json(const BenchRow &row, const BenchReport &re
     json["speed_up_bound"] = optional_json(row.bound);
     json["time_bound"] = optional_json(row.time_bound);
     json["predicted_seconds"] = optional_json(row.predicted_seconds);
+    const RooflinePoint point = roofline_point(row, report);
+    json["flops_per_second"] = optional_json(point.flops_per_second);
+    json["share_of_flops"] = optional_json(point.share_of_flops);
+    json["bytes_per_second"] = optional_json(point.bytes_per_second);
+    json["share_of_bytes"] = optional_json(point.share_of_bytes);
     json["process_speed_ups_over_dense"] =
         row.dense == nullptr
             ? nlohmann::ordered_json(nullptr)

@@ -152,6 +152,9 @@ std::string report_text(const BenchReport &report, std::string (*text_of)(const 
     if (!memory.rows.empty()) {
         text.append("\n").append(text_of(memory));
     }
+    if (report.peak) {
+        text.append("\n").append(text_of(roofline_table(report)));
+    }
     if (report.has_breakdown) {
         for (const ComparisonTable &breakdown : breakdown_tables(report)) {
             text.append("\n").append(text_of(breakdown));
@@ -228,6 +231,11 @@ Cells csv_cells(const BenchRow &row, const BenchReport &report) {
     cells.emplace_back("speed_up_bound", exact_text(row.bound));
     cells.emplace_back("time_bound", exact_text(row.time_bound));
     cells.emplace_back("predicted_seconds", exact_text(row.predicted_seconds));
+    const RooflinePoint point = roofline_point(row, report);
+    cells.emplace_back("flops_per_second", exact_text(point.flops_per_second));
+    cells.emplace_back("share_of_flops", exact_text(point.share_of_flops));
+    cells.emplace_back("bytes_per_second", exact_text(point.bytes_per_second));
+    cells.emplace_back("share_of_bytes", exact_text(point.share_of_bytes));
     add_processes(row, report.n_processes, cells);
     add_quality(row.quality, cells);
     for (size_t i = 0; i < k_n_operations; ++i) {

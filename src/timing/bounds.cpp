@@ -116,6 +116,24 @@ double speed_up_bound(const Model &model, const Plan &whole, const BenchShape &s
                                  shape.n_sequences);
 }
 
+std::optional<double> shape_flops(const Model &model, const Plan &plan, const BenchShape &shape) {
+    if (shape.phase == Phase::decode) {
+        return std::nullopt;
+    }
+    return shape.n_sequences * prefill_flops(model_shape(model.hparams()), plan_in_prefill(plan),
+                                             shape.n_tokens, HeadRows::last_read);
+}
+
+std::optional<double> shape_bytes(const Model &model, const Plan &plan, const BenchShape &shape,
+                                  const DecodeFacts &facts) {
+    if (shape.phase == Phase::prefill) {
+        return std::nullopt;
+    }
+    return shape.n_tokens * decode_step_bytes(decode_bytes(model, shape, facts),
+                                              as_run(plan_in_decode(plan), facts),
+                                              shape.n_sequences);
+}
+
 double time_bound(const Model &model, const Plan &whole, const BenchShape &shape,
                   const DecodeFacts &facts, const OperationTimes &dense) {
     const Plan plan = plan_in(shape.phase, whole);

@@ -2,6 +2,8 @@
 // prefill, bytes read for a decode (select/cost_model.h, specification section 9).
 #pragma once
 
+#include <optional>
+
 #include "model/model.h"
 #include "select/cost_model.h"
 #include "timing/bench.h"
@@ -23,6 +25,13 @@ struct DecodeFacts {
 // facts count for a decode alone.
 double speed_up_bound(const Model &model, const Plan &plan, const BenchShape &shape,
                       const DecodeFacts &facts);
+
+// FLOPs of a prefill of this shape, all sequences (select/cost_model.h); nothing for a decode.
+std::optional<double> shape_flops(const Model &model, const Plan &plan, const BenchShape &shape);
+
+// Bytes that all steps of a decode read of weights, cache and corrections; nothing for a prefill.
+std::optional<double> shape_bytes(const Model &model, const Plan &plan, const BenchShape &shape,
+                                  const DecodeFacts &facts);
 
 // Speed-up over the dense plan if nothing but the dense run's own operations remained, each at the
 // fraction that the cost model leaves of it and as fast as in the dense run: its total time / the

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "graph/cpu_level.h"
 #include "support/command_fixture.h"
 
 namespace orthorank::test {
@@ -101,6 +102,33 @@ TEST_F(BenchCommand, RowsOfAllArmsAndShapes) {
     EXPECT_NEAR(rows[2]["fraction_of_rows_computed"].get<double>(), 0.4, 1e-9);
     EXPECT_THAT(rows[2]["speed_up_bound"].get<double>(), Gt(1.05));
     EXPECT_THAT(rows[2]["time_bound"].get<double>(), Gt(1.0));
+}
+
+TEST_F(BenchCommand, RooflineIsMeasuredInTheSameRun) {
+    const json result = run_json(bench({"--decode", "3", "--roofline"}));
+    const json &machine = result["machine"];
+    EXPECT_THAT(machine["bytes_per_second"].get<double>(), Gt(1e8));
+    const double peak =
+        machine["flops_per_second"].is_null() ? 0 : machine["flops_per_second"].get<double>();
+    EXPECT_EQ(peak > 1e8, best_cpu_level() != CpuLevel::none);
+    for (const json &row : result["results"]) {
+        const bool is_prefill = row["phase"] == "prefill";
+        ASSERT_EQ(row["flops_per_second"].is_null(), !is_prefill);
+        ASSERT_EQ(row["bytes_per_second"].is_null(), is_prefill);
+        if (!is_prefill) {
+            EXPECT_DOUBLE_EQ(
+                row["share_of_bytes"].get<double>(),
+                row["bytes_per_second"].get<double>() / machine["bytes_per_second"].get<double>());
+        } else if (peak > 0) {
+            EXPECT_DOUBLE_EQ(row["share_of_flops"].get<double>(),
+                             row["flops_per_second"].get<double>() / peak);
+            EXPECT_LT(row["share_of_flops"].get<double>(), 1);
+        }
+    }
+    const json without = run_json(bench({}));
+    EXPECT_EQ(without["machine"], nullptr);
+    EXPECT_EQ(without["results"][0]["share_of_flops"], nullptr);
+    EXPECT_THAT(run(bench({"--roofline"})).out, HasSubstr("this machine"));
 }
 
 TEST_F(BenchCommand, FilesInEveryFormat) {

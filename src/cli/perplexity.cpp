@@ -31,6 +31,7 @@ struct PerplexityArguments : TextArguments {
     std::vector<std::string> plans;
     bool no_dense = false;
     bool with_kl = false;
+    std::string beside;  // "exact" or a type of weights; empty: no such arm
     ApplyArguments apply;
     bool record = false;
     std::string json;
@@ -46,10 +47,14 @@ void check_arguments(const PerplexityArguments &arguments) {
     if (arguments.protocol.empty() != arguments.data_dir.empty()) {
         fail(ErrorKind::usage, "--protocol and --data belong together");
     }
-    if (arguments.with_kl && (arguments.no_dense || arguments.plans.empty())) {
+    if (arguments.with_kl &&
+        (arguments.no_dense || (arguments.plans.empty() && arguments.beside.empty()))) {
         fail(ErrorKind::usage,
              "--kl compares plans with the dense model: name a --plan, without "
              "--no-dense");
+    }
+    if (!arguments.beside.empty() && arguments.no_dense) {
+        fail(ErrorKind::usage, "--beside measures the dense model: leave out --no-dense");
     }
     if (arguments.n_continuation >= arguments.n_ctx) {
         fail(ErrorKind::usage,
@@ -59,10 +64,10 @@ void check_arguments(const PerplexityArguments &arguments) {
     }
     if (arguments.record) {
         if (arguments.plans.size() != 1 || is_by_sparsity(arguments.plans.front()) ||
-            arguments.no_dense) {
+            arguments.no_dense || !arguments.beside.empty()) {
             fail(ErrorKind::usage,
                  "--record writes into the plan file what it costs beside the dense model: name "
-                 "one --plan, without --no-dense");
+                 "one --plan, without --no-dense and --beside");
         }
         if (arguments.apply.keep_last) {
             fail(ErrorKind::usage,
@@ -219,11 +224,11 @@ void print_set(const TextSet &set) {
 }
 
 std::vector<PerplexityResult> run_set(const TextSet &set, const PerplexityArguments &arguments,
-                                      Engine &engine, std::span<const Plan> plans) {
+                                      std::span<const PerplexityArm> arms) {
     Progress progress(set.name.empty() ? "perplexity" : set.name, stderr, is_dumb_terminal());
     progress.update(0.0);
     return perplexity(
-        engine, set.windows, plans,
+        arms, set.windows,
         [&](size_t n_done, size_t n_all, std::span<const PerplexityResult> so_far) {
             stop_if_interrupted();
             std::string text;
@@ -236,6 +241,44 @@ std::vector<PerplexityResult> run_set(const TextSet &set, const PerplexityArgume
         },
         arguments.with_kl);
 }
+
+// The dense model as --beside has it: with ggml's kernels and, unless it says "exact", weights held
+// in a type that it names.
+ModelArguments beside_arguments(const PerplexityArguments &arguments) {
+    ModelArguments model = arguments.model;
+    model.kernels = "exact";
+    if (arguments.beside != "exact") {
+        model.weights = arguments.beside;
+    }
+    return model;
+}
+
+// The engines of a run and what each measures, the arm that the others are compared with first.
+class Arms {
+ public:
+    Arms(const Model &model, const PerplexityArguments &arguments, std::span<const Plan> plans)
+        : engine_(make_engine(model, arguments.model, arguments.n_ctx)) {
+        if (!arguments.beside.empty()) {
+            const ModelArguments other = beside_arguments(arguments);
+            other_model_ = load_model(other);
+            other_ = make_engine(*other_model_, other, arguments.n_ctx);
+            Plan dense = plans.front();
+            dense.name = fmt::format("dense, {}", arguments.beside);
+            arms_.push_back({other_.get(), std::move(dense)});
+        }
+        for (const Plan &plan : plans) {
+            arms_.push_back({engine_.get(), plan});
+        }
+    }
+    Engine &engine() { return *engine_; }
+    std::span<const PerplexityArm> arms() const { return arms_; }
+
+ private:
+    std::unique_ptr<Engine> engine_;
+    std::unique_ptr<Model> other_model_;  // of --beside, as its engine
+    std::unique_ptr<Engine> other_;
+    std::vector<PerplexityArm> arms_;
+};
 
 nlohmann::ordered_json sets_json(std::span<const TextSet> sets) {
     nlohmann::ordered_json json = nlohmann::ordered_json::array();
@@ -261,8 +304,8 @@ void run_perplexity(const PerplexityArguments &arguments, const Argv &argv, Comm
             files.reads(file, set.name.empty() ? "--file" : set.name);
         }
     }
-    const std::unique_ptr<Engine> engine = make_engine(*model, arguments.model, arguments.n_ctx);
-    nlohmann::ordered_json json = result_frame(argv, *model, engine.get());
+    Arms arms(*model, arguments, plans);
+    nlohmann::ordered_json json = result_frame(argv, *model, &arms.engine());
     if (arguments.protocol.empty()) {
         json["files"] = arguments.files;
     } else {
@@ -271,7 +314,7 @@ void run_perplexity(const PerplexityArguments &arguments, const Argv &argv, Comm
     json["results"] = nlohmann::ordered_json::array();
     std::vector<std::vector<PerplexityResult>> results_of_sets;
     for (const TextSet &set : sets) {
-        results_of_sets.push_back(run_set(set, arguments, *engine, plans));
+        results_of_sets.push_back(run_set(set, arguments, arms.arms()));
         const std::vector<PerplexityResult> &results = results_of_sets.back();
         for (const PerplexityResult &result : results) {
             json["results"].push_back(result_json(result, set, has_dense));
@@ -307,6 +350,11 @@ void add_perplexity(CLI::App &app, const Argv &argv) {
     command.add_option("--data", a.data_dir, "folder with the data sets' files")->type_name("DIR");
     command.add_flag("--kl", a.with_kl,
                      "how far each plan's distributions are from the dense ones");
+    command
+        .add_option("--beside", a.beside,
+                    "first, what the others are compared with: the dense model with exact kernels "
+                    "('exact'), or with those and its weights as a type such as f32")
+        ->type_name("KIND");
     command.add_option("--field", a.field, "the text's field in JSON Lines")
         ->capture_default_str()
         ->type_name("NAME");

@@ -55,8 +55,8 @@ void compare(PerplexityResult &result, const PerplexityResult &first) {
 
 }  // namespace
 
-std::vector<PerplexityResult> perplexity(Engine &engine, const Windows &windows,
-                                         std::span<const Plan> plans, const OnPerplexity &on_window,
+std::vector<PerplexityResult> perplexity(std::span<const PerplexityArm> arms,
+                                         const Windows &windows, const OnPerplexity &on_window,
                                          bool with_divergence) {
     if (windows.size() == 0) {
         fail(ErrorKind::limit, "the text is shorter than one window of {} tokens", windows.n_ctx);
@@ -67,38 +67,49 @@ std::vector<PerplexityResult> perplexity(Engine &engine, const Windows &windows,
              "larger --ctx",
              windows.n_continuation, windows.n_ctx);
     }
-    std::vector<PerplexityResult> results(plans.size());
-    for (size_t i = 0; i < plans.size(); ++i) {
-        results[i].plan = plans[i];
+    std::vector<PerplexityResult> results(arms.size());
+    for (size_t i = 0; i < arms.size(); ++i) {
+        results[i].plan = arms[i].plan;
     }
     std::optional<DivergenceMeter> meter;
-    if (with_divergence) {
+    if (with_divergence && !arms.empty()) {
+        const Engine &first = *arms.front().engine;
         const auto n_targets = static_cast<size_t>(windows.n_targets_of(0));
         meter.emplace(static_cast<size_t>(windows.n_ctx) - 1 - n_targets, n_targets,
-                      engine.model().hparams().n_vocab, plans.size(), engine.n_threads());
+                      first.model().hparams().n_vocab, arms.size(), first.n_threads());
     }
     size_t n_done = 0;
     for (size_t w = 0; w < windows.size(); ++w) {
-        for (size_t i = 0; i < plans.size(); ++i) {
+        for (size_t i = 0; i < arms.size(); ++i) {
             const Stopwatch watch;
-            Request request = window_request(plans[i], windows, w);
+            Request request = window_request(arms[i].plan, windows, w);
             if (meter) {
                 request.on_logits = [&meter, i](const LogitsBlock &block) { meter->add(i, block); };
             }
-            const RequestResult window = run_request(engine, std::move(request));
+            const RequestResult window = run_request(*arms[i].engine, std::move(request));
             add_window(results[i], window, watch.elapsed_s());
             if (on_window) {
-                on_window(++n_done, windows.size() * plans.size(), results);
+                on_window(++n_done, windows.size() * arms.size(), results);
             }
         }
     }
-    for (size_t i = 0; i < plans.size(); ++i) {
+    for (size_t i = 0; i < arms.size(); ++i) {
         compare(results[i], results.front());
         if (meter) {
             results[i].divergence = meter->result(i);
         }
     }
     return results;
+}
+
+std::vector<PerplexityResult> perplexity(Engine &engine, const Windows &windows,
+                                         std::span<const Plan> plans, const OnPerplexity &on_window,
+                                         bool with_divergence) {
+    std::vector<PerplexityArm> arms;
+    for (const Plan &plan : plans) {
+        arms.push_back({&engine, plan});
+    }
+    return perplexity(arms, windows, on_window, with_divergence);
 }
 
 }  // namespace orthorank

@@ -172,5 +172,30 @@ TEST_F(DataCommands, PerplexityWithKl) {
     expect_failure(2, "--kl", {"perplexity", "-f", arguments[2], "--kl"});
 }
 
+TEST_F(DataCommands, PerplexityBesideExactKernels) {
+    const std::string text = dir_.file("text.txt");
+    write_bytes(text, std::string(200, 'x') + " the quick brown fox");
+    const std::vector<std::string> plain = {"perplexity", "-f", text, "--ctx", "40"};
+    const auto with = [&](std::vector<std::string> more) {
+        more.insert(more.begin(), plain.begin(), plain.end());
+        return more;
+    };
+    const json exact = run_json(with({"--kernels", "exact"}))["results"][0];
+    const json fast = run_json(plain)["results"][0];
+    const json both = run_json(with({"--beside", "exact", "--kl", "--plan", plan_}))["results"];
+    ASSERT_EQ(both.size(), 3);
+    EXPECT_EQ(both[0]["plan"], "dense, exact");
+    EXPECT_EQ(both[0]["ppl"], exact["ppl"]);
+    EXPECT_EQ(both[1]["plan"], nullptr);
+    EXPECT_EQ(both[1]["ppl"], fast["ppl"]);
+    EXPECT_NEAR(both[1]["ratio_to_dense"].get<double>(),
+                fast["ppl"].get<double>() / exact["ppl"].get<double>(), 1e-9);
+    EXPECT_LT(both[1]["kl"]["mean"].get<double>(), 1e-3);
+    EXPECT_GT(both[2]["kl"]["mean"].get<double>(), both[1]["kl"]["mean"].get<double>());
+    expect_failure(2, "--beside", with({"--beside", "exact", "--no-dense", "--plan", plan_}));
+    expect_failure(2, "--beside", with({"--beside", "exact", "--record", "--plan", plan_}));
+    expect_failure(2, "unknown weight type", with({"--beside", "q9"}));
+}
+
 }  // namespace
 }  // namespace orthorank::test

@@ -193,7 +193,7 @@ TextStates text_states(Engine &engine, std::span<const int32_t> tokens,
 
 int chunk_rows_for(const Hparams &hparams, size_t n_tokens) {
     int64_t bytes_per_row = 1;
-    for (const LayerShape &layer : hparams.layers) {
+    for (const LayerSpec &layer : hparams.layers) {
         bytes_per_row = std::max(bytes_per_row, static_cast<int64_t>(layer.n_head) *
                                                     static_cast<int64_t>(n_tokens) *
                                                     static_cast<int64_t>(sizeof(float)));

@@ -1,5 +1,7 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <set>
@@ -61,42 +63,73 @@ nlohmann::ordered_json plan_json(const PlanInfo &info) {
 }
 
 // Each that there is, ascending.
-std::set<int> of_layers(const Hparams &hparams, int LayerShape::*number) {
+std::set<int> of_layers(const Hparams &hparams, int LayerSpec::*number) {
     std::set<int> numbers;
-    for (const LayerShape &layer : hparams.layers) {
+    for (const LayerSpec &layer : hparams.layers) {
         numbers.insert(layer.*number);
     }
     return numbers;
 }
 
-std::string layers_text(const Hparams &hparams, int LayerShape::*number) {
+std::string layers_text(const Hparams &hparams, int LayerSpec::*number) {
     return fmt::format("{}", fmt::join(of_layers(hparams, number), ", "));
 }
 
 // One number, or where layers differ a list by layer.
-nlohmann::ordered_json layers_json(const Hparams &hparams, int LayerShape::*number) {
+nlohmann::ordered_json layers_json(const Hparams &hparams, int LayerSpec::*number) {
     if (of_layers(hparams, number).size() == 1) {
         return hparams.layers.front().*number;
     }
     nlohmann::ordered_json list = nlohmann::ordered_json::array();
-    for (const LayerShape &layer : hparams.layers) {
+    for (const LayerSpec &layer : hparams.layers) {
         list.push_back(layer.*number);
     }
     return list;
 }
 
+// Of layers that rotate, each once: local ones may have another than the rest.
+std::set<float> rope_bases(const Hparams &hparams) {
+    std::set<float> bases;
+    for (const LayerSpec &layer : hparams.layers) {
+        bases.insert(layer.rotation.freq_base);
+    }
+    return bases;
+}
+
+nlohmann::ordered_json rope_base_json(const Hparams &hparams) {
+    const std::set<float> bases = rope_bases(hparams);
+    return bases.size() == 1 ? nlohmann::ordered_json(*bases.begin())
+                             : nlohmann::ordered_json(bases);
+}
+
+// "512 in 15 of 18 layers", or nothing.
+std::string windows_text(const Hparams &hparams) {
+    std::string text;
+    for (const int window : hparams.windows) {
+        const auto n =
+            std::count_if(hparams.layers.begin(), hparams.layers.end(),
+                          [window](const LayerSpec &layer) { return layer.window == window; });
+        if (window > 0) {
+            text += fmt::format("{}{} in {} of {} layers", text.empty() ? "" : ", ", window, n,
+                                hparams.n_layers);
+        }
+    }
+    return text;
+}
+
 nlohmann::ordered_json hparams_json(const Hparams &hparams) {
     return {{"n_layers", hparams.n_layers},
             {"n_embd", hparams.n_embd},
-            {"n_head", layers_json(hparams, &LayerShape::n_head)},
-            {"n_head_kv", layers_json(hparams, &LayerShape::n_head_kv)},
+            {"n_head", layers_json(hparams, &LayerSpec::n_head)},
+            {"n_head_kv", layers_json(hparams, &LayerSpec::n_head_kv)},
             {"head_dim", hparams.head_dim_k},
-            {"n_ff", layers_json(hparams, &LayerShape::n_ff)},
+            {"n_ff", layers_json(hparams, &LayerSpec::n_ff)},
             {"n_vocab", hparams.n_vocab},
             {"n_ctx_train", hparams.n_ctx_train},
             {"n_expert", hparams.n_expert},
             {"n_expert_used", hparams.n_expert_used},
-            {"rope_freq_base", hparams.rope_freq_base},
+            {"rope_freq_base", rope_base_json(hparams)},
+            {"window", layers_json(hparams, &LayerSpec::window)},
             {"rms_eps", hparams.rms_eps}};
 }
 
@@ -131,19 +164,23 @@ void print_model(const Model &model) {
     const Hparams &hparams = model.hparams();
     print("model        {}\n", hparams.name.empty() ? "(no name)" : hparams.name);
     print("file         {}\n", model.path());
-    print("architecture {}, {}, {:.1f} M parameters\n", arch_name(hparams.arch), model.file_type(),
+    print("architecture {}, {}, {:.1f} M parameters\n", hparams.arch, model.file_type(),
           static_cast<double>(model.n_params()) / 1e6);
     print("fingerprint  {}\n", model.fingerprint());
     print("layers       {}, width {}, feed-forward {}{}\n", hparams.n_layers, hparams.n_embd,
-          layers_text(hparams, &LayerShape::n_ff),
+          layers_text(hparams, &LayerSpec::n_ff),
           hparams.n_expert > 0
               ? fmt::format(", {} of {} experts", hparams.n_expert_used, hparams.n_expert)
               : "");
     print("heads        {} of {}, {} for keys and values\n",
-          layers_text(hparams, &LayerShape::n_head), hparams.head_dim_k,
-          layers_text(hparams, &LayerShape::n_head_kv));
+          layers_text(hparams, &LayerSpec::n_head), hparams.head_dim_k,
+          layers_text(hparams, &LayerSpec::n_head_kv));
     print("vocabulary   {} tokens\n", hparams.n_vocab);
-    print("context      {} tokens, rope base {:g}\n", hparams.n_ctx_train, hparams.rope_freq_base);
+    print("context      {} tokens, rope base {}\n", hparams.n_ctx_train,
+          fmt::format("{}", fmt::join(rope_bases(hparams), ", ")));
+    if (const std::string windows = windows_text(hparams); !windows.empty()) {
+        print("windows      {}\n", windows);
+    }
 }
 
 void print_storage(const Model &model, const InfoArguments &arguments, int n_ctx,

@@ -61,7 +61,7 @@ ForwardPass::ForwardPass(Engine &engine, std::span<const Chunk> batch,
                                      own_.level != CpuLevel::none && !own_.for_few_rows)),
       n_layers_(engine_.model.hparams().n_layers),
       end_layer_(options.end_layer < 0 ? n_layers_ : options.end_layer),
-      sets_(engine_.cache, batch_, engine_.model.hparams().n_embd),
+      sets_(engine_.cache, batch_, engine_.model.hparams()),
       hidden_(nullptr, GiveBack{&engine_.hidden}),
       scores_(batch_.size()) {
     if (sets_.n_rows() == 0) {

@@ -27,8 +27,9 @@ bool is_step(const Chunk &chunk, int n_embd) {
     return chunk.n_rows(n_embd) == 1 && chunk.sequence->n_past() > 0;
 }
 
-RowSets::RowSets(const KvCache &cache, std::span<const Chunk> batch, int n_embd)
-    : cache_(cache), batch_(batch) {
+RowSets::RowSets(const KvCache &cache, std::span<const Chunk> batch, const Hparams &hparams)
+    : cache_(cache), hparams_(hparams), batch_(batch) {
+    const int n_embd = hparams.n_embd;
     for (size_t i = 0; i < batch.size(); ++i) {
         first_row_.push_back(static_cast<int>(refs_.size()));
         const auto n = static_cast<int32_t>(batch[i].n_rows(n_embd));
@@ -111,17 +112,20 @@ RowSet RowSets::shape(std::span<const RowRef> refs, bool pad) const {
     return rows;
 }
 
-void RowSets::fill_mask_row(uint16_t *mask, int n_kv, const RowRef &ref, int il) const {
+// The row itself is the last of its window (0: of all positions before it).
+void RowSets::fill_mask_row(uint16_t *mask, int n_kv, const RowRef &ref, int window, int il) const {
     const Sequence &sequence = *batch_[ref.chunk].sequence;
     const int64_t n_visible = position(ref) + 1;
-    std::fill(mask, mask + n_visible, k_f16_zero);
+    const int64_t first = window > 0 ? std::max<int64_t>(0, n_visible - window) : 0;
+    std::fill(mask, mask + first, k_f16_minus_infinity);
+    std::fill(mask + first, mask + n_visible, k_f16_zero);
     std::fill(mask + n_visible, mask + n_kv, k_f16_minus_infinity);
     if (il < 0 || sequence.plan().layers[il].action != Action::select ||
         sequence.plan().layers[il].policy.kv != KvScope::selected) {
         return;
     }
     const std::vector<uint8_t> &chosen = sequence.record(il).chosen;
-    for (int64_t i = 0; i < n_visible; ++i) {
+    for (int64_t i = first; i < n_visible; ++i) {
         if (chosen[static_cast<size_t>(i)] == 0) {
             mask[i] = k_f16_minus_infinity;
         }
@@ -136,35 +140,52 @@ void RowSets::fill(const RowInputs &inputs, const RowSet &rows, std::span<const 
     }
     set_input(inputs.positions, positions.data(), positions.size() * sizeof(int32_t));
 
+    if (inputs.temperatures != nullptr) {
+        std::vector<float> temperatures;
+        for (const int32_t position : positions) {
+            temperatures.push_back(query_temperature(hparams_, position));
+        }
+        set_input(inputs.temperatures, temperatures.data(), temperatures.size() * sizeof(float));
+    }
     if (rows.n_batched > 0) {
         fill_batched(inputs, rows, refs.first(n_steps_in(refs)), il);
     }
-    for (size_t p = 0; p < rows.pieces.size(); ++p) {
-        const Piece &piece = rows.pieces[p];
-        write_input(inputs.masks[p], [&](uint16_t *values) {
-            for (int r = 0; r < piece.n_rows; ++r) {
-                fill_mask_row(values + static_cast<size_t>(r) * piece.n_kv, piece.n_kv,
-                              refs[static_cast<size_t>(piece.first_row + r)], il);
-            }
-        });
+    for (size_t w = 0; w < hparams_.windows.size(); ++w) {
+        for (size_t p = 0; p < rows.pieces.size(); ++p) {
+            const Piece &piece = rows.pieces[p];
+            write_input(inputs.masks[w * rows.pieces.size() + p], [&](uint16_t *values) {
+                for (int r = 0; r < piece.n_rows; ++r) {
+                    fill_mask_row(values + static_cast<size_t>(r) * piece.n_kv, piece.n_kv,
+                                  refs[static_cast<size_t>(piece.first_row + r)],
+                                  hparams_.windows[w], il);
+                }
+            });
+        }
     }
 }
 
 void RowSets::fill_batched(const RowInputs &inputs, const RowSet &rows,
                            std::span<const RowRef> refs, int il) const {
-    std::vector<uint16_t> mask(static_cast<size_t>(rows.n_kv) * rows.n_slots, k_f16_minus_infinity);
     std::vector<int32_t> row_of_slot(static_cast<size_t>(rows.n_slots), 0);
     std::vector<int32_t> slot_of_row(static_cast<size_t>(rows.n_batched), 0);
     for (size_t i = 0; i < refs.size(); ++i) {
         const int slot = batch_[refs[i].chunk].sequence->slot() - rows.first_slot;
         row_of_slot[slot] = static_cast<int32_t>(i);
         slot_of_row[i] = slot;
-        fill_mask_row(mask.data() + static_cast<size_t>(slot) * rows.n_kv, rows.n_kv, refs[i], il);
     }
     for (size_t i = refs.size(); i < slot_of_row.size(); ++i) {
         slot_of_row[i] = slot_of_row.front();  // padding: any slot that has a row
     }
-    set_input(inputs.batch_mask, mask.data(), mask.size() * sizeof(uint16_t));
+    for (size_t w = 0; w < hparams_.windows.size(); ++w) {
+        write_input(inputs.batch_masks[w], [&](uint16_t *mask) {
+            std::fill(mask, mask + static_cast<size_t>(rows.n_kv) * rows.n_slots,
+                      k_f16_minus_infinity);
+            for (size_t i = 0; i < refs.size(); ++i) {
+                fill_mask_row(mask + static_cast<size_t>(slot_of_row[i]) * rows.n_kv, rows.n_kv,
+                              refs[i], hparams_.windows[w], il);
+            }
+        });
+    }
     set_input(inputs.row_of_slot, row_of_slot.data(), row_of_slot.size() * sizeof(int32_t));
     set_input(inputs.slot_of_row, slot_of_row.data(), slot_of_row.size() * sizeof(int32_t));
 }

@@ -23,7 +23,7 @@ bool is_step(const Chunk &chunk, int n_embd);
 class RowSets {
  public:
     // Chunks that decode come first. The batch must live as long.
-    RowSets(const KvCache &cache, std::span<const Chunk> batch, int n_embd);
+    RowSets(const KvCache &cache, std::span<const Chunk> batch, const Hparams &hparams);
 
     int n_rows() const { return static_cast<int>(refs_.size()); }
     // Row r of the packed batch.
@@ -55,9 +55,10 @@ class RowSets {
     size_t n_steps_in(std::span<const RowRef> refs) const;
     void fill_batched(const RowInputs &inputs, const RowSet &rows, std::span<const RowRef> refs,
                       int il) const;
-    void fill_mask_row(uint16_t *mask, int n_kv, const RowRef &ref, int il) const;
+    void fill_mask_row(uint16_t *mask, int n_kv, const RowRef &ref, int window, int il) const;
 
     const KvCache &cache_;
+    const Hparams &hparams_;
     std::span<const Chunk> batch_;
     std::vector<RowRef> refs_;
     std::vector<int> first_row_;

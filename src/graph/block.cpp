@@ -1,66 +1,37 @@
 #include "graph/block.h"
 
-#include <cmath>
-
 #include "base/error.h"
-#include "graph/cpu_attention.h"
-#include "graph/cpu_row_attention.h"
 
 namespace orthorank {
 
 size_t max_nodes(int n_layers, size_t n_pieces, int n_expert_used) {
-    const size_t n_of_layer = 64 + 10 * n_pieces + 2 * static_cast<size_t>(n_expert_used);
+    const size_t n_of_layer = 88 + 10 * n_pieces + 2 * static_cast<size_t>(n_expert_used);
     return 128 + 32 * n_pieces + static_cast<size_t>(n_layers) * n_of_layer;
 }
 
-namespace {
-
-ggml_tensor *make_input(ggml_context *ctx, ggml_tensor *tensor) {
-    (void)ctx;
-    ggml_set_input(tensor);
-    return tensor;
-}
-
-// Joins tensors [d, n_i] along their rows, pairwise, so that each row is copied log(n) times.
-ggml_tensor *concat_rows(ggml_context *ctx, std::vector<ggml_tensor *> parts) {
-    CHECK(!parts.empty());
-    while (parts.size() > 1) {
-        std::vector<ggml_tensor *> joined;
-        for (size_t i = 0; i + 1 < parts.size(); i += 2) {
-            joined.push_back(ggml_concat(ctx, parts[i], parts[i + 1], 1));
-        }
-        if (parts.size() % 2 == 1) {
-            joined.push_back(parts.back());
-        }
-        parts = std::move(joined);
-    }
-    return parts.front();
-}
-
-// Rows first .. first + n - 1 of x [d, m].
-ggml_tensor *view_rows(ggml_context *ctx, ggml_tensor *x, int first, int n) {
-    if (first == 0 && x->ne[1] == n) {
-        return x;
-    }
-    return ggml_view_2d(ctx, x, x->ne[0], n, x->nb[1], x->nb[1] * static_cast<size_t>(first));
-}
-
-}  // namespace
-
 RowInputs BlockBuilder::make_inputs(const RowSet &rows) const {
+    const auto input = [](ggml_tensor *tensor) {
+        ggml_set_input(tensor);
+        return tensor;
+    };
     RowInputs inputs;
-    inputs.positions = make_input(ctx_, ggml_new_tensor_1d(ctx_, GGML_TYPE_I32, rows.n_rows));
-    if (rows.n_batched > 0) {
-        inputs.batch_mask = make_input(
-            ctx_, ggml_new_tensor_4d(ctx_, GGML_TYPE_F16, rows.n_kv, 1, 1, rows.n_slots));
-        inputs.row_of_slot =
-            make_input(ctx_, ggml_new_tensor_1d(ctx_, GGML_TYPE_I32, rows.n_slots));
-        inputs.slot_of_row =
-            make_input(ctx_, ggml_new_tensor_1d(ctx_, GGML_TYPE_I32, rows.n_batched));
+    inputs.positions = input(ggml_new_tensor_1d(ctx_, GGML_TYPE_I32, rows.n_rows));
+    if (hparams_.temperature != 0.0f) {
+        inputs.temperatures = input(ggml_new_tensor_3d(ctx_, GGML_TYPE_F32, 1, 1, rows.n_rows));
     }
-    for (const Piece &piece : rows.pieces) {
-        inputs.masks.push_back(
-            make_input(ctx_, ggml_new_tensor_2d(ctx_, GGML_TYPE_F16, piece.n_kv, piece.n_rows)));
+    if (rows.n_batched > 0) {
+        for (size_t i = 0; i < hparams_.windows.size(); ++i) {
+            inputs.batch_masks.push_back(
+                input(ggml_new_tensor_4d(ctx_, GGML_TYPE_F16, rows.n_kv, 1, 1, rows.n_slots)));
+        }
+        inputs.row_of_slot = input(ggml_new_tensor_1d(ctx_, GGML_TYPE_I32, rows.n_slots));
+        inputs.slot_of_row = input(ggml_new_tensor_1d(ctx_, GGML_TYPE_I32, rows.n_batched));
+    }
+    for (size_t i = 0; i < hparams_.windows.size(); ++i) {
+        for (const Piece &piece : rows.pieces) {
+            inputs.masks.push_back(
+                input(ggml_new_tensor_2d(ctx_, GGML_TYPE_F16, piece.n_kv, piece.n_rows)));
+        }
     }
     return inputs;
 }
@@ -115,27 +86,40 @@ ggml_tensor *BlockBuilder::project_onto(ggml_tensor *weight, ggml_tensor *bias, 
     return ggml_add(ctx_, project(weight, bias, x), residual);
 }
 
-ggml_tensor *BlockBuilder::rope(ggml_tensor *x, ggml_tensor *positions) const {
-    const int mode =
-        hparams_.rope_type == RopeType::neox ? GGML_ROPE_TYPE_NEOX : GGML_ROPE_TYPE_NORMAL;
-    return ggml_rope_ext(
-        ctx_, x, positions, weights_.rope_freqs, hparams_.n_rot, mode, hparams_.rope_n_ctx_orig,
-        hparams_.rope_freq_base, hparams_.rope_freq_scale, hparams_.rope_ext_factor,
-        hparams_.rope_attn_factor, hparams_.rope_beta_fast, hparams_.rope_beta_slow);
+// What a half of layer il adds to the residual stream: y, normed and scaled where the layer does
+// so.
+ggml_tensor *BlockBuilder::add_half(int il, ggml_tensor *y, ggml_tensor *post_norm,
+                                    ggml_tensor *residual) const {
+    if (post_norm != nullptr) {
+        y = rms_norm(y, post_norm);
+    }
+    if (spec(il).residual_scale != 1.0f) {
+        y = ggml_scale(ctx_, y, spec(il).residual_scale);
+    }
+    return ggml_add(ctx_, y, residual);
+}
+
+// The same with y = weight x + bias.
+ggml_tensor *BlockBuilder::onto(int il, ggml_tensor *weight, ggml_tensor *bias, ggml_tensor *x,
+                                ggml_tensor *post_norm, ggml_tensor *residual) const {
+    return post_norm == nullptr && spec(il).residual_scale == 1.0f
+               ? project_onto(weight, bias, x, residual)
+               : add_half(il, project(weight, bias, x), post_norm, residual);
+}
+
+// c tanh(x / c)
+ggml_tensor *BlockBuilder::capped(ggml_tensor *x, float cap) const {
+    return ggml_scale(ctx_, ggml_tanh(ctx_, ggml_scale(ctx_, x, 1.0f / cap)), cap);
+}
+
+ggml_tensor *BlockBuilder::embed(ggml_tensor *tokens) const {
+    ggml_tensor *h = ggml_get_rows(ctx_, weights_.token_embd, tokens);
+    return hparams_.embedding_scale == 1.0f ? h : ggml_scale(ctx_, h, hparams_.embedding_scale);
 }
 
 ggml_tensor *BlockBuilder::attention_norm(int il, ggml_tensor *h) const {
-    return rms_norm(h, weights_.layers[il].attn_norm);
-}
-
-ggml_tensor *BlockBuilder::keys(int il, ggml_tensor *a, ggml_tensor *positions) const {
-    const LayerWeights &layer = weights_.layers[il];
-    ggml_tensor *k = project(layer.attn_k, layer.attn_k_bias, a);
-    k = ggml_reshape_3d(ctx_, k, hparams_.head_dim_k, hparams_.layers[il].n_head_kv, a->ne[1]);
-    if (layer.attn_k_norm != nullptr) {
-        k = rms_norm(k, layer.attn_k_norm);
-    }
-    return rope(k, positions);  // [head_dim_k, n_head_kv, n]
+    ggml_tensor *norm = weights_.layers[il].attn_norm;
+    return norm != nullptr ? rms_norm(h, norm) : h;
 }
 
 void BlockBuilder::store_kv(int il, ggml_tensor *a, ggml_tensor *positions,
@@ -151,139 +135,18 @@ void BlockBuilder::store(int il, ggml_tensor *k, ggml_tensor *v, ggml_tensor *ce
     ggml_build_forward_expand(gf_, ggml_set_rows(ctx_, cache_->v(il), v, cells));
 }
 
-ggml_tensor *BlockBuilder::queries(int il, ggml_tensor *a, ggml_tensor *positions) const {
-    const LayerWeights &layer = weights_.layers[il];
-    ggml_tensor *q = project(layer.attn_q, layer.attn_q_bias, a);
-    q = ggml_reshape_3d(ctx_, q, hparams_.head_dim_k, hparams_.layers[il].n_head, a->ne[1]);
-    if (layer.attn_q_norm != nullptr) {
-        q = rms_norm(q, layer.attn_q_norm);
-    }
-    return rope(q, positions);  // [head_dim_k, n_head, n_rows]
-}
-
-// Q, K and V in one node, and where queries and keys have no norms of their own one rotation.
-BlockBuilder::Projected BlockBuilder::project_all(int il, ggml_tensor *a,
-                                                  ggml_tensor *positions) const {
-    const LayerWeights &layer = weights_.layers[il];
-    const LayerShape &shape = hparams_.layers[il];
-    const int64_t n = a->ne[1];
-    ggml_tensor *all = cpu_rows(ctx_, own_.level,
-                                {{layer.attn_q, layer.attn_q_bias},
-                                 {layer.attn_k, layer.attn_k_bias},
-                                 {layer.attn_v, layer.attn_v_bias}},
-                                rows_input(a));
-    const auto heads_of = [&](ggml_tensor *from, int first, int n_heads) {
-        const size_t bytes = ggml_row_size(GGML_TYPE_F32, hparams_.head_dim_k);
-        const size_t of_row = from == all ? from->nb[1] : from->nb[2];
-        return ggml_view_3d(ctx_, from, hparams_.head_dim_k, n_heads, n, bytes, of_row,
-                            bytes * static_cast<size_t>(first));
-    };
-    Projected projected;
-    ggml_tensor *k;
-    if (layer.attn_q_norm == nullptr && layer.attn_k_norm == nullptr) {
-        ggml_tensor *rotated = rope(heads_of(all, 0, shape.n_head + shape.n_head_kv), positions);
-        projected.q = heads_of(rotated, 0, shape.n_head);
-        k = heads_of(rotated, shape.n_head, shape.n_head_kv);
-    } else {
-        const auto normed = [this](ggml_tensor *x, ggml_tensor *weight) {
-            return weight != nullptr ? rms_norm(x, weight) : x;
-        };
-        projected.q = rope(normed(heads_of(all, 0, shape.n_head), layer.attn_q_norm), positions);
-        k = rope(normed(heads_of(all, shape.n_head, shape.n_head_kv), layer.attn_k_norm),
-                 positions);
-    }
-    projected.k = ggml_view_2d(ctx_, k, hparams_.n_embd_k(il), n, k->nb[2], 0);
-    projected.v =
-        ggml_view_2d(ctx_, all, hparams_.n_embd_v(il), n, all->nb[1],
-                     ggml_row_size(GGML_TYPE_F32, hparams_.n_embd_q(il) + hparams_.n_embd_k(il)));
-    return projected;
-}
-
-// The first n_kv cells of n_slots slots: [head_dim, n_kv, n_head_kv, n_slots].
-ggml_tensor *BlockBuilder::cache_view(ggml_tensor *tensor, int head_dim, int n_head_kv, int slot,
-                                      int n_slots, int n_kv) const {
-    const size_t slot_bytes = tensor->nb[1] * static_cast<size_t>(cache_->n_ctx());
-    return ggml_view_4d(ctx_, tensor, head_dim, n_kv, n_head_kv, n_slots, tensor->nb[1],
-                        ggml_row_size(tensor->type, head_dim), slot_bytes,
-                        slot_bytes * static_cast<size_t>(slot));
-}
-
-ggml_tensor *BlockBuilder::attend_piece(int il, ggml_tensor *q, const Piece &piece,
-                                        ggml_tensor *mask) const {
-    const LayerShape &shape = hparams_.layers[il];
-    ggml_tensor *k =
-        cache_view(cache_->k(il), hparams_.head_dim_k, shape.n_head_kv, piece.slot, 1, piece.n_kv);
-    ggml_tensor *v =
-        cache_view(cache_->v(il), hparams_.head_dim_v, shape.n_head_kv, piece.slot, 1, piece.n_kv);
-    ggml_tensor *rows = q;
-    if (piece.first_row != 0 || q->ne[2] != piece.n_rows) {
-        rows = ggml_view_3d(ctx_, q, q->ne[0], q->ne[1], piece.n_rows, q->nb[1], q->nb[2],
-                            q->nb[2] * static_cast<size_t>(piece.first_row));
-    }
-    if (fits_cpu_attention(rows, k, v)) {
-        const int n_lanes = own_.level == CpuLevel::avx2 ? 8 : widest_lanes();
-        return ggml_reshape_2d(ctx_, cpu_attention(ctx_, rows, k, v, mask, n_lanes),
-                               hparams_.head_dim_v * shape.n_head, piece.n_rows);
-    }
-    if (own_.level != CpuLevel::none && fits_cpu_row_attention(k, v)) {
-        return cpu_row_attention(ctx_, own_.level, rows, k, v, mask);
-    }
-    rows = ggml_permute(ctx_, rows, 0, 2, 1, 3);  // [head_dim_k, n_rows, n_head]
-    const float scale = 1.0f / std::sqrt(static_cast<float>(hparams_.head_dim_k));
-    ggml_tensor *o = ggml_flash_attn_ext(ctx_, rows, k, v, mask, scale, 0.0f, 0.0f);
-    ggml_prec_set_acc(o, GGML_PREC_F32);
-    return ggml_reshape_2d(ctx_, o, hparams_.head_dim_v * shape.n_head, piece.n_rows);
-}
-
-// One query per slot. Slots without a row get row 0 and a mask that hides every cell, which the
-// kernel skips; what comes out for them is dropped.
-ggml_tensor *BlockBuilder::attend_batched(int il, ggml_tensor *q, const RowSet &rows,
-                                          const RowInputs &inputs) const {
-    const LayerShape &shape = hparams_.layers[il];
-    const int n_embd_q = hparams_.n_embd_q(il);
-    const int n_embd_o = hparams_.head_dim_v * shape.n_head;
-    ggml_tensor *k = cache_view(cache_->k(il), hparams_.head_dim_k, shape.n_head_kv,
-                                rows.first_slot, rows.n_slots, rows.n_kv);
-    ggml_tensor *v = cache_view(cache_->v(il), hparams_.head_dim_v, shape.n_head_kv,
-                                rows.first_slot, rows.n_slots, rows.n_kv);
-    if (own_.level != CpuLevel::none && fits_cpu_row_attention(k, v)) {
-        ggml_tensor *batched =
-            ggml_view_3d(ctx_, q, q->ne[0], q->ne[1], rows.n_batched, q->nb[1], q->nb[2], 0);
-        return cpu_row_attention(ctx_, own_.level, batched, k, v, inputs.batch_mask,
-                                 inputs.slot_of_row);
-    }
-    ggml_tensor *by_row = ggml_view_2d(ctx_, q, n_embd_q, rows.n_batched, q->nb[2], 0);
-    ggml_tensor *by_slot = ggml_get_rows(ctx_, by_row, inputs.row_of_slot);  // [n_embd_q, n_slots]
-    by_slot = ggml_reshape_4d(ctx_, by_slot, hparams_.head_dim_k, 1, shape.n_head, rows.n_slots);
-    const float scale = 1.0f / std::sqrt(static_cast<float>(hparams_.head_dim_k));
-    ggml_tensor *o = ggml_flash_attn_ext(ctx_, by_slot, k, v, inputs.batch_mask, scale, 0.0f, 0.0f);
-    ggml_prec_set_acc(o, GGML_PREC_F32);
-    o = ggml_reshape_2d(ctx_, o, n_embd_o, rows.n_slots);
-    return ggml_get_rows(ctx_, o, inputs.slot_of_row);  // [n_embd_o, n_batched]
-}
-
-ggml_tensor *BlockBuilder::attention(int il, ggml_tensor *q, const RowSet &rows,
-                                     const RowInputs &inputs) const {
-    std::vector<ggml_tensor *> parts;
-    if (rows.n_batched > 0) {
-        parts.push_back(attend_batched(il, q, rows, inputs));
-    }
-    for (size_t i = 0; i < rows.pieces.size(); ++i) {
-        parts.push_back(attend_piece(il, q, rows.pieces[i], inputs.masks[i]));
-    }
-    return concat_rows(ctx_, std::move(parts));
-}
-
 ggml_tensor *BlockBuilder::attention_output(int il, ggml_tensor *a, const RowSet &rows,
                                             const RowInputs &inputs) const {
     const LayerWeights &layer = weights_.layers[il];
-    ggml_tensor *o = attention(il, queries(il, a, inputs.positions), rows, inputs);
-    return project(layer.attn_output, layer.attn_output_bias, o);
+    ggml_tensor *q = queries(il, a, inputs.positions, inputs.temperatures);
+    ggml_tensor *o =
+        project(layer.attn_output, layer.attn_output_bias, attention(il, q, rows, inputs));
+    return layer.attn_post_norm != nullptr ? rms_norm(o, layer.attn_post_norm) : o;
 }
 
 ggml_tensor *BlockBuilder::body(int il, ggml_tensor *h, ggml_tensor *a, const RowSet &rows,
                                 const RowInputs &inputs) const {
-    return finish(il, h, queries(il, a, inputs.positions), rows, inputs);
+    return finish(il, h, queries(il, a, inputs.positions, inputs.temperatures), rows, inputs);
 }
 
 ggml_tensor *BlockBuilder::layer(int il, ggml_tensor *h, const RowSet &rows,
@@ -291,7 +154,7 @@ ggml_tensor *BlockBuilder::layer(int il, ggml_tensor *h, const RowSet &rows,
     const LayerWeights &layer = weights_.layers[il];
     ggml_tensor *a = attention_norm(il, h);
     if (takes_rows(layer.attn_q) && takes_rows(layer.attn_k) && takes_rows(layer.attn_v)) {
-        const Projected projected = project_all(il, a, inputs.positions);
+        const Projected projected = project_all(il, a, inputs);
         store(il, projected.k, projected.v, cells);
         return finish(il, h, projected.q, rows, inputs);
     }
@@ -304,79 +167,16 @@ ggml_tensor *BlockBuilder::finish(int il, ggml_tensor *h, ggml_tensor *q, const 
                                   const RowInputs &inputs) const {
     const LayerWeights &layer = weights_.layers[il];
     ggml_tensor *o = attention(il, q, rows, inputs);
-    h = project_onto(layer.attn_output, layer.attn_output_bias, o, h);
-    ggml_tensor *x = rms_norm(h, layer.ffn_norm);
-    return layer.ffn_gate_inp != nullptr ? ggml_add(ctx_, experts(il, x), h)
-                                         : feed_forward(il, x, h);
-}
-
-// residual + down(silu(gate x) * up x)
-ggml_tensor *BlockBuilder::feed_forward(int il, ggml_tensor *x, ggml_tensor *residual) const {
-    const LayerWeights &layer = weights_.layers[il];
-    ggml_tensor *gated;  // [n_ff, n_rows]
-    if (takes_rows(layer.ffn_up) && takes_rows(layer.ffn_gate)) {
-        gated = cpu_rows_gated(ctx_, own_.level, {layer.ffn_gate, layer.ffn_gate_bias},
-                               {layer.ffn_up, layer.ffn_up_bias}, rows_input(x));
-    } else {
-        ggml_tensor *up = project(layer.ffn_up, layer.ffn_up_bias, x);
-        ggml_tensor *gate = project(layer.ffn_gate, layer.ffn_gate_bias, x);
-        gated = ggml_swiglu_split(ctx_, gate, up);
-    }
-    return project_onto(layer.ffn_down, layer.ffn_down_bias, gated, residual);
-}
-
-// Mixture of experts as in Mixtral: softmax over all experts, the best n_expert_used, their
-// probabilities rescaled to sum to one.
-ggml_tensor *BlockBuilder::experts(int il, ggml_tensor *x) const {
-    const LayerWeights &layer = weights_.layers[il];
-    const int64_t n = x->ne[1];
-    const int n_used = hparams_.n_expert_used;
-    ggml_tensor *probs = ggml_soft_max(ctx_, ggml_mul_mat(ctx_, layer.ffn_gate_inp, x));
-    ggml_tensor *chosen = ggml_argsort_top_k(ctx_, probs, n_used);  // I32 [n_used, n]
-    ggml_tensor *weights = ggml_get_rows(
-        ctx_, ggml_reshape_3d(ctx_, probs, 1, hparams_.n_expert, n), chosen);  // [1, n_used, n]
-    weights = ggml_reshape_2d(ctx_, weights, n_used, n);
-    // 6.1e-5, the smallest normal F16, keeps the division finite (as libllama does).
-    ggml_tensor *sum = ggml_clamp(ctx_, ggml_sum_rows(ctx_, weights), 6.103515625e-5f, INFINITY);
-    weights = ggml_reshape_3d(ctx_, ggml_div(ctx_, weights, sum), 1, n_used, n);
-    ggml_build_forward_expand(gf_, weights);
-
-    x = ggml_reshape_3d(ctx_, x, hparams_.n_embd, 1, n);
-    ggml_tensor *up = product_id(layer.ffn_up_exps, x, chosen);  // [n_ff, n_used, n]
-    ggml_tensor *gate = product_id(layer.ffn_gate_exps, x, chosen);
-    ggml_tensor *y = product_id(layer.ffn_down_exps, ggml_swiglu_split(ctx_, gate, up), chosen);
-    y = ggml_mul(ctx_, y, weights);  // [n_embd, n_used, n]
-    ggml_tensor *total = nullptr;
-    for (int i = 0; i < n_used; ++i) {
-        ggml_tensor *part =
-            ggml_view_2d(ctx_, y, hparams_.n_embd, n, y->nb[2], y->nb[1] * static_cast<size_t>(i));
-        total = total == nullptr ? part : ggml_add(ctx_, total, part);
-    }
-    return n_used == 1 ? ggml_cont(ctx_, total) : total;
-}
-
-ggml_tensor *BlockBuilder::attention_probabilities(int il, ggml_tensor *a, const Piece &piece,
-                                                   ggml_tensor *positions,
-                                                   ggml_tensor *mask) const {
-    ggml_tensor *q = queries(il, view_rows(ctx_, a, piece.first_row, piece.n_rows), positions);
-    q = ggml_permute(ctx_, q, 0, 2, 1, 3);  // [head_dim_k, n_rows, n_head]
-    ggml_tensor *k = cache_view(cache_->k(il), hparams_.head_dim_k, hparams_.layers[il].n_head_kv,
-                                piece.slot, 1, piece.n_kv);
-    const float scale = 1.0f / std::sqrt(static_cast<float>(hparams_.head_dim_k));
-    ggml_tensor *scores = ggml_mul_mat(ctx_, k, q);  // [n_kv, n_rows, n_head]
-    ggml_prec_set_acc(scores, GGML_PREC_F32);
-    return ggml_soft_max_ext(ctx_, scores, mask, scale, 0.0f);
-}
-
-ggml_tensor *BlockBuilder::attention_received(int il, ggml_tensor *a, const Piece &piece,
-                                              ggml_tensor *positions, ggml_tensor *mask) const {
-    ggml_tensor *probs = attention_probabilities(il, a, piece, positions, mask);
-    ggml_tensor *columns = ggml_cont(ctx_, ggml_permute(ctx_, probs, 1, 0, 2, 3));
-    return ggml_sum_rows(ctx_, columns);  // [1, n_kv, n_head]
+    h = onto(il, layer.attn_output, layer.attn_output_bias, o, layer.attn_post_norm, h);
+    return feed_forward(il, h);
 }
 
 ggml_tensor *BlockBuilder::logits(ggml_tensor *h) const {
-    return product(weights_.output, rms_norm(h, weights_.output_norm));
+    ggml_tensor *y = product(weights_.output, rms_norm(h, weights_.output_norm));
+    if (hparams_.logit_scale != 1.0f) {
+        y = ggml_scale(ctx_, y, hparams_.logit_scale);
+    }
+    return hparams_.logit_cap == 0.0f ? y : capped(y, hparams_.logit_cap);
 }
 
 }  // namespace orthorank

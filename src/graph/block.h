@@ -37,13 +37,27 @@ struct RowSet {
     bool operator==(const RowSet &) const = default;
 };
 
-// The input tensors that a RowSet needs; filled by the caller before the graph runs.
+// The input tensors that a RowSet needs; filled by the caller before the graph runs. Masks are
+// there for each of Hparams::windows; those of windows that no layer of the graph has get no
+// memory.
 struct RowInputs {
-    ggml_tensor *positions = nullptr;    // I32 [n_rows]
-    std::vector<ggml_tensor *> masks;    // F16 [n_kv, n_rows] per piece
-    ggml_tensor *batch_mask = nullptr;   // F16 [n_kv, 1, 1, n_slots]; null without batched rows:
-    ggml_tensor *row_of_slot = nullptr;  // I32 [n_slots]
-    ggml_tensor *slot_of_row = nullptr;  // I32 [n_batched], minus first_slot
+    ggml_tensor *positions = nullptr;        // I32 [n_rows]
+    ggml_tensor *temperatures = nullptr;     // F32 [1, 1, n_rows]; null without temperature
+    std::vector<ggml_tensor *> masks;        // F16 [n_kv, n_rows] by window, then by piece
+    std::vector<ggml_tensor *> batch_masks;  // F16 [n_kv, 1, 1, n_slots] by window; without batched
+                                             // rows empty, and null:
+    ggml_tensor *row_of_slot = nullptr;      // I32 [n_slots]
+    ggml_tensor *slot_of_row = nullptr;      // I32 [n_batched], minus first_slot
+};
+
+// The inputs of whole_block().
+struct PlainInputs {
+    ggml_tensor *positions = nullptr;     // I32 [n]
+    ggml_tensor *temperatures = nullptr;  // F32 [1, 1, n]; null without temperature
+    ggml_tensor *mask = nullptr;          // F32 [n, n]: 0 or -infinity
+    // F32 [n_expert, n], 1 where an expert is used; null without experts, or when only the router
+    // is wanted.
+    ggml_tensor *expert_mask = nullptr;
 };
 
 // Which kernels of our own a graph takes on a CPU: those for many rows (cpu_matmul.h) or those for
@@ -57,7 +71,7 @@ struct OwnKernels {
 
 class BlockBuilder {
  public:
-    // Without a cache: for whole_block() and logits() alone.
+    // Without a cache: for whole_block() and plain_logits() alone.
     BlockBuilder(ggml_context *ctx, ggml_cgraph *gf, const Hparams &hparams, const Weights &weights,
                  const KvCache *cache = nullptr, const OwnKernels &own = {})
         : ctx_(ctx),
@@ -71,7 +85,9 @@ class BlockBuilder {
     // Makes the input tensors for a row set.
     RowInputs make_inputs(const RowSet &rows) const;
 
-    // h [n_embd, n] -> a [n_embd, n]
+    // tokens I32 [n] -> h [n_embd, n]
+    ggml_tensor *embed(ggml_tensor *tokens) const;
+    // h [n_embd, n] -> a [n_embd, n]; h itself where the layer has no such norm.
     ggml_tensor *attention_norm(int il, ggml_tensor *h) const;
     // Projects a [n_embd, n] to keys and values and writes them to the cache rows `cells` (I64
     // [n]).
@@ -86,21 +102,20 @@ class BlockBuilder {
     // h.
     ggml_tensor *layer(int il, ggml_tensor *h, const RowSet &rows, const RowInputs &inputs,
                        ggml_tensor *cells) const;
-    // The attention probabilities of the rows of one piece, keys that a row does not see 0:
+    // The attention probabilities of rows that are one piece, keys that a row does not see 0:
     // a [n_embd, n_rows] -> [n_kv, n_rows, n_head].
-    ggml_tensor *attention_probabilities(int il, ggml_tensor *a, const Piece &piece,
-                                         ggml_tensor *positions, ggml_tensor *mask) const;
+    ggml_tensor *attention_probabilities(int il, ggml_tensor *a, const RowSet &rows,
+                                         const RowInputs &inputs) const;
     // The same summed over rows: [1, n_kv, n_head], still to be added over heads.
-    ggml_tensor *attention_received(int il, ggml_tensor *a, const Piece &piece,
-                                    ggml_tensor *positions, ggml_tensor *mask) const;
+    ggml_tensor *attention_received(int il, ggml_tensor *a, const RowSet &rows,
+                                    const RowInputs &inputs) const;
     // The second attention mode, for gradients (flash attention, writing rows and MUL_MAT_ID have
     // no backward pass): the whole layer for one sequence from position 0, by mul_mat and soft_max.
-    // mask F32 [n, n]: 0 or -infinity. With experts: expert_mask F32 [n_expert, n], 1 where an
-    // expert is used; null: only the router's probabilities [n_expert, n] are returned.
-    ggml_tensor *whole_block(int il, ggml_tensor *h, ggml_tensor *positions, ggml_tensor *mask,
-                             ggml_tensor *expert_mask) const;
-    // h [n_embd, n] -> logits [n_vocab, n]
+    // With experts and without their mask, only the router's probabilities [n_expert, n].
+    ggml_tensor *whole_block(int il, ggml_tensor *h, const PlainInputs &inputs) const;
+    // h [n_embd, n] -> logits [n_vocab, n]; the second can be differentiated.
     ggml_tensor *logits(ggml_tensor *h) const;
+    ggml_tensor *plain_logits(ggml_tensor *h) const;
 
  private:
     // Of a layer's rows: [head_dim_k, n_head, n], [n_embd_k, n], [n_embd_v, n].
@@ -114,15 +129,28 @@ class BlockBuilder {
     RowsInput rows_input(ggml_tensor *x) const;
     ggml_tensor *project_onto(ggml_tensor *weight, ggml_tensor *bias, ggml_tensor *x,
                               ggml_tensor *residual) const;
-    Projected project_all(int il, ggml_tensor *a, ggml_tensor *positions) const;
+    const LayerSpec &spec(int il) const { return hparams_.layers[static_cast<size_t>(il)]; }
+    Projected project_all(int il, ggml_tensor *a, const RowInputs &inputs) const;
     void store(int il, ggml_tensor *k, ggml_tensor *v, ggml_tensor *cells) const;
     ggml_tensor *finish(int il, ggml_tensor *h, ggml_tensor *q, const RowSet &rows,
                         const RowInputs &inputs) const;
     ggml_tensor *product(ggml_tensor *weight, ggml_tensor *x) const;
     ggml_tensor *product_id(ggml_tensor *weights, ggml_tensor *x, ggml_tensor *ids) const;
     ggml_tensor *project(ggml_tensor *weight, ggml_tensor *bias, ggml_tensor *x) const;
-    ggml_tensor *rope(ggml_tensor *x, ggml_tensor *positions) const;
-    ggml_tensor *queries(int il, ggml_tensor *a, ggml_tensor *positions) const;
+    ggml_tensor *onto(int il, ggml_tensor *weight, ggml_tensor *bias, ggml_tensor *x,
+                      ggml_tensor *post_norm, ggml_tensor *residual) const;
+    ggml_tensor *add_half(int il, ggml_tensor *y, ggml_tensor *post_norm,
+                          ggml_tensor *residual) const;
+    ggml_tensor *rope(int il, ggml_tensor *x, ggml_tensor *positions) const;
+    ggml_tensor *turned(int il, ggml_tensor *q, ggml_tensor *positions,
+                        ggml_tensor *temperatures) const;
+    ggml_tensor *scaled(int il, ggml_tensor *q) const;
+    ggml_tensor *unscaled_queries(int il, ggml_tensor *a, ggml_tensor *positions,
+                                  ggml_tensor *temperatures) const;
+    ggml_tensor *queries(int il, ggml_tensor *a, ggml_tensor *positions,
+                         ggml_tensor *temperatures) const;
+    ggml_tensor *heads(ggml_tensor *x, int n_heads, ggml_tensor *norm) const;
+    ggml_tensor *mask_of(int il, const RowInputs &inputs, size_t n_pieces, size_t piece) const;
     ggml_tensor *cache_view(ggml_tensor *tensor, int head_dim, int n_head_kv, int slot, int n_slots,
                             int n_kv) const;
     ggml_tensor *attend_piece(int il, ggml_tensor *q, const Piece &piece, ggml_tensor *mask) const;
@@ -130,13 +158,21 @@ class BlockBuilder {
                                 const RowInputs &inputs) const;
     ggml_tensor *attention(int il, ggml_tensor *q, const RowSet &rows,
                            const RowInputs &inputs) const;
-    ggml_tensor *feed_forward(int il, ggml_tensor *x, ggml_tensor *residual) const;
+    ggml_tensor *feed_forward(int il, ggml_tensor *h) const;
+    ggml_tensor *gated(int il, ggml_tensor *gate, ggml_tensor *up) const;
     ggml_tensor *experts(int il, ggml_tensor *x) const;
+    ggml_tensor *shared_expert(int il, ggml_tensor *x) const;
+    ggml_tensor *ffn_input(int il, ggml_tensor *h) const;
+    ggml_tensor *capped(ggml_tensor *x, float cap) const;
     ggml_tensor *keys(int il, ggml_tensor *a, ggml_tensor *positions) const;
-    ggml_tensor *attend_plain(int il, ggml_tensor *a, ggml_tensor *positions,
-                              ggml_tensor *mask) const;
+    ggml_tensor *attend_plain(int il, ggml_tensor *a, const PlainInputs &inputs) const;
     ggml_tensor *all_experts(int il, ggml_tensor *x, ggml_tensor *probs,
                              ggml_tensor *expert_mask) const;
+    ggml_tensor *plain_sigmoid(ggml_tensor *x) const;
+    ggml_tensor *plain_capped(ggml_tensor *x, float cap) const;
+    ggml_tensor *plain_gated(int il, ggml_tensor *gate, ggml_tensor *up) const;
+    ggml_tensor *plain_ffn(int il, ggml_tensor *x) const;
+    ggml_tensor *plain_shared_expert(int il, ggml_tensor *x) const;
 
     ggml_context *ctx_;
     ggml_cgraph *gf_;

@@ -1,5 +1,6 @@
 #include "graph/corrections.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -11,8 +12,13 @@ namespace {
 // Plain memory of the backend that layer il's weights are on. (A norm is never in a device's
 // special layout; mapped weights are in memory that cannot be allocated more of.)
 ggml_backend_buffer_type_t buffer_type_of(const Model &model, int il) {
-    ggml_backend_buffer_t buffer =
-        model.weights().layers[static_cast<size_t>(il)].attn_norm->buffer;
+    const LayerWeights &layer = model.weights().layers[static_cast<size_t>(il)];
+    const auto has_norm = [&layer](const LayerTensor &tensor) {
+        return tensor.kind == TensorKind::norm && layer.*tensor.slot != nullptr;
+    };
+    const auto norm = std::find_if(k_layer_tensors.begin(), k_layer_tensors.end(), has_norm);
+    CHECK(norm != k_layer_tensors.end());
+    ggml_backend_buffer_t buffer = (layer.*norm->slot)->buffer;
     if (ggml_backend_buffer_is_host(buffer)) {
         return ggml_backend_cpu_buffer_type();
     }

@@ -63,7 +63,13 @@ class Group {
           dim_k_(static_cast<int>(q_->ne[0])),
           dim_v_(static_cast<int>(v_->ne[0])),
           n_heads_(static_cast<int>(q_->ne[1] / k_->ne[2])),
-          scale_(1.0f / std::sqrt(static_cast<float>(dim_k_))) {}
+          scale_(scale_of(node)) {}
+
+    static float scale_of(const ggml_tensor *node) {
+        float scale;
+        std::memcpy(&scale, &node->op_params[k_scale_slot], sizeof(scale));
+        return scale;
+    }
 
     size_t n_query_floats() const { return static_cast<size_t>(dim_k_) * n_queries; }
     size_t n_sum_floats() const { return static_cast<size_t>(dim_v_) * n_queries; }

@@ -12,6 +12,10 @@ namespace orthorank {
 constexpr int k_max_dim_k = 256;
 constexpr int k_keys_of_tile = 64;  // ggml's, and so the order of its sums
 
+// Where the nodes of attention keep the F32 number that multiplies products of queries and keys:
+// behind ggml's own parameters of a custom node, before the counts of tickets.
+constexpr size_t k_scale_slot = GGML_MAX_OP_PARAMS / sizeof(int32_t) - 3;
+
 struct AttentionKernel {
     int n_queries;  // rows of a group
     size_t (*scratch_bytes)(const ggml_tensor *node);

@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
+#include <cmath>
 
 #include "base/error.h"
+#include "graph/cpu_attention_kernel.h"
 #include "graph/cpu_node.h"
 #include "graph/cpu_row_attention_kernel.h"
 
@@ -63,6 +66,7 @@ void attend_part(ggml_tensor *node, const Shape &shape, const RowAttentionKernel
     task.n_heads = static_cast<int>(n_heads);
     task.dim_k = k->ne[0];
     task.dim_v = shape.dim_v;
+    task.scale = std::bit_cast<float>(node->op_params[k_scale_slot]);
     task.queries = reinterpret_cast<const float *>(at(q, first_head, row, 0));
     task.query_stride = q->nb[1] / sizeof(float);
     task.keys = at(k, first_key, kv_head, slot);
@@ -117,7 +121,8 @@ bool fits_cpu_row_attention(const ggml_tensor *k, const ggml_tensor *v) {
 }
 
 ggml_tensor *cpu_row_attention(ggml_context *ctx, CpuLevel level, ggml_tensor *q, ggml_tensor *k,
-                               ggml_tensor *v, ggml_tensor *mask, ggml_tensor *slot_of_row) {
+                               ggml_tensor *v, ggml_tensor *mask, ggml_tensor *slot_of_row,
+                               float scale) {
     CHECK(q->type == GGML_TYPE_F32 && q->nb[0] == sizeof(float) && q->ne[0] == k->ne[0]);
     CHECK(q->ne[1] % k->ne[2] == 0 && k->ne[1] == v->ne[1] && k->ne[2] == v->ne[2]);
     CHECK(mask->type == GGML_TYPE_F16 && mask->ne[0] == k->ne[1]);
@@ -128,6 +133,8 @@ ggml_tensor *cpu_row_attention(ggml_context *ctx, CpuLevel level, ggml_tensor *q
         ggml_custom_4d(ctx, GGML_TYPE_F32, shape.n_floats(), 1, 1, 1, sources.data(),
                        slot_of_row != nullptr ? 5 : 4, run, GGML_N_TASKS_MAX,
                        const_cast<RowAttentionKernel *>(&kernel_of(level)));
+    scale = scale != 0.0f ? scale : 1.0f / std::sqrt(static_cast<float>(k->ne[0]));
+    node->op_params[k_scale_slot] = std::bit_cast<int32_t>(scale);
     const int64_t n_of_row = shape.dim_v * shape.n_heads;
     return ggml_view_2d(ctx, node, n_of_row, shape.n_rows,
                         static_cast<size_t>(n_of_row) * sizeof(float), 0);

@@ -14,6 +14,7 @@ struct RowAttentionTask {
     int n_heads;
     int64_t dim_k;  // multiples of 16
     int64_t dim_v;
+    float scale;
     const float *queries;  // [dim_k, n_heads]
     size_t query_stride;   // floats
     const char *keys;

@@ -113,7 +113,7 @@ class Part {
         for (int i = 0; i < L::n; ++i) {
             hidden[i] = i < n && task.mask[first + i] == 0 ? 0.0f : -k_infinity;
         }
-        const Vec scale = L::set(1.0f / std::sqrt(static_cast<float>(task.dim_k)));
+        const Vec scale = L::set(task.scale);
         for (int head = 0; head < n_heads; ++head) {
             L::store(scores.of_head[head] + first,
                      L::fma(sums_of_lanes(products[head]), scale, L::load(hidden)));

@@ -15,10 +15,12 @@ namespace {
 using Operations = std::unordered_map<const ggml_tensor *, Operation>;
 
 // By a part of a tensor's name; the first that fits.
-constexpr std::array<std::pair<std::string_view, Operation>, 15> k_by_name = {{
+constexpr std::array<std::pair<std::string_view, Operation>, 18> k_by_name = {{
     {"correction", Operation::correction},
     {"probe", Operation::score},
     {"attn_norm", Operation::norm},
+    {"post_attention_norm", Operation::q_o},
+    {"post_ffw_norm", Operation::ffn},
     {"attn_q", Operation::q_o},
     {"attn_output", Operation::q_o},
     {"attn_k", Operation::kv},
@@ -27,6 +29,7 @@ constexpr std::array<std::pair<std::string_view, Operation>, 15> k_by_name = {{
     {"output", Operation::head},
     {"token_embd", Operation::head},
     {"rope_freqs", Operation::other},
+    {"rope_factors", Operation::other},
     {"k_cache", Operation::kv},
     {"v_cache", Operation::kv},
     {"hidden", Operation::gather},

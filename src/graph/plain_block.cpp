@@ -5,21 +5,49 @@
 
 namespace orthorank {
 
-ggml_tensor *BlockBuilder::attend_plain(int il, ggml_tensor *a, ggml_tensor *positions,
-                                        ggml_tensor *mask) const {
+// By exponentials that neither overflow nor, differentiated, divide infinities: exp(-softplus(-x)).
+ggml_tensor *BlockBuilder::plain_sigmoid(ggml_tensor *x) const {
+    ggml_tensor *softplus = ggml_softplus(ctx_, ggml_scale(ctx_, x, -1.0f));
+    return ggml_exp(ctx_, ggml_scale(ctx_, softplus, -1.0f));
+}
+
+// c tanh(x / c) + c: softmax does not see the constant, tanh(y) = 2 sigmoid(2 y) - 1.
+ggml_tensor *BlockBuilder::plain_capped(ggml_tensor *x, float cap) const {
+    return ggml_scale(ctx_, plain_sigmoid(ggml_scale(ctx_, x, 2.0f / cap)), 2.0f * cap);
+}
+
+// act(gate) * up, where GELU's tanh form is x sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3)).
+ggml_tensor *BlockBuilder::plain_gated(int il, ggml_tensor *gate, ggml_tensor *up) const {
+    if (spec(il).gate == Gate::silu) {
+        return ggml_swiglu_split(ctx_, gate, up);
+    }
+    constexpr float k_two_roots = 1.5957691216057308f;
+    ggml_tensor *cube = ggml_mul(ctx_, ggml_sqr(ctx_, gate), gate);
+    ggml_tensor *inner = ggml_add(ctx_, ggml_scale(ctx_, gate, k_two_roots),
+                                  ggml_scale(ctx_, cube, k_two_roots * 0.044715f));
+    return ggml_mul(ctx_, ggml_mul(ctx_, gate, plain_sigmoid(inner)), up);
+}
+
+ggml_tensor *BlockBuilder::attend_plain(int il, ggml_tensor *a, const PlainInputs &inputs) const {
     const LayerWeights &layer = weights_.layers[il];
-    const LayerShape &shape = hparams_.layers[il];
+    const LayerSpec &shape = spec(il);
     const int64_t n = a->ne[1];
-    ggml_tensor *q = queries(il, a, positions);
+    ggml_tensor *q = unscaled_queries(il, a, inputs.positions, inputs.temperatures);
     q = ggml_cont(ctx_, ggml_permute(ctx_, q, 0, 2, 1, 3));  // [head_dim_k, n, n_head]
-    ggml_tensor *k = keys(il, a, positions);
+    ggml_tensor *k = keys(il, a, inputs.positions);
     k = ggml_cont(ctx_, ggml_permute(ctx_, k, 0, 2, 1, 3));  // [head_dim_k, n, n_head_kv]
     ggml_tensor *v = project(layer.attn_v, layer.attn_v_bias, a);
     v = ggml_reshape_3d(ctx_, v, hparams_.head_dim_v, shape.n_head_kv, n);
     v = ggml_cont(ctx_, ggml_permute(ctx_, v, 1, 2, 0, 3));  // [n, head_dim_v, n_head_kv]
-    const float scale = 1.0f / std::sqrt(static_cast<float>(hparams_.head_dim_k));
+    ggml_tensor *scores = ggml_mul_mat(ctx_, k, q);
+    // Scaling the queries themselves would meet a gradient that is not contiguous.
+    float scale = shape.attention_scale * shape.query_scale;
+    if (shape.attention_cap != 0.0f) {
+        scores = plain_capped(ggml_scale(ctx_, scores, scale), shape.attention_cap);
+        scale = 1.0f;
+    }
     ggml_tensor *probs =  // [n, n, n_head]
-        ggml_soft_max_ext(ctx_, ggml_mul_mat(ctx_, k, q), mask, scale, 0.0f);
+        ggml_soft_max_ext(ctx_, scores, inputs.mask, scale, 0.0f);
     ggml_tensor *o = ggml_mul_mat(ctx_, v, probs);  // [head_dim_v, n, n_head]
     o = ggml_cont(ctx_, ggml_permute(ctx_, o, 0, 2, 1, 3));
     return ggml_reshape_2d(ctx_, o, hparams_.head_dim_v * shape.n_head, n);
@@ -31,7 +59,9 @@ ggml_tensor *BlockBuilder::all_experts(int il, ggml_tensor *x, ggml_tensor *prob
     const LayerWeights &layer = weights_.layers[il];
     const int64_t n = x->ne[1];
     ggml_tensor *weights = ggml_mul(ctx_, probs, expert_mask);  // [n_expert, n]
-    weights = ggml_div(ctx_, weights, ggml_repeat(ctx_, ggml_sum_rows(ctx_, weights), weights));
+    if (spec(il).normalises_experts) {
+        weights = ggml_div(ctx_, weights, ggml_repeat(ctx_, ggml_sum_rows(ctx_, weights), weights));
+    }
     const auto expert = [&](ggml_tensor *all, int e) {
         return ggml_view_2d(ctx_, all, all->ne[0], all->ne[1], all->nb[1],
                             all->nb[2] * static_cast<size_t>(e));
@@ -41,7 +71,7 @@ ggml_tensor *BlockBuilder::all_experts(int il, ggml_tensor *x, ggml_tensor *prob
         ggml_tensor *up = ggml_mul_mat(ctx_, expert(layer.ffn_up_exps, e), x);
         ggml_tensor *gate = ggml_mul_mat(ctx_, expert(layer.ffn_gate_exps, e), x);
         ggml_tensor *y =
-            ggml_mul_mat(ctx_, expert(layer.ffn_down_exps, e), ggml_swiglu_split(ctx_, gate, up));
+            ggml_mul_mat(ctx_, expert(layer.ffn_down_exps, e), plain_gated(il, gate, up));
         ggml_tensor *weight = ggml_view_2d(ctx_, weights, 1, n, weights->nb[1],
                                            weights->nb[0] * static_cast<size_t>(e));
         y = ggml_mul(ctx_, y, ggml_cont(ctx_, weight));  // [n_embd, n]
@@ -50,19 +80,50 @@ ggml_tensor *BlockBuilder::all_experts(int il, ggml_tensor *x, ggml_tensor *prob
     return total;
 }
 
-ggml_tensor *BlockBuilder::whole_block(int il, ggml_tensor *h, ggml_tensor *positions,
-                                       ggml_tensor *mask, ggml_tensor *expert_mask) const {
+ggml_tensor *BlockBuilder::plain_shared_expert(int il, ggml_tensor *x) const {
     const LayerWeights &layer = weights_.layers[il];
-    ggml_tensor *a = attention_norm(il, h);
-    ggml_tensor *o = attend_plain(il, a, positions, mask);
-    h = ggml_add(ctx_, project(layer.attn_output, layer.attn_output_bias, o), h);
-    ggml_tensor *x = rms_norm(h, layer.ffn_norm);
+    ggml_tensor *up = ggml_mul_mat(ctx_, layer.ffn_up_shexp, x);
+    ggml_tensor *gate = ggml_mul_mat(ctx_, layer.ffn_gate_shexp, x);
+    ggml_tensor *y = ggml_mul_mat(ctx_, layer.ffn_down_shexp, plain_gated(il, gate, up));
+    if (layer.ffn_gate_inp_shexp == nullptr) {
+        return y;
+    }
+    ggml_tensor *share = ggml_mul_mat(ctx_, layer.ffn_gate_inp_shexp, x);  // [1, n]
+    return ggml_mul(ctx_, y, ggml_repeat(ctx_, plain_sigmoid(share), y));
+}
+
+ggml_tensor *BlockBuilder::plain_ffn(int il, ggml_tensor *x) const {
+    const LayerWeights &layer = weights_.layers[il];
+    ggml_tensor *up = project(layer.ffn_up, layer.ffn_up_bias, x);
+    ggml_tensor *gate = project(layer.ffn_gate, layer.ffn_gate_bias, x);
+    return project(layer.ffn_down, layer.ffn_down_bias, plain_gated(il, gate, up));
+}
+
+ggml_tensor *BlockBuilder::whole_block(int il, ggml_tensor *h, const PlainInputs &inputs) const {
+    const LayerWeights &layer = weights_.layers[il];
+    ggml_tensor *o = attend_plain(il, attention_norm(il, h), inputs);
+    h = onto(il, layer.attn_output, layer.attn_output_bias, o, layer.attn_post_norm, h);
+    ggml_tensor *x = ffn_input(il, h);
     if (layer.ffn_gate_inp == nullptr) {
-        return feed_forward(il, x, h);
+        return add_half(il, plain_ffn(il, x), layer.ffn_post_norm, h);
     }
     ggml_tensor *probs = ggml_soft_max(ctx_, ggml_mul_mat(ctx_, layer.ffn_gate_inp, x));
-    return expert_mask == nullptr ? probs
-                                  : ggml_add(ctx_, all_experts(il, x, probs, expert_mask), h);
+    if (inputs.expert_mask == nullptr) {
+        return probs;
+    }
+    ggml_tensor *y = all_experts(il, x, probs, inputs.expert_mask);
+    if (layer.ffn_up_shexp != nullptr) {
+        y = ggml_add(ctx_, y, plain_shared_expert(il, x));
+    }
+    return add_half(il, y, layer.ffn_post_norm, h);
+}
+
+ggml_tensor *BlockBuilder::plain_logits(ggml_tensor *h) const {
+    ggml_tensor *y = ggml_mul_mat(ctx_, weights_.output, rms_norm(h, weights_.output_norm));
+    if (hparams_.logit_scale != 1.0f) {
+        y = ggml_scale(ctx_, y, hparams_.logit_scale);
+    }
+    return hparams_.logit_cap == 0.0f ? y : plain_capped(y, hparams_.logit_cap);
 }
 
 }  // namespace orthorank

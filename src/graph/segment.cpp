@@ -68,7 +68,7 @@ class SegmentBuilder {
     ggml_tensor *first_hidden() {
         if (shape_.from_tokens) {
             graph_.tokens = input(GGML_TYPE_I32, shape_.rows.n_rows);
-            return ggml_get_rows(ctx_, shape_.weights->token_embd, graph_.tokens);
+            return block_.embed(graph_.tokens);
         }
         ggml_tensor *hidden = shape_.hidden;
         if (shape_.body_layer >= 0 && shape_.body.n_rows > 0) {
@@ -104,14 +104,13 @@ class SegmentBuilder {
         const CorrectionTensors &correction = *update.correction;
         ggml_tensor *ids = input(GGML_TYPE_I32, update.n_rows);
         graph_.update_ids.push_back(ids);
-        ggml_tensor *updated =
-            shape_.own.level != CpuLevel::none && !shape_.own.for_few_rows &&
-                    fits_cpu_correction(correction)
-                ? cpu_correction(
-                      ctx_, shape_.own.level, hidden, ids,
-                      shape_.weights->layers[static_cast<size_t>(shape_.body_layer)].attn_norm,
-                      model_.hparams().rms_eps, correction)
-                : corrected(hidden, ids, correction);
+        ggml_tensor *norm =
+            shape_.weights->layers[static_cast<size_t>(shape_.body_layer)].attn_norm;
+        ggml_tensor *updated = shape_.own.level != CpuLevel::none && !shape_.own.for_few_rows &&
+                                       norm != nullptr && fits_cpu_correction(correction)
+                                   ? cpu_correction(ctx_, shape_.own.level, hidden, ids, norm,
+                                                    model_.hparams().rms_eps, correction)
+                                   : corrected(hidden, ids, correction);
         expand(updated);
         return updated;
     }
@@ -138,11 +137,9 @@ class SegmentBuilder {
         if (il != shape_.attention_layer) {
             return block_.layer(il, h, shape_.rows, graph_.rows, graph_.cells);
         }
-        CHECK(shape_.rows.pieces.size() == 1 && shape_.rows.n_batched == 0);
         ggml_tensor *a = block_.attention_norm(il, h);
         block_.store_kv(il, a, graph_.rows.positions, graph_.cells);
-        graph_.attention = output(block_.attention_probabilities(
-            il, a, shape_.rows.pieces.front(), graph_.rows.positions, graph_.rows.masks.front()));
+        graph_.attention = output(block_.attention_probabilities(il, a, shape_.rows, graph_.rows));
         return block_.body(il, h, a, shape_.rows, graph_.rows);
     }
 
@@ -253,10 +250,8 @@ class SegmentBuilder {
 
     void attention_scores(ggml_tensor *h) {
         ggml_tensor *a = block_.attention_norm(shape_.score_layer, h);
-        CHECK(shape_.rows.pieces.size() == 1);
         graph_.scores.push_back(
-            output(block_.attention_received(shape_.score_layer, a, shape_.rows.pieces.front(),
-                                             graph_.rows.positions, graph_.rows.masks.front())));
+            output(block_.attention_received(shape_.score_layer, a, shape_.rows, graph_.rows)));
     }
 
     static constexpr float k_l2_eps = 1e-12f;

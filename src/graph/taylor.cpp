@@ -83,7 +83,7 @@ class Taylor {
         }
     }
 
-    // Row by row: no F32 copy of a large vocabulary's table is needed, but reading is simpler.
+    // An F32 copy of a large vocabulary's table is more than is needed, but simple to read.
     void embed() {
         const TensorInfo *info = file_.find_tensor("token_embd.weight");
         CHECK(info != nullptr);
@@ -93,7 +93,9 @@ class Taylor {
             Rows rows;
             for (int32_t token : window(w)) {
                 const float *row = table.data() + static_cast<size_t>(token) * n_embd;
-                rows.insert(rows.end(), row, row + n_embd);
+                for (size_t i = 0; i < n_embd; ++i) {
+                    rows.push_back(row[i] * hparams_.embedding_scale);
+                }
             }
             hidden_[0].push_back(std::move(rows));
         }
@@ -102,15 +104,14 @@ class Taylor {
     // The tensors of a block (or, il < 0, of the head) in F32, in `weights_`, and the inputs.
     struct Block {
         Constants constants{64};
-        ggml_tensor *h = nullptr;            // [n_embd, n_ctx], the input
-        ggml_tensor *gradient = nullptr;     // [n_embd, n_ctx], of the output; head: labels
-        ggml_tensor *positions = nullptr;    // [n_ctx]
-        ggml_tensor *mask = nullptr;         // [n_ctx, n_ctx]
-        ggml_tensor *expert_mask = nullptr;  // [n_expert, n_ctx] or null
+        ggml_tensor *h = nullptr;         // [n_embd, n_ctx], the input
+        ggml_tensor *gradient = nullptr;  // [n_embd, n_ctx], of the output; head: labels
+        PlainInputs inputs;               // of n_ctx rows
     };
 
     bool is_in_block(ggml_tensor **slot, int il) {
-        if (slot == &weights_.rope_freqs) {
+        if (slot == &weights_.rope_freqs || slot == &weights_.rope_short ||
+            slot == &weights_.rope_long) {
             return il >= 0;  // every block turns by them
         }
         if (il < 0) {
@@ -125,47 +126,66 @@ class Taylor {
         auto block = std::make_unique<Block>();
         for (const WeightRequest &request : requests_) {
             if (is_in_block(request.slot, il)) {
-                *request.slot = block->constants.make(GGML_TYPE_F32, request.info->ne);
+                *request.slot = block->constants.make(GGML_TYPE_F32, request.info.ne);
             }
         }
         const int64_t n_out = il < 0 ? hparams_.n_vocab : hparams_.n_embd;
         const int64_t n = n_ctx_;
         block->h = block->constants.make(GGML_TYPE_F32, {hparams_.n_embd, n, 1, 1});
         block->gradient = block->constants.make(GGML_TYPE_F32, {n_out, n, 1, 1});
-        block->positions = block->constants.make(GGML_TYPE_I32, {n, 1, 1, 1});
-        block->mask = block->constants.make(GGML_TYPE_F32, {n, n, 1, 1});
+        PlainInputs &inputs = block->inputs;
+        inputs.positions = block->constants.make(GGML_TYPE_I32, {n, 1, 1, 1});
+        inputs.mask = block->constants.make(GGML_TYPE_F32, {n, n, 1, 1});
+        if (hparams_.temperature != 0.0f) {
+            inputs.temperatures = block->constants.make(GGML_TYPE_F32, {1, 1, n, 1});
+        }
         if (il >= 0 && weights_.layers[il].ffn_gate_inp != nullptr) {
-            block->expert_mask = block->constants.make(GGML_TYPE_F32, {hparams_.n_expert, n, 1, 1});
+            inputs.expert_mask = block->constants.make(GGML_TYPE_F32, {hparams_.n_expert, n, 1, 1});
         }
         block->constants.allocate(backend_.get());
         for (const WeightRequest &request : requests_) {
             if (is_in_block(request.slot, il)) {
-                upload(*request.slot, read_as_f32(bytes_, *request.info));
+                upload(*request.slot, read_as_f32(bytes_, request.info));
             }
         }
+        upload_inputs(inputs, il < 0 ? 0 : hparams_.layers[static_cast<size_t>(il)].window);
+        return block;
+    }
+
+    // Positions and what follows from them, of a layer with this window.
+    void upload_inputs(const PlainInputs &inputs, int window) const {
+        const int64_t n = n_ctx_;
         std::vector<int32_t> positions(static_cast<size_t>(n));
         std::iota(positions.begin(), positions.end(), 0);
-        upload(block->positions, positions);
-        std::vector<float> mask(static_cast<size_t>(n * n), 0.0f);
+        upload(inputs.positions, positions);
+        std::vector<float> mask(static_cast<size_t>(n * n),
+                                -std::numeric_limits<float>::infinity());
         for (int64_t q = 0; q < n; ++q) {
-            std::fill(mask.begin() + q * n + q + 1, mask.begin() + (q + 1) * n,
-                      -std::numeric_limits<float>::infinity());
+            const int64_t first = window > 0 ? std::max<int64_t>(0, q + 1 - window) : 0;
+            std::fill(mask.begin() + q * n + first, mask.begin() + q * n + q + 1, 0.0f);
         }
-        upload(block->mask, mask);
-        return block;
+        upload(inputs.mask, mask);
+        if (inputs.temperatures != nullptr) {
+            std::vector<float> temperatures;
+            for (const int32_t position : positions) {
+                temperatures.push_back(query_temperature(hparams_, position));
+            }
+            upload(inputs.temperatures, temperatures);
+        }
     }
 
     ggml_tensor *build(const GradientGraph &graph, const Block &block, int il,
                        bool only_router) const {
+        PlainInputs inputs = block.inputs;
+        inputs.expert_mask = only_router ? nullptr : inputs.expert_mask;
         return BlockBuilder(graph.ctx(), graph.gf(), hparams_, weights_)
-            .whole_block(il, block.h, block.positions, block.mask,
-                         only_router ? nullptr : block.expert_mask);
+            .whole_block(il, block.h, inputs);
     }
 
     // Puts a window's rows into the block's inputs; with experts, also which of them are used.
     void set_window(const Block &block, int il, size_t w) {
         upload(block.h, hidden_[static_cast<size_t>(il)][w]);
-        if (block.expert_mask == nullptr) {
+        if (block.inputs.expert_mask == nullptr) {
             return;
         }
         GradientGraph graph(hparams_);
@@ -184,7 +204,7 @@ class Taylor {
                 mask[first + order[static_cast<size_t>(i)]] = 1.0f;
             }
         }
-        upload(block.expert_mask, mask);
+        upload(block.inputs.expert_mask, mask);
     }
 
     void forward_block(int il) {
@@ -215,7 +235,7 @@ class Taylor {
             upload(block->gradient, labels);
             GradientGraph graph(hparams_);
             ggml_tensor *logits =
-                BlockBuilder(graph.ctx(), graph.gf(), hparams_, weights_).logits(block->h);
+                BlockBuilder(graph.ctx(), graph.gf(), hparams_, weights_).plain_logits(block->h);
             ggml_tensor *loss = ggml_cross_entropy_loss(graph.ctx(), logits, block->gradient);
             graph.run_backward(backend_.get(), loss, std::span(&block->h, 1));
             result_.loss += scale * static_cast<double>(download(loss).front());
@@ -233,12 +253,11 @@ class Taylor {
     std::vector<ggml_tensor *> scored_weights(int il) const {
         const LayerWeights &layer = weights_.layers[il];
         std::vector<ggml_tensor *> found;
-        for (ggml_tensor *weight :
-             {layer.attn_q, layer.attn_k, layer.attn_v, layer.attn_output, layer.attn_norm,
-              layer.ffn_norm, layer.ffn_gate, layer.ffn_up, layer.ffn_down, layer.ffn_gate_inp,
-              layer.ffn_gate_exps, layer.ffn_up_exps, layer.ffn_down_exps}) {
-            if (weight != nullptr) {
-                found.push_back(weight);
+        for (const LayerTensor &tensor : k_layer_tensors) {
+            const bool counts =
+                tensor.kind != TensorKind::bias && tensor.kind != TensorKind::head_norm;
+            if (counts && layer.*tensor.slot != nullptr) {
+                found.push_back(layer.*tensor.slot);
             }
         }
         return found;

@@ -11,6 +11,10 @@ namespace orthorank {
 
 namespace {
 
+bool has_attn_norm(const Model &model, int il) {
+    return model.weights().layers[static_cast<size_t>(il)].attn_norm != nullptr;
+}
+
 std::vector<float> attn_norm_weight(const Model &model, int il) {
     const ggml_tensor *norm = model.weights().layers[static_cast<size_t>(il)].attn_norm;
     const auto n_embd = static_cast<size_t>(model.hparams().n_embd);
@@ -25,6 +29,9 @@ std::vector<float> attn_norm_weight(const Model &model, int il) {
 std::vector<float> attn_normed_rows(const Model &model, int il, std::span<const float> hidden) {
     const auto n_embd = static_cast<size_t>(model.hparams().n_embd);
     CHECK(hidden.size() % n_embd == 0);
+    if (!has_attn_norm(model, il)) {
+        return {hidden.begin(), hidden.end()};
+    }
     const std::vector<float> weight = attn_norm_weight(model, il);
     std::vector<float> rows(hidden.size());
     for (size_t first = 0; first < hidden.size(); first += n_embd) {
@@ -42,6 +49,9 @@ std::vector<float> attn_normed_rows(const Model &model, int il, std::span<const 
 }
 
 double norm_weight_variance(const Model &model, int il) {
+    if (!has_attn_norm(model, il)) {
+        return 0;
+    }
     const std::vector<float> weight = attn_norm_weight(model, il);
     const double centre = mean(std::span(weight));
     double squares = 0;

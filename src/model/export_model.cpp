@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/output_file.h"
+#include "model/arch_keys.h"
 #include "model/file_bytes.h"
 #include "model/gguf_file.h"
 #include "model/gguf_output.h"
@@ -73,7 +74,7 @@ size_t bytes_of(gguf_type type) {
 // out of their arrays. An array may be longer than there are layers; what is behind them stays.
 void cut_arrays(gguf_context *out, const gguf_context *in, const std::string &arch,
                 const std::vector<int> &removed) {
-    for (const char *name : k_layer_keys) {
+    for (const std::string &name : k_layer_keys) {
         const std::string key = arch + "." + name;
         const int64_t id = gguf_find_key(in, key.c_str());
         if (id < 0 || gguf_get_kv_type(in, id) != GGUF_TYPE_ARRAY) {
@@ -96,7 +97,7 @@ void cut_arrays(gguf_context *out, const gguf_context *in, const std::string &ar
 // Where a file says nothing, the width of a head follows from the heads of its first layer, which
 // may be another one now, with another number of them.
 void keep_head_size(gguf_context *out, const std::string &arch, const Hparams &hparams) {
-    if (gguf_get_kv_type(out, gguf_find_key(out, (arch + "." + k_layer_keys[0]).c_str())) !=
+    if (gguf_get_kv_type(out, gguf_find_key(out, (arch + "." + k_layer_keys.front()).c_str())) !=
         GGUF_TYPE_ARRAY) {
         return;
     }
@@ -107,6 +108,47 @@ void keep_head_size(gguf_context *out, const std::string &arch, const Hparams &h
         if (gguf_find_key(out, key.c_str()) < 0) {
             gguf_set_val_u32(out, key.c_str(), static_cast<uint32_t>(size));
         }
+    }
+}
+
+// Which layers have a window follows from their numbers, unless an array says it: layers that are
+// left take other numbers.
+void keep_windows(gguf_context *out, const std::string &arch, const std::vector<LayerSpec> &kept) {
+    const std::string key = arch + "." + k_window_pattern_key;
+    const int64_t id = gguf_find_key(out, key.c_str());
+    if (id >= 0 && gguf_get_kv_type(out, id) == GGUF_TYPE_ARRAY) {
+        return;
+    }
+    std::vector<int8_t> flags;
+    for (const LayerSpec &layer : kept) {
+        flags.push_back(layer.window > 0 ? 1 : 0);
+    }
+    gguf_set_arr_data(out, key.c_str(), GGUF_TYPE_BOOL, flags.data(), flags.size());
+}
+
+// Takes the layers out of the numbers that describe them.
+void remove_layers(gguf_context *out, const gguf_context *in, const GgufFile &file,
+                   const std::vector<int> &removed) {
+    const Hparams hparams = read_hparams(file);
+    const std::string &arch = hparams.arch;
+    std::vector<LayerSpec> kept;
+    for (int il = 0; il < hparams.n_layers; ++il) {
+        if (!std::binary_search(removed.begin(), removed.end(), il)) {
+            kept.push_back(hparams.layers[static_cast<size_t>(il)]);
+        }
+    }
+    gguf_set_val_u32(out, (arch + ".block_count").c_str(), static_cast<uint32_t>(kept.size()));
+    cut_arrays(out, in, arch, removed);
+    keep_head_size(out, arch, hparams);
+    if (hparams.windows != std::vector<int>{0}) {
+        keep_windows(out, arch, kept);
+    }
+    if (read_hparams(GgufFile(out, file.path())).layers != kept) {
+        fail(ErrorKind::usage,
+             "{}: without layers {} the others would be computed otherwise: what a layer of "
+             "architecture {} is follows from its number, and a file cannot say it; generate with "
+             "the plan instead",
+             file.path(), fmt::join(removed, ", "), arch);
     }
 }
 
@@ -156,10 +198,7 @@ int64_t export_gguf(const std::string &from, const std::string &to, const GgufCh
     const std::vector<int> &removed = changes.removed_layers;
     CHECK(static_cast<int>(removed.size()) < n_layers);
     if (!removed.empty()) {
-        gguf_set_val_u32(out.get(), count_key.c_str(),
-                         static_cast<uint32_t>(n_layers) - static_cast<uint32_t>(removed.size()));
-        cut_arrays(out.get(), in.get(), arch, removed);
-        keep_head_size(out.get(), arch, read_hparams(file));
+        remove_layers(out.get(), in.get(), file, removed);
     }
     if (!removed.empty() || !changes.plan.empty()) {
         remove_plan(out.get());

@@ -1,36 +1,77 @@
 #include "model/fingerprint.h"
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 
 #include "base/fnv1a.h"
 #include "model/weight_store.h"
 
 namespace orthorank {
 
+namespace {
+
+// What a plain layer does not have, so that models of plain layers keep the fingerprint by which
+// plans know them.
+void add_peculiarities(Fnv1a &fnv, const Hparams &h) {
+    LayerSpec plain;
+    plain.rotation = h.layers.front().rotation;
+    plain.attention_scale = 1.0f / std::sqrt(static_cast<float>(h.head_dim_k));
+    for (const LayerSpec &layer : h.layers) {
+        plain.n_head = layer.n_head;
+        plain.n_head_kv = layer.n_head_kv;
+        plain.n_ff = layer.n_ff;
+        if (layer == plain) {
+            continue;
+        }
+        for (const int n : {layer.window, layer.rotation.n_rot, static_cast<int>(layer.gate),
+                            layer.normalises_experts ? 1 : 0, layer.n_ff_shared}) {
+            fnv.integer(n);
+        }
+        for (const float x : {layer.rotation.freq_base, layer.rotation.freq_scale,
+                              layer.rotation.ext_factor, layer.query_scale, layer.attention_scale,
+                              layer.attention_cap, layer.residual_scale}) {
+            fnv.number(x);
+        }
+    }
+    const std::array<float, 4> numbers = {h.embedding_scale, h.logit_scale, h.logit_cap,
+                                          h.temperature};
+    if (numbers != std::array<float, 4>{1, 1, 0, 0}) {
+        for (const float x : numbers) {
+            fnv.number(x);
+        }
+        fnv.integer(h.temperature_length);
+    }
+}
+
+}  // namespace
+
 std::string model_fingerprint(const GgufFile &gguf, const Hparams &h,
                               const std::vector<WeightRequest> &requests, const FileBytes &file) {
     Fnv1a fnv;
-    fnv.text(arch_name(h.arch));
+    const Rotation &rotation = h.layers.front().rotation;
+    fnv.text(h.arch);
     for (const int n : {h.n_layers, h.n_embd, h.n_vocab, h.n_ctx_train, h.head_dim_k, h.head_dim_v,
-                        h.n_expert, h.n_expert_used, h.n_rot, h.rope_n_ctx_orig}) {
+                        h.n_expert, h.n_expert_used, rotation.n_rot, rotation.n_ctx_orig}) {
         fnv.integer(n);
     }
-    for (const LayerShape &layer : h.layers) {
+    for (const LayerSpec &layer : h.layers) {
         fnv.integer(layer.n_head);
         fnv.integer(layer.n_head_kv);
         fnv.integer(layer.n_ff);
     }
-    for (const float x : {h.rms_eps, h.rope_freq_base, h.rope_freq_scale, h.rope_attn_factor,
-                          h.rope_ext_factor, h.rope_beta_fast, h.rope_beta_slow}) {
+    for (const float x : {h.rms_eps, rotation.freq_base, rotation.freq_scale, rotation.attn_factor,
+                          rotation.ext_factor, rotation.beta_fast, rotation.beta_slow}) {
         fnv.number(x);
     }
+    add_peculiarities(fnv, h);
     for (const std::string_view token : gguf.texts("tokenizer.ggml.tokens")) {
         fnv.text(token);
     }
     for (const WeightRequest &request : requests) {
         if (request.is_norm) {
-            const std::vector<float> values = read_as_f32(file, *request.info);
-            fnv.text(request.info->name);
+            const std::vector<float> values = read_as_f32(file, request.info);
+            fnv.text(request.info.name);
             fnv.bytes(values.data(), values.size() * sizeof(float));
         }
     }
@@ -42,7 +83,7 @@ std::string weights_digest(const std::vector<WeightRequest> &requests, const Fil
     Fnv1a fnv;
     std::vector<std::byte> scratch;
     for (const WeightRequest &request : requests) {
-        const TensorInfo &info = *request.info;
+        const TensorInfo &info = request.info;
         fnv.text(info.name);
         fnv.integer(info.type);
         for (const int64_t n : info.ne) {

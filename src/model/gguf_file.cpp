@@ -132,6 +132,11 @@ GgufFile::GgufFile(const std::string &path) : path_(path) {
     list_tensors();
 }
 
+GgufFile::GgufFile(const gguf_context *metadata, const std::string &path)
+    : path_(path), gguf_(gguf_init_empty()) {
+    gguf_set_kv(gguf_.get(), metadata);
+}
+
 // What gguf_init_from_file would say too, in words that tell the user what to do.
 void GgufFile::check_header() {
     struct {
@@ -190,6 +195,10 @@ bool GgufFile::has(const std::string &key) const {
     return id_of(key) >= 0;
 }
 
+bool GgufFile::is_array(const std::string &key) const {
+    return has(key) && gguf_get_kv_type(gguf_.get(), id_of(key)) == GGUF_TYPE_ARRAY;
+}
+
 void GgufFile::wrong_type(const std::string &key, int64_t id, const char *expected) const {
     fail(ErrorKind::format, "{}: key {}: found {}, expected {}", path_, key,
          type_text(gguf_.get(), id), expected);
@@ -232,6 +241,24 @@ std::optional<double> GgufFile::find_number(const std::string &key) const {
              value);
     }
     return value;
+}
+
+std::optional<double> GgufFile::find_scalar(const std::string &key) const {
+    const int64_t id = id_of(key);
+    if (id < 0) {
+        return {};
+    }
+    switch (const gguf_type type = gguf_get_kv_type(gguf_.get(), id)) {
+        case GGUF_TYPE_BOOL:
+            return gguf_get_val_bool(gguf_.get(), id) ? 1 : 0;
+        case GGUF_TYPE_FLOAT32:
+        case GGUF_TYPE_FLOAT64:
+            return find_number(key);
+        default:
+            return is_integer_type(type)
+                       ? std::optional<double>(static_cast<double>(*find_integer(key)))
+                       : std::nullopt;
+    }
 }
 
 std::optional<bool> GgufFile::find_flag(const std::string &key) const {
@@ -281,9 +308,12 @@ std::vector<int64_t> GgufFile::integers(const std::string &key, int64_t n, int64
     if (is_array) {
         type = gguf_get_arr_type(gguf_.get(), id);
         // One array entry a layer; longer arrays occur (libllama reads the first n too).
-        if (!is_integer_type(type) || static_cast<int64_t>(gguf_get_arr_n(gguf_.get(), id)) < n) {
+        const bool is_flags = type == GGUF_TYPE_BOOL;
+        if ((!is_integer_type(type) && !is_flags) ||
+            static_cast<int64_t>(gguf_get_arr_n(gguf_.get(), id)) < n) {
             wrong_type(key, id, fmt::format("{}, or {} of them", expected, n).c_str());
         }
+        type = is_flags ? GGUF_TYPE_INT8 : type;
         data = gguf_get_arr_data(gguf_.get(), id);
     } else if (is_integer_type(type)) {
         data = gguf_get_val_data(gguf_.get(), id);

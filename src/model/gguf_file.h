@@ -32,6 +32,8 @@ class GgufFile {
  public:
     // Reads the metadata and checks that every tensor lies inside the file.
     explicit GgufFile(const std::string &path);
+    // Metadata that is being made, without tensors; `path` is for messages.
+    GgufFile(const gguf_context *metadata, const std::string &path);
     ~GgufFile();
     GgufFile(const GgufFile &) = delete;
     GgufFile &operator=(const GgufFile &) = delete;
@@ -39,16 +41,20 @@ class GgufFile {
     const std::string &path() const { return path_; }
     int64_t size() const { return size_; }
     bool has(const std::string &key) const;
+    bool is_array(const std::string &key) const;
 
     // Scalars; nothing when the key is missing. Integers may be stored in any width.
     std::optional<int64_t> find_integer(const std::string &key) const;
     std::optional<double> find_number(const std::string &key) const;
     std::optional<bool> find_flag(const std::string &key) const;
     std::optional<std::string> find_text(const std::string &key) const;
+    // Any scalar that is a number or a flag (0 or 1); nothing for others.
+    std::optional<double> find_scalar(const std::string &key) const;
     // An integer in [low, high]; a missing key gives `otherwise`, or throws when that is empty.
     int64_t integer(const std::string &key, int64_t low, int64_t high,
                     std::optional<int64_t> otherwise = {}) const;
-    // n integers in [low, high], from an array of n (or more) or one scalar for all.
+    // n integers in [low, high], from an array of n (or more; flags are 0 or 1) or one scalar for
+    // all.
     std::vector<int64_t> integers(const std::string &key, int64_t n, int64_t low, int64_t high,
                                   std::optional<int64_t> otherwise = {}) const;
     std::string text(const std::string &key) const;

@@ -1,207 +1,207 @@
 #include "model/hparams.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
 #include "base/utf8.h"
-#include "model/gguf_file.h"
+#include "model/architecture.h"
+#include "model/limits.h"
 
 namespace orthorank {
 
 namespace {
 
-// Far above every known model, low enough that no product of two of them overflows an int.
-constexpr int64_t k_max_layers = 512;  // libllama's limit too
-constexpr int64_t k_max_embd = 1 << 20;
-constexpr int64_t k_max_ff = 1 << 22;
-constexpr int64_t k_max_heads = 1 << 14;
-constexpr int64_t k_max_head_dim = 1 << 14;
-constexpr int64_t k_max_vocab = 1 << 24;
-constexpr int64_t k_max_experts = 1024;  // libllama's limit too
-constexpr int64_t k_max_context = 1 << 27;
-
-struct KnownArch {
-    const char *name;
-    Arch arch;
-    RopeType rope_type;
-};
-
-constexpr KnownArch k_archs[] = {
-    {"llama", Arch::llama, RopeType::norm},
-    {"qwen2", Arch::qwen2, RopeType::neox},
-    {"qwen3", Arch::qwen3, RopeType::neox},
-};
-
-const KnownArch &known_arch(const GgufFile &file) {
-    const std::string name = file.text("general.architecture");
-    std::string supported;
-    for (const KnownArch &known : k_archs) {
-        if (name == known.name) {
-            return known;
-        }
-        supported += (supported.empty() ? "" : ", ") + std::string(known.name);
+void read_sizes(const ArchKeys &keys, Hparams &h) {
+    h.n_layers = keys.integer("block_count", 1, k_max_layers);
+    h.n_embd = keys.integer("embedding_length", 1, k_max_embd);
+    h.n_ctx_train = keys.integer("context_length", 1, k_max_context);
+    // libllama sizes the embedding by the tokens too; `vocab_size` is only a hint.
+    const int64_t n_vocab = keys.file().n_texts("tokenizer.ggml.tokens");
+    if (n_vocab < 1 || n_vocab > k_max_vocab) {
+        fail(ErrorKind::format, "{}: the vocabulary has {} tokens, expected 1 to {}",
+             keys.file().path(), n_vocab, k_max_vocab);
     }
-    fail(ErrorKind::format, "{}: architecture '{}' is not supported (supported: {})", file.path(),
-         name, supported);
+    h.n_vocab = static_cast<int>(n_vocab);
+    h.rms_eps = keys.number("attention.layer_norm_rms_epsilon", 0, 1);
 }
 
-// A number in (low, high]; a missing key gives `otherwise`.
-float number_or(const GgufFile &file, const std::string &key, float otherwise, double low,
-                double high) {
-    const std::optional<double> value = file.find_number(key);
-    if (!value) {
-        return otherwise;
+void read_experts(const ArchKeys &keys, Experts experts, Hparams &h) {
+    h.n_expert = keys.integer("expert_count", 0, k_max_experts, 0);
+    h.n_expert_used = keys.integer("expert_used_count", 0, k_max_experts, 0);
+    const std::string &path = keys.file().path();
+    if (h.n_expert == 0 ? h.n_expert_used != 0
+                        : h.n_expert_used < 1 || h.n_expert_used > h.n_expert) {
+        fail(ErrorKind::format, "{}: {} of {} experts are used, expected 1 to all of them", path,
+             h.n_expert_used, h.n_expert);
     }
-    if (!(*value > low && *value <= high)) {
-        fail(ErrorKind::format, "{}: key {}: found {}, expected a number above {}, at most {}",
-             file.path(), key, *value, low, high);
+    if (h.n_expert > 0 && experts == Experts::none) {
+        fail(ErrorKind::format, "{}: architecture {} has no mixture of experts, found {} experts",
+             path, keys.arch(), h.n_expert);
     }
-    return static_cast<float>(*value);
+    if (h.n_expert == 0 && experts == Experts::required) {
+        fail(ErrorKind::format, "{}: key {} is missing, expected a number of experts", path,
+             keys.full("expert_count"));
+    }
 }
 
-void read_layers(const GgufFile &file, const std::string &arch, Hparams &h) {
+void read_layers(const ArchKeys &keys, Hparams &h) {
     const int n = h.n_layers;
-    const std::string key_head = arch + "." + k_layer_keys[0];
-    const std::string key_head_kv = arch + "." + k_layer_keys[1];
-    const std::string key_ff = arch + "." + k_layer_keys[2];
-    const std::vector<int64_t> n_head = file.integers(key_head, n, 1, k_max_heads);
-    const std::vector<int64_t> n_head_kv =
-        file.has(key_head_kv) ? file.integers(key_head_kv, n, 1, k_max_heads) : n_head;
-    const std::vector<int64_t> n_ff = file.integers(key_ff, n, 1, k_max_ff);
+    const std::vector<int> n_head = keys.integers("attention.head_count", n, 1, k_max_heads);
+    const std::vector<int> n_head_kv =
+        keys.has("attention.head_count_kv")
+            ? keys.integers("attention.head_count_kv", n, 1, k_max_heads)
+            : n_head;
+    // A mixture whose experts have a width of their own may come without this one.
+    const bool may_lack_width = h.n_expert > 0 && keys.has("expert_feed_forward_length");
+    const std::vector<int> n_ff =
+        keys.integers("feed_forward_length", n, may_lack_width ? 0 : 1, k_max_ff,
+                      may_lack_width ? std::optional<int64_t>(0) : std::nullopt);
     for (size_t il = 0; il < static_cast<size_t>(n); il++) {
         if (n_head[il] % n_head_kv[il] != 0) {
             fail(ErrorKind::format,
                  "{}: layer {} has {} query heads and {} key heads, expected a multiple",
-                 file.path(), il, n_head[il], n_head_kv[il]);
+                 keys.file().path(), il, n_head[il], n_head_kv[il]);
         }
-        h.layers.push_back({static_cast<int>(n_head[il]), static_cast<int>(n_head_kv[il]),
-                            static_cast<int>(n_ff[il])});
+        LayerSpec layer;
+        layer.n_head = n_head[il];
+        layer.n_head_kv = n_head_kv[il];
+        layer.n_ff = n_ff[il];
+        h.layers.push_back(layer);
     }
 }
 
-void read_head_size(const GgufFile &file, const std::string &arch, Hparams &h) {
+// Returns how much of a head is rotated.
+int read_head_size(const ArchKeys &keys, bool may_rotate_part, Hparams &h) {
     const int64_t usual = h.n_embd / h.layers.front().n_head;
-    const auto size = [&](const char *key) {
-        return static_cast<int>(file.integer(arch + key, 2, k_max_head_dim, usual));
-    };
-    h.head_dim_k = size(".attention.key_length");
-    h.head_dim_v = size(".attention.value_length");
-    h.n_rot = static_cast<int>(
-        file.integer(arch + ".rope.dimension_count", 2, k_max_head_dim, h.head_dim_k));
+    h.head_dim_k = keys.integer("attention.key_length", 2, k_max_head_dim, usual);
+    h.head_dim_v = keys.integer("attention.value_length", 2, k_max_head_dim, usual);
+    const int n_rot = keys.integer("rope.dimension_count", 2, k_max_head_dim, h.head_dim_k);
+    const std::string &path = keys.file().path();
     if (h.head_dim_k < 2 || h.head_dim_k % 2 != 0) {
         fail(ErrorKind::format,
-             "{}: heads are {} wide (n_embd {}, {} heads), expected an even number", file.path(),
+             "{}: heads are {} wide (n_embd {}, {} heads), expected an even number", path,
              h.head_dim_k, h.n_embd, h.layers.front().n_head);
     }
-    if (h.head_dim_v != h.head_dim_k || h.n_rot != h.head_dim_k) {
+    const bool fits = may_rotate_part ? n_rot < h.head_dim_k && n_rot % 2 == 0 : false;
+    if (h.head_dim_v != h.head_dim_k || (n_rot != h.head_dim_k && !fits)) {
         fail(ErrorKind::format,
              "{}: key_length {}, value_length {}, rope.dimension_count {}: expected all equal",
-             file.path(), h.head_dim_k, h.head_dim_v, h.n_rot);
+             path, h.head_dim_k, h.head_dim_v, n_rot);
     }
+    return n_rot;
 }
 
-void read_rope(const GgufFile &file, const std::string &arch, Hparams &h) {
-    const std::string rope = arch + ".rope.";
-    h.rope_freq_base = number_or(file, rope + "freq_base", 10000.0f, 0, 1e12);
-    h.rope_n_ctx_orig = static_cast<int>(
-        file.integer(rope + "scaling.original_context_length", 0, k_max_context, h.n_ctx_train));
-    if (h.rope_n_ctx_orig == 0) {
-        h.rope_n_ctx_orig = h.n_ctx_train;
+// YaRN's magnitude for a factor by a multiplier of its logarithm: 1 for factors up to 1.
+float yarn_magnitude(float factor, float multiplier) {
+    return factor <= 1 ? 1.0f : 0.1f * multiplier * std::log(factor) + 1.0f;
+}
+
+void read_yarn(const ArchKeys &keys, float factor, float log_multiplier, Rotation &rotation) {
+    rotation.ext_factor = 1;
+    // ggml_rope_ext multiplies by 1 + 0.1 ln(factor) itself, and libllama divides that out again:
+    // its magnitude is the same term, or 1 for factors up to 1; a model may divide it by that of
+    // another multiplier. In its order of operations, so that the result is the same to the bit.
+    const float scaled = 1.0f / rotation.freq_scale;
+    const float log_term = 1.0f + 0.1f * std::log(scaled);
+    if (!(log_term > 0)) {
+        fail(ErrorKind::format, "{}: key {}: found {}, expected at least 1 for yarn",
+             keys.file().path(), keys.full("rope.scaling.factor"), factor);
     }
-    const std::string type = file.find_text(rope + "scaling.type").value_or("linear");
-    if (type != "none" && type != "linear" && type != "yarn") {
+    float magnitude = yarn_magnitude(scaled, 1.0f);
+    if (log_multiplier != 0) {
+        magnitude /= yarn_magnitude(scaled, log_multiplier);
+    }
+    rotation.attn_factor = magnitude * (1.0f / log_term) * rotation.attn_factor;
+}
+
+Rotation read_rotation(const ArchKeys &keys, const Architecture &architecture, int n_ctx_train) {
+    Rotation rotation;
+    rotation.type = architecture.rope_type;
+    rotation.freq_base = keys.number("rope.freq_base", 0, 1e12, 10000.0f);
+    rotation.n_ctx_orig =
+        keys.integer("rope.scaling.original_context_length", 0, k_max_context, n_ctx_train);
+    if (rotation.n_ctx_orig == 0) {
+        rotation.n_ctx_orig = n_ctx_train;
+    }
+    const bool is_by_context = architecture.rope_factors == RopeFactors::by_context;
+    const std::string type = keys.text("rope.scaling.type", "linear");
+    if (type != "none" && type != "linear" && type != "yarn" &&
+        !(type == "longrope" && is_by_context)) {
         fail(ErrorKind::format,
-             "{}: rope scaling '{}' is not supported (supported: none, linear, yarn)", file.path(),
-             type);
+             "{}: rope scaling '{}' is not supported (supported: none, linear, yarn{})",
+             keys.file().path(), type, is_by_context ? ", longrope" : "");
     }
-    const char *key = file.has(rope + "scaling.factor") ? "scaling.factor" : "scale_linear";
+    const char *key = keys.has("rope.scaling.factor") ? "rope.scaling.factor" : "rope.scale_linear";
     // 0 is how some files say "no scaling".
-    const float factor =
-        file.find_number(rope + key).value_or(0) == 0 ? 1 : number_or(file, rope + key, 1, 0, 1e6);
-    h.rope_freq_scale = type == "none" ? 1.0f : 1.0f / factor;
-    h.rope_attn_factor = number_or(file, rope + "scaling.attn_factor", 1, 0, 1e6);
+    const float factor = keys.file().find_number(keys.full(key)).value_or(0) == 0
+                             ? 1
+                             : keys.number(key, 0, 1e6, 1.0f);
+    rotation.freq_scale = type == "none" ? 1.0f : 1.0f / factor;
+    rotation.attn_factor = keys.number("rope.scaling.attn_factor", 0, 1e6, 1.0f);
     if (type == "yarn") {
-        h.rope_ext_factor = 1;
-        // ggml_rope_ext multiplies by 1 + 0.1 ln(factor) itself, and libllama divides that out
-        // again: its magnitude is the same term, or 1 for factors up to 1. In its order of
-        // operations, so that the result is the same to the bit.
-        const float log_term = 1.0f + 0.1f * std::log(1.0f / h.rope_freq_scale);
-        if (!(log_term > 0)) {
-            fail(ErrorKind::format, "{}: key {}: found {}, expected at least 1 for yarn",
-                 file.path(), rope + key, factor);
+        float log_multiplier = 0;
+        if (architecture.has_yarn_numbers) {
+            rotation.beta_fast = keys.number("rope.scaling.yarn_beta_fast", 0, 1e6, 32.0f);
+            rotation.beta_slow = keys.number("rope.scaling.yarn_beta_slow", 0, 1e6, 1.0f);
+            log_multiplier = static_cast<float>(
+                keys.file().find_number(keys.full("rope.scaling.yarn_log_multiplier")).value_or(0));
+            keys.ignore("rope.scaling.yarn_log_multiplier");
         }
-        const float magnitude = factor <= 1 ? 1.0f : log_term;
-        h.rope_attn_factor *= magnitude * (1.0f / log_term);
+        read_yarn(keys, factor, log_multiplier, rotation);
     }
+    return rotation;
 }
 
-void read_experts(const GgufFile &file, const std::string &arch, Hparams &h) {
-    h.n_expert = static_cast<int>(file.integer(arch + ".expert_count", 0, k_max_experts, 0));
-    h.n_expert_used =
-        static_cast<int>(file.integer(arch + ".expert_used_count", 0, k_max_experts, 0));
-    if (h.n_expert == 0 ? h.n_expert_used != 0
-                        : h.n_expert_used < 1 || h.n_expert_used > h.n_expert) {
-        fail(ErrorKind::format, "{}: {} of {} experts are used, expected 1 to all of them",
-             file.path(), h.n_expert_used, h.n_expert);
-    }
-    if (h.n_expert > 0 && h.arch != Arch::llama) {
-        fail(ErrorKind::format, "{}: architecture {} has no mixture of experts, found {} experts",
-             file.path(), arch, h.n_expert);
-    }
-}
-
-// Keys that change what the network computes in ways that we do not.
-void refuse_variants(const GgufFile &file, const std::string &arch) {
-    if (!file.find_flag(arch + ".attention.causal").value_or(true)) {
-        fail(ErrorKind::format, "{} is not a causal model (key {}.attention.causal)", file.path(),
-             arch);
-    }
-    for (const char *key : {".expert_group_count", ".nextn_predict_layers"}) {
-        const int64_t found = file.integer(arch + key, 0, k_max_experts, 0);
-        if (found > 1 || (found > 0 && key[1] == 'n')) {
-            fail(ErrorKind::format, "{}: key {}{} is {}, which is not supported", file.path(), arch,
-                 key, found);
+void list_windows(Hparams &h) {
+    for (const LayerSpec &layer : h.layers) {
+        if (std::find(h.windows.begin(), h.windows.end(), layer.window) == h.windows.end()) {
+            h.windows.push_back(layer.window);
         }
     }
 }
 
 }  // namespace
 
-const char *arch_name(Arch arch) {
-    for (const KnownArch &known : k_archs) {
-        if (known.arch == arch) {
-            return known.name;
-        }
-    }
-    return "unknown";
+size_t Hparams::window_of(int il) const {
+    const int window = layers[static_cast<size_t>(il)].window;
+    return static_cast<size_t>(std::find(windows.begin(), windows.end(), window) - windows.begin());
+}
+
+float query_temperature(const Hparams &h, int64_t position) {
+    const auto at = static_cast<float>(position);
+    const auto length = static_cast<float>(h.temperature_length);
+    // In libllama's types, so that the result is the same to the bit.
+    return static_cast<float>(std::log(static_cast<double>(std::floor(at / length)) + 1.0) *
+                                  static_cast<double>(h.temperature) +
+                              1.0);
 }
 
 Hparams read_hparams(const GgufFile &file) {
-    const KnownArch &known = known_arch(file);
-    const std::string arch = known.name;
+    const Architecture &architecture = architecture_of(file);
+    const ArchKeys keys(file, architecture.name);
     Hparams h;
-    h.arch = known.arch;
-    h.rope_type = known.rope_type;
+    h.arch = architecture.name;
     h.name = as_utf8(file.find_text("general.name").value_or(""));
-    h.n_layers = static_cast<int>(file.integer(arch + ".block_count", 1, k_max_layers));
-    h.n_embd = static_cast<int>(file.integer(arch + ".embedding_length", 1, k_max_embd));
-    h.n_ctx_train = static_cast<int>(file.integer(arch + ".context_length", 1, k_max_context));
-    // libllama sizes the embedding by the tokens too; `vocab_size` is only a hint.
-    h.n_vocab = static_cast<int>(file.n_texts("tokenizer.ggml.tokens"));
-    if (h.n_vocab < 1 || h.n_vocab > k_max_vocab) {
-        fail(ErrorKind::format, "{}: the vocabulary has {} tokens, expected 1 to {}", file.path(),
-             h.n_vocab, k_max_vocab);
+    read_sizes(keys, h);
+    read_experts(keys, architecture.experts, h);
+    read_layers(keys, h);
+    const int n_rot = read_head_size(keys, architecture.may_rotate_part, h);
+    Rotation rotation = read_rotation(keys, architecture, h.n_ctx_train);
+    rotation.n_rot = n_rot;
+    for (LayerSpec &layer : h.layers) {
+        layer.rotation = rotation;
+        layer.attention_scale = 1.0f / std::sqrt(static_cast<float>(h.head_dim_k));
     }
-    const std::string key_eps = arch + ".attention.layer_norm_rms_epsilon";
-    if (!file.has(key_eps)) {
-        fail(ErrorKind::format, "{}: key {} is missing, expected a number", file.path(), key_eps);
+    if (architecture.read != nullptr) {
+        architecture.read(keys, h);
     }
-    h.rms_eps = number_or(file, key_eps, 0, 0, 1);
-    read_experts(file, arch, h);
-    read_layers(file, arch, h);
-    read_head_size(file, arch, h);
-    read_rope(file, arch, h);
-    refuse_variants(file, arch);
+    if (!keys.flag("attention.causal", true)) {
+        fail(ErrorKind::format, "{} is not a causal model (key {})", file.path(),
+             keys.full("attention.causal"));
+    }
+    keys.refuse_unread();
+    list_windows(h);
     return h;
 }
 

@@ -1,33 +1,57 @@
-// The numbers that define a decoder of the Llama family, read from GGUF metadata (keys and
-// defaults: docs/models.md). Plain data. The rope numbers are as ggml_rope_ext takes them: YaRN's
-// attention factor is already resolved.
+// The numbers that define a decoder, read from GGUF metadata (keys and defaults: docs/models.md):
+// the model's, and for each layer what it is made of beside its tensors (weights.h). Graphs follow
+// this description and know no architecture; who fills it: architecture.h. Plain data.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 namespace orthorank {
 
-enum class Arch { llama, qwen2, qwen3 };
-
-// How RoPE pairs the elements of a head: neighbours (llama) or halves (qwen).
+// How a rotation pairs the elements of a head: neighbours, or halves.
 enum class RopeType { norm, neox };
 
-// What may differ from layer to layer: keys behind the architecture's name and a dot, each with one
-// number for all layers or an array of one for each (or more, whose rest means nothing).
-constexpr std::array<const char *, 3> k_layer_keys = {
-    "attention.head_count", "attention.head_count_kv", "feed_forward_length"};
+// What gates a feed-forward network: x times the sigmoid of x, or GELU in its tanh form.
+enum class Gate { silu, gelu };
 
-struct LayerShape {
+// How a layer's queries and keys are turned, as ggml_rope_ext takes it: YaRN's attention factor is
+// already resolved.
+struct Rotation {
+    RopeType type = RopeType::norm;
+    int n_rot = 0;  // the first numbers of each head that are turned; 0: no rotation
+    float freq_base = 10000.0f;
+    float freq_scale = 1.0f;
+    float attn_factor = 1.0f;
+    float ext_factor = 0.0f;  // YaRN; 0: off
+    float beta_fast = 32.0f;
+    float beta_slow = 1.0f;
+    int n_ctx_orig = 0;
+
+    bool operator==(const Rotation &) const = default;
+};
+
+// What may differ from layer to layer. Norms, biases and projections are there if the layer has
+// their tensors.
+struct LayerSpec {
     int n_head = 0;
     int n_head_kv = 0;
-    int n_ff = 0;
+    int n_ff = 0;  // width of the feed-forward network, or of each expert
+    Rotation rotation;
+    int window = 0;                // positions that a row sees, itself the last; 0: all before it
+    float query_scale = 1.0f;      // multiplies queries after their rotation
+    float attention_scale = 1.0f;  // multiplies products of queries and keys
+    float attention_cap = 0.0f;    // c: products x become c tanh(x / c); 0: as they are
+    float residual_scale = 1.0f;   // multiplies what a half adds to the residual stream
+    Gate gate = Gate::silu;
+    bool normalises_experts = true;  // the used experts' probabilities are rescaled to sum to one
+    int n_ff_shared = 0;             // width of the expert that every row uses; 0: none
+
+    bool operator==(const LayerSpec &) const = default;
 };
 
 struct Hparams {
-    Arch arch = Arch::llama;
+    std::string arch;  // general.architecture
     std::string name;  // general.name, may be empty
     int n_layers = 0;
     int n_embd = 0;
@@ -35,32 +59,33 @@ struct Hparams {
     int n_ctx_train = 0;
     int head_dim_k = 0;  // width of a query or key head
     int head_dim_v = 0;
-    std::vector<LayerShape> layers;  // one per layer
-    int n_expert = 0;                // 0: no mixture of experts
+    std::vector<LayerSpec> layers;  // one per layer
+    std::vector<int> windows;       // those of the layers, each once: a mask for each
+    int n_expert = 0;               // 0: no mixture of experts
     int n_expert_used = 0;
     float rms_eps = 0;
-    // rotary position embedding
-    RopeType rope_type = RopeType::norm;
-    int n_rot = 0;
-    float rope_freq_base = 10000.0f;
-    float rope_freq_scale = 1.0f;
-    float rope_attn_factor = 1.0f;
-    float rope_ext_factor = 0.0f;  // YaRN; 0: off
-    float rope_beta_fast = 32.0f;
-    float rope_beta_slow = 1.0f;
-    int rope_n_ctx_orig = 0;
+    float embedding_scale = 1.0f;  // multiplies the embedding of a token
+    float logit_scale = 1.0f;      // multiplies the logits
+    float logit_cap = 0.0f;        // then as attention_cap
+    // Queries of position p are multiplied by 1 + temperature ln(1 + floor(p / length)).
+    float temperature = 0.0f;
+    int temperature_length = 0;
 
     int n_embd_q(int il) const { return head_dim_k * layers[il].n_head; }
     int n_embd_k(int il) const { return head_dim_k * layers[il].n_head_kv; }
     int n_embd_v(int il) const { return head_dim_v * layers[il].n_head_kv; }
+    // Where windows has this layer's.
+    size_t window_of(int il) const;
 };
 
-const char *arch_name(Arch arch);
+// What queries of a position are multiplied by where the model has a temperature.
+float query_temperature(const Hparams &hparams, int64_t position);
 
 class GgufFile;
 
 // Reads and checks them: what this returns cannot divide by zero, overflow or ask for an absurd
-// allocation. Defaults are llama.cpp's. Throws Error{format} naming key, found and expected.
+// allocation. Defaults are llama.cpp's. Throws Error{format} naming key, found and expected; also
+// for a key that changes what a network computes and that we do not compute.
 Hparams read_hparams(const GgufFile &file);
 
 }  // namespace orthorank

@@ -22,7 +22,7 @@ LayerSample::LayerSample(const std::string &gguf_path, const std::string &device
 
 bool LayerSample::can_hold(const std::string &type) const {
     for (const WeightRequest &request : requests_) {
-        if (request.info->ne[0] % ggml_blck_size(static_cast<ggml_type>(ggml_type_of(type))) != 0) {
+        if (request.info.ne[0] % ggml_blck_size(static_cast<ggml_type>(ggml_type_of(type))) != 0) {
             return false;
         }
     }
@@ -31,7 +31,7 @@ bool LayerSample::can_hold(const std::string &type) const {
 
 bool LayerSample::is_held_as(const std::string &type) const {
     for (const WeightRequest &request : requests_) {
-        if (request.info->type != ggml_type_of(type)) {
+        if (request.info.type != ggml_type_of(type)) {
             return false;
         }
     }
@@ -45,10 +45,10 @@ LayerSample::Matrices LayerSample::load(const std::string &type, bool repack) co
     std::vector<WeightRequest> sample;
     std::vector<ggml_tensor *> slots(all.size(), nullptr);
     for (WeightRequest &request : all) {
-        const auto &ne = request.info->ne;
+        const auto &ne = request.info.ne;
         matrices.model_bytes += static_cast<int64_t>(
             ggml_row_size(static_cast<ggml_type>(request.type), ne[0]) * ne[1] * ne[2]);
-        if (request.use == WeightUse::matrix && request.info->name.starts_with(prefix_)) {
+        if (request.use == WeightUse::matrix && request.info.name.starts_with(prefix_)) {
             request.slot = &slots[sample.size()];
             sample.push_back(request);
         }
@@ -68,10 +68,10 @@ LayerSample::Matrices LayerSample::load(const std::string &type, bool repack) co
 std::string LayerSample::description() const {
     std::string text;
     for (const WeightRequest &request : requests_) {
-        if (request.use == WeightUse::matrix && request.info->name.starts_with(prefix_)) {
+        if (request.use == WeightUse::matrix && request.info.name.starts_with(prefix_)) {
             text += fmt::format("{}{} {}x{}", text.empty() ? "" : ", ",
-                                ggml_type_name(static_cast<ggml_type>(request.info->type)),
-                                request.info->ne[0], request.info->ne[1]);
+                                ggml_type_name(static_cast<ggml_type>(request.info.type)),
+                                request.info.ne[0], request.info.ne[1]);
         }
     }
     const FileBytes bytes(file_.path(), true);
@@ -82,8 +82,8 @@ double LayerSample::largest_weight() const {
     const FileBytes bytes(file_.path(), true);
     double largest = 0;
     for (const WeightRequest &request : requests_) {
-        largest = std::max(largest, largest_value(bytes, *request.info));
-        bytes.drop(request.info->offset, request.info->n_bytes);
+        largest = std::max(largest, largest_value(bytes, request.info));
+        bytes.drop(request.info.offset, request.info.n_bytes);
     }
     return largest;
 }

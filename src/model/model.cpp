@@ -70,7 +70,7 @@ std::string file_type_of(const GgufFile &file, const std::vector<TensorTypeCount
 int64_t count_params(const std::vector<WeightRequest> &requests) {
     int64_t n = 0;
     for (const WeightRequest &request : requests) {
-        const auto &ne = request.info->ne;
+        const auto &ne = request.info.ne;
         n += request.is_tied ? 0 : ne[0] * ne[1] * ne[2] * ne[3];
     }
     return n;

@@ -18,10 +18,10 @@ std::string find_damaged_weight(const std::string &gguf_path) {
     const FileBytes bytes(gguf_path, /*use_mmap=*/true);
     Weights weights;
     for (const WeightRequest &request : list_weights(file, read_hparams(file), weights)) {
-        const double largest = largest_value(bytes, *request.info);
-        bytes.drop(request.info->offset, request.info->n_bytes);
+        const double largest = largest_value(bytes, request.info);
+        bytes.drop(request.info.offset, request.info.n_bytes);
         if (!std::isfinite(largest)) {
-            return request.info->name;
+            return request.info.name;
         }
     }
     return {};

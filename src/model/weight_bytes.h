@@ -9,7 +9,7 @@ namespace orthorank {
 
 struct LayerWeightBytes {
     int64_t kv = 0;   // the projections to keys and values
-    int64_t q_o = 0;  // to queries and from the heads' outputs, and the norm before them
+    int64_t q_o = 0;  // to queries and from the heads' outputs, and the norms around them
     int64_t ffn = 0;  // all else; of a mixture of experts, the experts that one token uses
 };
 

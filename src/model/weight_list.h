@@ -15,7 +15,7 @@ namespace orthorank {
 
 struct WeightRequest {
     ggml_tensor **slot = nullptr;  // where the loaded tensor's pointer goes
-    const TensorInfo *info = nullptr;
+    TensorInfo info;               // of the file's tensor, or of some of its rows
     WeightUse use = WeightUse::matrix;
     int type = 0;                 // the ggml_type to hold it in
     bool is_convertible = false;  // a matrix that may be held in another type than the file's
@@ -24,8 +24,8 @@ struct WeightRequest {
     bool is_plain = false;        // never in a layout of the device's own
 };
 
-// Fills weights.layers with empty layers and lists what goes where. `file` and `weights` must stay
-// where they are as long as the requests are used.
+// Fills weights.layers with empty layers and lists what goes where. `weights` must stay where it is
+// as long as the requests are used.
 std::vector<WeightRequest> list_weights(const GgufFile &file, const Hparams &hparams,
                                         Weights &weights);
 

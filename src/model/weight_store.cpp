@@ -16,7 +16,7 @@ namespace orthorank {
 namespace {
 
 bool is_converted(const WeightRequest &request) {
-    return request.type != request.info->type;
+    return request.type != request.info.type;
 }
 
 }  // namespace
@@ -96,20 +96,20 @@ bool WeightStore::can_stay_mapped(const WeightRequest &request,
     ggml_backend_dev_get_props(cpu, &props);
     return file_->is_mapped() && type == ggml_backend_dev_buffer_type(cpu) &&
            props.caps.buffer_from_host_ptr && !is_converted(request) &&
-           request.info->offset % k_tensor_alignment == 0;
+           request.info.offset % k_tensor_alignment == 0;
 }
 
 // Chooses a buffer type for each weight and makes its tensor there, without memory yet. Requests
 // for the same data in the same place (a tied head, what two copies share) get one tensor.
 void WeightStore::place(const std::vector<WeightRequest> &requests) {
-    std::map<std::tuple<const TensorInfo *, int, ggml_backend_buffer_type_t>, ggml_tensor *> placed;
+    std::map<std::tuple<int64_t, int, ggml_backend_buffer_type_t>, ggml_tensor *> placed;
     for (const WeightRequest &request : requests) {
-        TensorInfo info = *request.info;
+        TensorInfo info = request.info;
         info.type = request.type;
         ggml_backend_buffer_type_t type =
             choose_buffer_type(placement_.devices, info, request.use,
                                placement_.repack && !request.is_plain, placement_.n_expert_used);
-        ggml_tensor *&tensor = placed[{request.info, request.type, type}];
+        ggml_tensor *&tensor = placed[{info.offset, request.type, type}];
         if (tensor == nullptr) {
             Group &group = group_for(type, can_stay_mapped(request, type), requests.size());
             tensor = ggml_new_tensor(group.ctx.get(), static_cast<ggml_type>(request.type), 4,
@@ -134,7 +134,7 @@ void WeightStore::map_group(Group &group) {
     }
     for (const Group::Item &item : group.items) {
         const ggml_status status = ggml_backend_tensor_alloc(
-            group.buffer.get(), item.tensor, file_->map() + item.request->info->offset);
+            group.buffer.get(), item.tensor, file_->map() + item.request->info.offset);
         CHECK(status == GGML_STATUS_SUCCESS);
     }
 }
@@ -154,7 +154,7 @@ void WeightStore::upload_group(Group &group) {
     advise_huge_pages(group.buffer.get());
     std::vector<std::byte> scratch;
     for (const Group::Item &item : group.items) {
-        const TensorInfo &info = *item.request->info;
+        const TensorInfo &info = item.request->info;
         if (is_converted(*item.request)) {
             const std::vector<std::byte> values =
                 convert_weight(*file_, info, item.request->type, errors_[item.tensor]);

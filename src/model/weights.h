@@ -2,6 +2,7 @@
 // pointer means that the model has no such tensor. Shapes in ggml order.
 #pragma once
 
+#include <array>
 #include <vector>
 
 struct ggml_tensor;
@@ -9,7 +10,7 @@ struct ggml_tensor;
 namespace orthorank {
 
 struct LayerWeights {
-    ggml_tensor *attn_norm = nullptr;    // [n_embd]
+    ggml_tensor *attn_norm = nullptr;    // [n_embd]; null: attention gets the residual stream
     ggml_tensor *attn_q = nullptr;       // [n_embd, n_embd_q]
     ggml_tensor *attn_k = nullptr;       // [n_embd, n_embd_k]
     ggml_tensor *attn_v = nullptr;       // [n_embd, n_embd_v]
@@ -18,12 +19,13 @@ struct LayerWeights {
     ggml_tensor *attn_k_bias = nullptr;
     ggml_tensor *attn_v_bias = nullptr;
     ggml_tensor *attn_output_bias = nullptr;
-    ggml_tensor *attn_q_norm = nullptr;  // [head_dim_k]
-    ggml_tensor *attn_k_norm = nullptr;
-    ggml_tensor *ffn_norm = nullptr;  // [n_embd]
-    ggml_tensor *ffn_gate = nullptr;  // [n_embd, n_ff]
-    ggml_tensor *ffn_up = nullptr;    // [n_embd, n_ff]
-    ggml_tensor *ffn_down = nullptr;  // [n_ff, n_embd]
+    ggml_tensor *attn_q_norm = nullptr;     // [head_dim_k], or of all heads together [n_embd_q]
+    ggml_tensor *attn_k_norm = nullptr;     // [head_dim_k] or [n_embd_k]
+    ggml_tensor *attn_post_norm = nullptr;  // [n_embd], of what attention adds
+    ggml_tensor *ffn_norm = nullptr;        // [n_embd]
+    ggml_tensor *ffn_gate = nullptr;        // [n_embd, n_ff]
+    ggml_tensor *ffn_up = nullptr;          // [n_embd, n_ff]
+    ggml_tensor *ffn_down = nullptr;        // [n_ff, n_embd]
     ggml_tensor *ffn_gate_bias = nullptr;
     ggml_tensor *ffn_up_bias = nullptr;
     ggml_tensor *ffn_down_bias = nullptr;
@@ -31,14 +33,71 @@ struct LayerWeights {
     ggml_tensor *ffn_gate_exps = nullptr;  // [n_embd, n_ff, n_expert]
     ggml_tensor *ffn_up_exps = nullptr;    // [n_embd, n_ff, n_expert]
     ggml_tensor *ffn_down_exps = nullptr;  // [n_ff, n_embd, n_expert]
+    // The expert that every row uses, and what gates it.
+    ggml_tensor *ffn_gate_shexp = nullptr;      // [n_embd, n_ff_shared]
+    ggml_tensor *ffn_up_shexp = nullptr;        // [n_embd, n_ff_shared]
+    ggml_tensor *ffn_down_shexp = nullptr;      // [n_ff_shared, n_embd]
+    ggml_tensor *ffn_gate_inp_shexp = nullptr;  // [n_embd]
+    ggml_tensor *ffn_post_norm = nullptr;       // [n_embd], of what the feed-forward half adds
 };
 
 struct Weights {
     ggml_tensor *token_embd = nullptr;   // [n_embd, n_vocab], for get_rows
     ggml_tensor *output_norm = nullptr;  // [n_embd]
     ggml_tensor *output = nullptr;  // [n_embd, n_vocab], for mul_mat (tied: the embedding's data)
-    ggml_tensor *rope_freqs = nullptr;  // [n_rot / 2], divides the frequencies in every layer
+    // What divides the frequencies of rotations, [n_rot / 2]: in every context, or those of
+    // contexts up to and beyond the original one.
+    ggml_tensor *rope_freqs = nullptr;
+    ggml_tensor *rope_short = nullptr;
+    ggml_tensor *rope_long = nullptr;
     std::vector<LayerWeights> layers;
 };
+
+// What a tensor of a layer is there for.
+enum class LayerPart { kv, q_o, ffn, experts };
+// A layer's own norm, one of queries or keys, a bias, a matrix, or the router of a mixture.
+enum class TensorKind { norm, head_norm, bias, matrix, router };
+
+// One tensor that layers may have.
+struct LayerTensor {
+    ggml_tensor *LayerWeights::*slot;
+    const char *name;  // in files, behind "blk.N."
+    LayerPart part;
+    TensorKind kind;
+};
+
+// All of them. Whoever does something with every tensor of a layer (counting bytes, summing Taylor
+// scores) goes through this list.
+constexpr std::array<LayerTensor, 28> k_layer_tensors = {{
+    {&LayerWeights::attn_q, "attn_q.weight", LayerPart::q_o, TensorKind::matrix},
+    {&LayerWeights::attn_k, "attn_k.weight", LayerPart::kv, TensorKind::matrix},
+    {&LayerWeights::attn_v, "attn_v.weight", LayerPart::kv, TensorKind::matrix},
+    {&LayerWeights::attn_output, "attn_output.weight", LayerPart::q_o, TensorKind::matrix},
+    {&LayerWeights::attn_norm, "attn_norm.weight", LayerPart::q_o, TensorKind::norm},
+    {&LayerWeights::attn_post_norm, "post_attention_norm.weight", LayerPart::q_o, TensorKind::norm},
+    {&LayerWeights::ffn_norm, "ffn_norm.weight", LayerPart::ffn, TensorKind::norm},
+    {&LayerWeights::ffn_post_norm, "post_ffw_norm.weight", LayerPart::ffn, TensorKind::norm},
+    {&LayerWeights::ffn_gate, "ffn_gate.weight", LayerPart::ffn, TensorKind::matrix},
+    {&LayerWeights::ffn_up, "ffn_up.weight", LayerPart::ffn, TensorKind::matrix},
+    {&LayerWeights::ffn_down, "ffn_down.weight", LayerPart::ffn, TensorKind::matrix},
+    {&LayerWeights::ffn_gate_inp, "ffn_gate_inp.weight", LayerPart::ffn, TensorKind::router},
+    {&LayerWeights::ffn_gate_exps, "ffn_gate_exps.weight", LayerPart::experts, TensorKind::matrix},
+    {&LayerWeights::ffn_up_exps, "ffn_up_exps.weight", LayerPart::experts, TensorKind::matrix},
+    {&LayerWeights::ffn_down_exps, "ffn_down_exps.weight", LayerPart::experts, TensorKind::matrix},
+    {&LayerWeights::ffn_gate_shexp, "ffn_gate_shexp.weight", LayerPart::ffn, TensorKind::matrix},
+    {&LayerWeights::ffn_up_shexp, "ffn_up_shexp.weight", LayerPart::ffn, TensorKind::matrix},
+    {&LayerWeights::ffn_down_shexp, "ffn_down_shexp.weight", LayerPart::ffn, TensorKind::matrix},
+    {&LayerWeights::ffn_gate_inp_shexp, "ffn_gate_inp_shexp.weight", LayerPart::ffn,
+     TensorKind::router},
+    {&LayerWeights::attn_q_norm, "attn_q_norm.weight", LayerPart::q_o, TensorKind::head_norm},
+    {&LayerWeights::attn_k_norm, "attn_k_norm.weight", LayerPart::kv, TensorKind::head_norm},
+    {&LayerWeights::attn_q_bias, "attn_q.bias", LayerPart::q_o, TensorKind::bias},
+    {&LayerWeights::attn_k_bias, "attn_k.bias", LayerPart::kv, TensorKind::bias},
+    {&LayerWeights::attn_v_bias, "attn_v.bias", LayerPart::kv, TensorKind::bias},
+    {&LayerWeights::attn_output_bias, "attn_output.bias", LayerPart::q_o, TensorKind::bias},
+    {&LayerWeights::ffn_gate_bias, "ffn_gate.bias", LayerPart::ffn, TensorKind::bias},
+    {&LayerWeights::ffn_up_bias, "ffn_up.bias", LayerPart::ffn, TensorKind::bias},
+    {&LayerWeights::ffn_down_bias, "ffn_down.bias", LayerPart::ffn, TensorKind::bias},
+}};
 
 }  // namespace orthorank

@@ -19,7 +19,7 @@ nlohmann::ordered_json weight_copy_json(const WeightCopy &copy) {
 nlohmann::ordered_json model_json(const Model &model) {
     const Hparams &hparams = model.hparams();
     return {{"name", hparams.name},
-            {"arch", arch_name(hparams.arch)},
+            {"arch", hparams.arch},
             {"file", model.path()},
             {"file_type", model.file_type()},
             {"fingerprint", model.fingerprint()},

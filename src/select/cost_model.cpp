@@ -25,7 +25,23 @@ double ffn_flops_per_row(const LayerWidths &layer) {
     if (layer.n_expert == 0) {
         return one;
     }
-    return layer.n_expert_used * one + 2.0 * layer.n_embd * layer.n_expert;
+    return layer.n_expert_used * one + 2.0 * layer.n_embd * layer.n_expert +
+           6.0 * layer.n_embd * layer.n_ff_shared;
+}
+
+// Keys that rows see on average which without a window would see first, first + 1, ... last of
+// them.
+double mean_keys(const LayerWidths &layer, double first, double last) {
+    const auto window = static_cast<double>(layer.window);
+    if (layer.window == 0 || last <= window) {
+        return (first + last) / 2.0;
+    }
+    if (first >= window) {
+        return window;
+    }
+    const double n_growing = window - first;  // rows that see fewer than the window
+    const double n_rows = last - first + 1.0;
+    return (n_growing * (first + window - 1.0) / 2.0 + (n_rows - n_growing) * window) / n_rows;
 }
 
 // n_rows queries that each see n_keys keys on average: Q K^T and A V, 2 Hq hd each.
@@ -55,7 +71,7 @@ void add_layer(OperationFlops &flops, const LayerWidths &widths, double n_kv, do
 
 void add_dense_layer(OperationFlops &flops, const LayerWidths &widths, int64_t n) {
     const auto n_tokens = static_cast<double>(n);
-    add_layer(flops, widths, n_tokens, n_tokens, (n_tokens + 1.0) / 2.0);
+    add_layer(flops, widths, n_tokens, n_tokens, mean_keys(widths, 1.0, n_tokens));
 }
 
 // The rows of a selecting layer: picked ones, and behind them those kept in any case.
@@ -79,12 +95,12 @@ void add_scores(OperationFlops &flops, const LayerWidths &widths, const Policy &
         const double n_asking = policy.score == ScoreKind::query
                                     ? static_cast<double>(std::min<int64_t>(policy.window, n))
                                     : n_tokens;
-        const double n_keys = n_tokens - (n_asking - 1.0) / 2.0;
+        const double n_keys = mean_keys(widths, n_tokens - n_asking + 1.0, n_tokens);
         flops.q_o += n_asking * q_o_flops_per_row(widths) / 2.0;  // no output projection
         flops.attention += attention_flops_of(widths, n_asking, n_keys) / 2.0;  // no values
     } else if (policy.score == ScoreKind::attention_output) {
         flops.q_o += n_tokens * q_o_flops_per_row(widths);
-        flops.attention += attention_flops_of(widths, n_tokens, (n_tokens + 1.0) / 2.0);
+        flops.attention += attention_flops_of(widths, n_tokens, mean_keys(widths, 1.0, n_tokens));
     } else if (policy.score != ScoreKind::hash && policy.score != ScoreKind::inherit) {
         flops.score += 2.0 * n_tokens * widths.n_embd;
     }
@@ -97,11 +113,11 @@ void add_select_layer(OperationFlops &flops, const LayerWidths &widths, int64_t 
     if (rows.are_all()) {  // the sink too
         add_dense_layer(flops, widths, n);
     } else {
-        // Positions 1..n-1 of n are picked evenly: their queries see (n + 2) / 2 keys on average.
+        // Positions 1..n-1 of n are picked evenly.
         const auto n_kept = static_cast<double>(rows.n_kept);
         add_layer(flops, widths, n_tokens, static_cast<double>(rows.n_picked),
-                  (static_cast<double>(rows.n_before) + 2.0) / 2.0);
-        add_layer(flops, widths, 0.0, n_kept, n_tokens - (n_kept - 1.0) / 2.0);
+                  mean_keys(widths, 2.0, static_cast<double>(rows.n_before)));
+        add_layer(flops, widths, 0.0, n_kept, mean_keys(widths, n_tokens - n_kept + 1.0, n_tokens));
     }
     add_scores(flops, widths, policy, n);
 }
@@ -118,7 +134,7 @@ void add_last_row(OperationFlops &flops, const LayerWidths &widths, int64_t n,
                      ? 1.0
                      : static_cast<double>(rows.n_picked) / (n_tokens - 1.0);
     }
-    add_layer(flops, widths, n_tokens, n_rows, n_tokens);
+    add_layer(flops, widths, n_tokens, n_rows, mean_keys(widths, n_tokens, n_tokens));
 }
 
 int last_layer_of(const Plan &plan) {
@@ -138,7 +154,7 @@ double kv_projection_flops(const LayerWidths &layer, int64_t n) {
 
 double attention_flops(const LayerWidths &layer, int64_t n) {
     const double n_tokens = static_cast<double>(n);
-    return attention_flops_of(layer, n_tokens, (n_tokens + 1.0) / 2.0);
+    return attention_flops_of(layer, n_tokens, mean_keys(layer, 1.0, n_tokens));
 }
 
 double dense_layer_flops(const LayerWidths &layer, int64_t n) {

@@ -3,10 +3,10 @@
 // they pass 2^53 only where the last digit means nothing.
 //
 // FLOPs are 2 x multiply-adds; norms, RoPE, softmax and picking are left out; causal attention is
-// counted exactly. A selecting layer makes K and V for all rows, and what its policy's scores take:
-// an inner product a row, as a rule; queries and products with the keys where attention received
-// counts; attention of all rows where its output does; nothing for random and inherited rows. (A
-// score's attention is counted with the layer's.)
+// counted exactly, a window's too. A selecting layer makes K and V for all rows, and what its
+// policy's scores take: an inner product a row, as a rule; queries and products with the keys where
+// attention received counts; attention of all rows where its output does; nothing for random and
+// inherited rows. (A score's attention is counted with the layer's.)
 #pragma once
 
 #include <cstdint>
@@ -25,6 +25,8 @@ struct LayerWidths {
     int n_ff = 0;
     int n_expert_used = 0;  // 0: no mixture of experts
     int n_expert = 0;
+    int n_ff_shared = 0;  // of a mixture: the width of the expert that every row uses
+    int window = 0;       // keys that a row sees at most; 0: all before it
 };
 
 // Layers may differ, in heads and feed-forward width.

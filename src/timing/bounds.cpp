@@ -1,5 +1,7 @@
 #include "timing/bounds.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "model/weight_bytes.h"
 
@@ -9,7 +11,7 @@ ModelShape model_shape(const Hparams &hparams) {
     ModelShape shape;
     shape.n_embd = hparams.n_embd;
     shape.n_vocab = hparams.n_vocab;
-    for (const LayerShape &layer : hparams.layers) {
+    for (const LayerSpec &layer : hparams.layers) {
         LayerWidths widths;
         widths.n_embd = hparams.n_embd;
         widths.n_head = layer.n_head;
@@ -18,6 +20,8 @@ ModelShape model_shape(const Hparams &hparams) {
         widths.n_ff = layer.n_ff;
         widths.n_expert = hparams.n_expert;
         widths.n_expert_used = hparams.n_expert_used;
+        widths.n_ff_shared = layer.n_ff_shared;
+        widths.window = layer.window;
         shape.layers.push_back(widths);
     }
     return shape;
@@ -36,7 +40,9 @@ DecodeBytes decode_bytes(const Model &model, const BenchShape &shape, const Deco
         counts.kv_weights = static_cast<double>(layer.kv);
         counts.q_o_weights = static_cast<double>(layer.q_o);
         counts.ffn_weights = static_cast<double>(layer.ffn);
-        counts.cache = depth * facts.kv_element * (hparams.n_embd_k(il) + hparams.n_embd_v(il));
+        const int window = hparams.layers[static_cast<size_t>(il)].window;
+        const double n_cells = window > 0 ? std::min<double>(depth, window) : depth;
+        counts.cache = n_cells * facts.kv_element * (hparams.n_embd_k(il) + hparams.n_embd_v(il));
         bytes.layers.push_back(counts);
     }
     bytes.head = static_cast<double>(head_weight_bytes(model));

@@ -21,7 +21,10 @@ Hparams hparams(int head_dim = 32) {
     h.n_layers = 3;
     h.n_embd = 64;
     h.head_dim_k = h.head_dim_v = head_dim;
-    h.layers.assign(3, {2, 2, 64});
+    LayerSpec layer;
+    layer.n_head = layer.n_head_kv = 2;
+    layer.n_ff = 64;
+    h.layers.assign(3, layer);
     return h;
 }
 

@@ -34,25 +34,25 @@ class HparamsTest : public testing::Test {
 
 TEST_F(HparamsTest, Llama) {
     const Hparams h = read();
-    EXPECT_EQ(h.arch, Arch::llama);
-    EXPECT_EQ(h.rope_type, RopeType::norm);
+    EXPECT_EQ(h.arch, "llama");
+    EXPECT_EQ(h.layers[0].rotation.type, RopeType::norm);
     EXPECT_EQ(h.n_layers, 3);
     EXPECT_EQ(h.n_embd, 64);
     EXPECT_EQ(h.n_vocab, k_tiny_n_vocab);
     EXPECT_EQ(h.head_dim_k, 16);
-    EXPECT_EQ(h.n_rot, 16);
+    EXPECT_EQ(h.layers[0].rotation.n_rot, 16);
     EXPECT_EQ(h.layers.size(), 3u);
     EXPECT_EQ(h.layers[2].n_ff, 128);
-    EXPECT_EQ(h.rope_ext_factor, 0.0f);
-    EXPECT_EQ(h.rope_attn_factor, 1.0f);
-    EXPECT_EQ(h.rope_n_ctx_orig, h.n_ctx_train);
+    EXPECT_EQ(h.layers[0].rotation.ext_factor, 0.0f);
+    EXPECT_EQ(h.layers[0].rotation.attn_factor, 1.0f);
+    EXPECT_EQ(h.layers[0].rotation.n_ctx_orig, h.n_ctx_train);
 }
 
 TEST_F(HparamsTest, Qwen3) {
     file_ = make_tiny_file(tiny_qwen3());
     const Hparams h = read();
-    EXPECT_EQ(h.arch, Arch::qwen3);
-    EXPECT_EQ(h.rope_type, RopeType::neox);
+    EXPECT_EQ(h.arch, "qwen3");
+    EXPECT_EQ(h.layers[0].rotation.type, RopeType::neox);
     EXPECT_EQ(h.head_dim_k, 32);
     EXPECT_EQ(h.n_embd_q(0), 128);
     EXPECT_EQ(h.n_embd_k(0), 64);
@@ -65,8 +65,8 @@ TEST_F(HparamsTest, DefaultsOfMissingKeys) {
     }
     const Hparams h = read();
     EXPECT_EQ(h.layers[0].n_head_kv, 4);
-    EXPECT_EQ(h.rope_freq_base, 10000.0f);
-    EXPECT_EQ(h.n_rot, 16);
+    EXPECT_EQ(h.layers[0].rotation.freq_base, 10000.0f);
+    EXPECT_EQ(h.layers[0].rotation.n_rot, 16);
     EXPECT_EQ(h.name, "");
 }
 
@@ -144,11 +144,11 @@ TEST_F(HparamsTest, BadNumbers) {
 
 TEST_F(HparamsTest, LinearScaling) {
     gguf_set_val_f32(meta(), "llama.rope.scale_linear", 4.0f);  // the old key
-    EXPECT_EQ(read().rope_freq_scale, 0.25f);
+    EXPECT_EQ(read().layers[0].rotation.freq_scale, 0.25f);
     gguf_set_val_f32(meta(), "llama.rope.scaling.factor", 2.0f);
-    EXPECT_EQ(read().rope_freq_scale, 0.5f);
+    EXPECT_EQ(read().layers[0].rotation.freq_scale, 0.5f);
     gguf_set_val_str(meta(), "llama.rope.scaling.type", "none");
-    EXPECT_EQ(read().rope_freq_scale, 1.0f);
+    EXPECT_EQ(read().layers[0].rotation.freq_scale, 1.0f);
 }
 
 TEST_F(HparamsTest, YarnScaling) {
@@ -156,10 +156,11 @@ TEST_F(HparamsTest, YarnScaling) {
     gguf_set_val_f32(meta(), "llama.rope.scaling.factor", 4.0f);
     gguf_set_val_u32(meta(), "llama.rope.scaling.original_context_length", 512);
     const Hparams h = read();
-    EXPECT_EQ(h.rope_ext_factor, 1.0f);
-    EXPECT_EQ(h.rope_freq_scale, 0.25f);
-    EXPECT_EQ(h.rope_n_ctx_orig, 512);
-    EXPECT_NEAR(h.rope_attn_factor, 1.0f, 1e-6f);  // ggml multiplies by the magnitude itself
+    EXPECT_EQ(h.layers[0].rotation.ext_factor, 1.0f);
+    EXPECT_EQ(h.layers[0].rotation.freq_scale, 0.25f);
+    EXPECT_EQ(h.layers[0].rotation.n_ctx_orig, 512);
+    EXPECT_NEAR(h.layers[0].rotation.attn_factor, 1.0f,
+                1e-6f);  // ggml multiplies by the magnitude itself
 }
 
 TEST_F(HparamsTest, OtherScaling) {

@@ -1,0 +1,73 @@
+#include "model/architecture.h"
+
+#include <array>
+#include <cmath>
+
+#include "base/error.h"
+#include "model/limits.h"
+
+namespace orthorank {
+
+namespace {
+
+constexpr std::array k_architectures = {&k_llama, &k_qwen2, &k_qwen3};
+
+}  // namespace
+
+const Architecture *find_architecture(const std::string &name) {
+    for (const Architecture *known : k_architectures) {
+        if (name == known->name) {
+            return known;
+        }
+    }
+    return nullptr;
+}
+
+const Architecture &architecture_of(const GgufFile &file) {
+    const std::string name = file.text("general.architecture");
+    if (const Architecture *known = find_architecture(name)) {
+        return *known;
+    }
+    std::string supported;
+    for (const Architecture *known : k_architectures) {
+        supported += (supported.empty() ? "" : ", ") + std::string(known->name);
+    }
+    fail(ErrorKind::format, "{}: architecture '{}' is not supported (supported: {})", file.path(),
+         name, supported);
+}
+
+const Architecture &architecture_named(const std::string &name) {
+    const Architecture *known = find_architecture(name);
+    CHECK(known != nullptr);
+    return *known;
+}
+
+void read_windows(const ArchKeys &keys, Hparams &h, int period, int otherwise) {
+    const int window = keys.integer("attention.sliding_window", 0, k_max_context, otherwise);
+    const std::vector<bool> has_window =
+        keys.all_but_every(k_window_pattern_key, h.n_layers, period);
+    for (size_t il = 0; il < h.layers.size(); ++il) {
+        h.layers[il].window = has_window[il] ? window : 0;
+    }
+}
+
+float gemma_query_scale(const Hparams &h, int n_layers_of_largest) {
+    const int width =
+        h.n_layers == n_layers_of_largest ? h.n_embd / h.layers.front().n_head : h.head_dim_k;
+    return 1.0f / std::sqrt(static_cast<float>(width));
+}
+
+void read_expert_width(const ArchKeys &keys, Hparams &h) {
+    const std::vector<int> widths =
+        keys.integers("expert_feed_forward_length", h.n_layers, 0, k_max_ff, 0);
+    for (size_t il = 0; il < h.layers.size(); ++il) {
+        LayerSpec &layer = h.layers[il];
+        layer.n_ff = widths[il] > 0 ? widths[il] : layer.n_ff / h.n_expert_used;
+        if (layer.n_ff < 1) {
+            fail(ErrorKind::format, "{}: layer {} has experts of width {}, expected at least 1",
+                 keys.file().path(), il, layer.n_ff);
+        }
+    }
+}
+
+}  // namespace orthorank

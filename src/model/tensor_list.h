@@ -1,0 +1,76 @@
+// What an architecture's file says of its tensors: one call for each, or for those that many have
+// alike; of the layer that is being listed. Collects requests (weight_list.h). Throws Error{format}
+// for a tensor that is missing, of another shape, or of a type that cannot be computed with.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "model/weight_list.h"
+
+namespace orthorank {
+
+class TensorList {
+ public:
+    TensorList(const GgufFile &file, const Hparams &hparams, Weights &weights);
+
+    // The embedding, the last norm, the output head (or the embedding again).
+    void ends();
+    // Optional: the tensor that divides all frequencies; the two of short and long contexts.
+    void rope_freqs();
+    void rope_by_context();
+
+    void begin_layer(int il) { il_ = il; }
+    const LayerSpec &spec() const { return h_.layers[static_cast<size_t>(il_)]; }
+
+    // [n_embd]
+    void norm(ggml_tensor *LayerWeights::*slot);
+    // Projections to queries, keys and values, and from the heads; biases if the file has them.
+    void attention();
+    // The same from one tensor for Q, K and V, if the file has it.
+    void fused_attention();
+    // Norms of each head of queries and of keys; or of all heads together.
+    void head_norms();
+    void width_norms();
+    // Gate, up and down, or the router and the experts.
+    void feed_forward();
+    // Gate and up in one tensor, and down.
+    void fused_feed_forward();
+    // The expert that every row uses, of n_ff_shared; with a gate of its own or not.
+    void shared_expert(bool is_gated);
+
+    // All that was listed. Throws for a tensor that was not, and that changes the network.
+    std::vector<WeightRequest> finish();
+
+ private:
+    enum class Presence { required, optional };
+    using Shape = std::array<int64_t, 4>;
+
+    std::string name_of(const char *name) const;
+    const TensorInfo *find(const std::string &name, const Shape &ne, WeightUse use,
+                           Presence presence);
+    bool add(ggml_tensor *&slot, const std::string &name, const Shape &ne, WeightUse use,
+             Presence presence = Presence::required);
+    void request(ggml_tensor *&slot, const TensorInfo &info, WeightUse use);
+    bool layer_tensor(ggml_tensor *LayerWeights::*slot, const Shape &ne, WeightUse use,
+                      Presence presence = Presence::required);
+    void matrix(ggml_tensor *LayerWeights::*slot, int64_t n_in, int64_t n_out);
+    void bias(ggml_tensor *LayerWeights::*slot, int64_t n);
+    void attention_biases();
+    void part(ggml_tensor *LayerWeights::*slot, const TensorInfo &whole, int64_t &first_row,
+              int64_t n_rows);
+    void experts();
+    bool is_in_a_layer(const std::string &name) const;
+
+    const GgufFile &file_;
+    const Hparams &h_;
+    Weights &weights_;
+    int il_ = 0;
+    std::vector<WeightRequest> requests_;
+    std::unordered_set<std::string> asked_;  // names in the file
+};
+
+}  // namespace orthorank

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 
 #include "engine/engine.h"
@@ -130,6 +131,51 @@ TEST(RealTextTest, LossOfAWindowIsLibllamas) {
     EXPECT_GT(selected, dense);
     EXPECT_LT(selected, dense + 1.0);
     EXPECT_GT(loss_of(skip_plan(n_layers, layers)), selected);
+}
+
+// Another file than the default one, $ORTHORANK_OTHER_MODEL: perplexity of four windows, each BOS
+// if its windows begin with it and then text, and 200 greedy tokens behind a prompt.
+TEST(RealTextTest, WindowsAndGreedyTextOfAnotherModelAreLibllamas) {
+    const char *path = std::getenv("ORTHORANK_OTHER_MODEL");
+    const std::string text = wikitext();
+    if (path == nullptr || text.empty()) {
+        GTEST_SKIP() << "needs a model's path in $ORTHORANK_OTHER_MODEL and "
+                        "data/wikitext-2-raw/wiki.test.raw in shared/";
+    }
+    const auto model = load_on_cpu(path);
+    LibllamaOracle oracle(path, k_n_ctx, k_n_threads);
+    Engine engine = make_engine(*model);
+    Sequence sequence = engine.new_sequence(dense_plan(model->hparams().n_layers));
+    const auto start = model->vocab().window_start();
+    const size_t n_text = k_n_ctx - (start ? 1 : 0);
+    const auto ids = model->vocab().tokenize_first(4 * n_text, text, !start);
+    ASSERT_EQ(ids.size(), 4 * n_text);
+    double found = 0;
+    double expected = 0;
+    for (size_t w = 0; w < 4; ++w) {
+        std::vector<int32_t> window(ids.begin() + static_cast<ptrdiff_t>(w * n_text),
+                                    ids.begin() + static_cast<ptrdiff_t>((w + 1) * n_text));
+        if (start) {
+            window.insert(window.begin(), *start);
+        }
+        sequence.clear();
+        oracle.clear();
+        found += mean_nll(run(engine, sequence, window), window) / 4;
+        expected += mean_nll(oracle.decode(window, true), window) / 4;
+    }
+    std::printf("perplexity of 4 windows of %d: ours %.5f, libllama's %.5f\n", k_n_ctx,
+                std::exp(found), std::exp(expected));
+    EXPECT_NEAR(std::exp(found), std::exp(expected), 1e-3 * std::exp(expected));
+
+    std::vector<int32_t> next = model->vocab().tokenize("The river rises in the hills", true);
+    sequence.clear();
+    oracle.clear();
+    for (int i = 0; i < 200; ++i) {
+        const Logits ours = run(engine, sequence, next, Outputs::last);
+        const Logits theirs = oracle.decode(next, false);
+        ASSERT_EQ(argmax(ours), argmax(theirs)) << "token " << i;
+        next = {argmax(theirs)};
+    }
 }
 
 // stories260K (llama2.c) writes the text published with it.

@@ -94,7 +94,7 @@ TEST_F(HparamsTest, PerLayerNumbers) {
 
 TEST_F(HparamsTest, UnknownArchitecture) {
     gguf_set_val_str(meta(), "general.architecture", "gpt2");
-    expect_refused("architecture 'gpt2' is not supported (supported: llama, qwen2, qwen3)");
+    expect_refused("architecture 'gpt2' is not supported (supported: llama, qwen2, qwen3, ");
 }
 
 TEST_F(HparamsTest, ZeroesAndHugeNumbers) {

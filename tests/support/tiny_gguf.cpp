@@ -55,7 +55,11 @@ class Maker {
             matrix("output.weight", {m_.n_embd, k_tiny_n_vocab}, 3);
         }
         if (m_.has_rope_freqs) {
-            rope_freqs();
+            rope_freqs("rope_freqs.weight", 8);
+        }
+        if (m_.has_context_factors) {
+            rope_freqs("rope_factors_short.weight", 2);
+            rope_freqs("rope_factors_long.weight", 12);
         }
         for (int il = 0; il < m_.n_layers; il++) {
             const std::string blk = "blk." + std::to_string(il) + ".";
@@ -94,12 +98,24 @@ class Maker {
             set_integer("attention.key_length", m_.head_dim);
             set_integer("attention.value_length", m_.head_dim);
         }
-        if (m_.arch == "llama") {
-            set_integer("rope.dimension_count", head_dim_);
+        if (m_.arch == "llama" || m_.n_rot > 0) {
+            set_integer("rope.dimension_count", n_rot());
         }
         if (m_.n_expert > 0) {
             set_integer("expert_count", m_.n_expert);
             set_integer("expert_used_count", m_.n_expert_used);
+        }
+        for (const auto &[name, value] : m_.integers) {
+            set_integer(name.c_str(), value);
+        }
+        for (const auto &[name, value] : m_.numbers) {
+            set_number(name.c_str(), value);
+        }
+        if (m_.n_ff_expert > 0) {
+            set_integer("expert_feed_forward_length", m_.n_ff_expert);
+        }
+        if (m_.n_ff_shared > 0) {
+            set_integer("expert_shared_feed_forward_length", m_.n_ff_shared);
         }
         if (!m_.rope_scaling.empty()) {
             gguf_set_val_str(meta, key("rope.scaling.type").c_str(), m_.rope_scaling.c_str());
@@ -177,23 +193,38 @@ class Maker {
     void bias(const std::string &name, int64_t n) {
         add(name, {n}, [](Random &r, int64_t) { return 0.3f * r.uniform(); });
     }
-    // Like Llama 3.1's: fast frequencies as they are, slow ones divided by up to 8.
-    void rope_freqs() {
-        const int64_t n = head_dim_ / 2;
-        add("rope_freqs.weight", {n}, [n](Random &, int64_t i) {
-            return i < n / 2 ? 1.0f : 1.0f + 7.0f * float(i - n / 2 + 1) / float(n - n / 2);
+    int n_rot() const { return m_.n_rot > 0 ? m_.n_rot : head_dim_; }
+    // Like Llama 3.1's: fast frequencies as they are, slow ones divided by up to `largest`.
+    void rope_freqs(const std::string &name, float largest) {
+        const int64_t n = n_rot() / 2;
+        add(name, {n}, [n, largest](Random &, int64_t i) {
+            return i < n / 2 ? 1.0f
+                             : 1.0f + (largest - 1) * float(i - n / 2 + 1) / float(n - n / 2);
         });
     }
 
     void attention(const std::string &blk) {
         const int64_t n_q = int64_t{head_dim_} * m_.n_head;
         const int64_t n_kv = int64_t{head_dim_} * m_.n_head_kv;
-        norm(blk + "attn_norm.weight", m_.n_embd);
+        if (m_.has_pre_norms) {
+            norm(blk + "attn_norm.weight", m_.n_embd);
+        }
         // A gain above 1 here lets attention prefer some keys to others.
-        matrix(blk + "attn_q.weight", {m_.n_embd, n_q}, 1.5f);
-        matrix(blk + "attn_k.weight", {m_.n_embd, n_kv}, 1.5f);
-        matrix(blk + "attn_v.weight", {m_.n_embd, n_kv});
+        if (m_.is_fused) {
+            matrix(blk + "attn_qkv.weight", {m_.n_embd, n_q + 2 * n_kv}, 1.5f);
+        } else {
+            matrix(blk + "attn_q.weight", {m_.n_embd, n_q}, 1.5f);
+            matrix(blk + "attn_k.weight", {m_.n_embd, n_kv}, 1.5f);
+            matrix(blk + "attn_v.weight", {m_.n_embd, n_kv});
+        }
         matrix(blk + "attn_output.weight", {n_q, m_.n_embd});
+        if (m_.has_post_norms) {
+            norm(blk + "post_attention_norm.weight", m_.n_embd);
+        }
+        if (m_.has_width_norms) {
+            norm(blk + "attn_q_norm.weight", n_q);
+            norm(blk + "attn_k_norm.weight", n_kv);
+        }
         if (m_.has_qkv_biases) {
             bias(blk + "attn_q.bias", n_q);
             bias(blk + "attn_k.bias", n_kv);
@@ -209,12 +240,19 @@ class Maker {
     }
 
     void ffn(const std::string &blk) {
-        norm(blk + "ffn_norm.weight", m_.n_embd);
+        if (m_.has_pre_norms) {
+            norm(blk + "ffn_norm.weight", m_.n_embd);
+        }
+        if (m_.has_post_norms) {
+            norm(blk + "post_ffw_norm.weight", m_.n_embd);
+        }
         if (m_.n_expert > 0) {
-            matrix(blk + "ffn_gate_inp.weight", {m_.n_embd, m_.n_expert});
-            matrix(blk + "ffn_gate_exps.weight", {m_.n_embd, m_.n_ff, m_.n_expert}, 1.5f);
-            matrix(blk + "ffn_up_exps.weight", {m_.n_embd, m_.n_ff, m_.n_expert}, 1.5f);
-            matrix(blk + "ffn_down_exps.weight", {m_.n_ff, m_.n_embd, m_.n_expert});
+            experts(blk);
+            return;
+        }
+        if (m_.is_fused) {
+            matrix(blk + "ffn_up.weight", {m_.n_embd, 2 * m_.n_ff}, 1.5f);
+            matrix(blk + "ffn_down.weight", {m_.n_ff, m_.n_embd});
             return;
         }
         matrix(blk + "ffn_gate.weight", {m_.n_embd, m_.n_ff}, 1.5f);
@@ -224,6 +262,24 @@ class Maker {
             bias(blk + "ffn_gate.bias", m_.n_ff);
             bias(blk + "ffn_up.bias", m_.n_ff);
             bias(blk + "ffn_down.bias", m_.n_embd);
+        }
+    }
+
+    void experts(const std::string &blk) {
+        const int64_t n_ff = m_.n_ff_expert > 0 ? m_.n_ff_expert : m_.n_ff;
+        matrix(blk + "ffn_gate_inp.weight", {m_.n_embd, m_.n_expert});
+        matrix(blk + "ffn_gate_exps.weight", {m_.n_embd, n_ff, m_.n_expert}, 1.5f);
+        matrix(blk + "ffn_up_exps.weight", {m_.n_embd, n_ff, m_.n_expert}, 1.5f);
+        matrix(blk + "ffn_down_exps.weight", {n_ff, m_.n_embd, m_.n_expert});
+        if (m_.n_ff_shared == 0) {
+            return;
+        }
+        matrix(blk + "ffn_gate_shexp.weight", {m_.n_embd, m_.n_ff_shared}, 1.5f);
+        matrix(blk + "ffn_up_shexp.weight", {m_.n_embd, m_.n_ff_shared}, 1.5f);
+        matrix(blk + "ffn_down_shexp.weight", {m_.n_ff_shared, m_.n_embd});
+        if (m_.has_shared_gate) {
+            add(blk + "ffn_gate_inp_shexp.weight", {m_.n_embd},
+                [](Random &r, int64_t) { return 0.3f * r.normal(); });
         }
     }
 

@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <iosfwd>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace orthorank::test {
@@ -43,8 +44,20 @@ struct TinyModel {
     bool has_qk_norms = false;    // qwen3
     bool has_rope_freqs = false;  // Llama 3.1
     float rope_freq_base = 10000;
-    std::string rope_scaling;               // "", "none", "linear", "yarn"
-    float rope_factor = 0;                  // 0: not in the file
+    std::string rope_scaling;  // "", "none", "linear", "yarn"
+    float rope_factor = 0;     // 0: not in the file
+    // What further architectures have.
+    bool has_pre_norms = true;         // before attention and feed-forward
+    bool has_post_norms = false;       // of what they add
+    bool has_width_norms = false;      // of all heads' queries and keys together
+    bool is_fused = false;             // Q, K and V in one tensor, gate and up in one
+    bool has_context_factors = false;  // rope factors of short and of long contexts
+    int n_rot = 0;                     // 0: the whole head
+    int n_ff_expert = 0;               // with its own key; 0: n_ff
+    int n_ff_shared = 0;
+    bool has_shared_gate = false;
+    std::vector<std::pair<std::string, int>> integers;  // further keys
+    std::vector<std::pair<std::string, float>> numbers;
     std::string chat_template;              // empty: none
     ggml_type weight_type = GGML_TYPE_F32;  // of the matrices; rows must be whole blocks of it
     uint64_t seed = 1;
@@ -60,6 +73,10 @@ TinyModel tiny_qwen2();           // biases on Q, K, V
 TinyModel tiny_qwen3();           // q/k norms, heads wider than n_embd / n_head
 // All of them, for parameterised tests.
 std::vector<TinyModel> tiny_models();
+// Those of the other architectures (tiny_architectures.cpp): windows, soft caps, scales, shared
+// experts and the like, small enough to matter on 100 tokens.
+std::vector<TinyModel> tiny_architectures();
+TinyModel tiny_architecture(const std::string &name);
 // The same model with rows of 256 and more, so that every quantised type fits (K quants too).
 TinyModel widened(TinyModel model);
 

@@ -81,6 +81,8 @@ TinyModel widened(TinyModel model) {
     model.n_embd = 256;
     model.n_ff = 512;
     model.head_dim = model.head_dim > 0 ? 256 / model.n_head : 0;
+    model.n_ff_expert = model.n_ff_expert > 0 ? 256 : 0;
+    model.n_ff_shared = model.n_ff_shared > 0 ? 512 : 0;
     return model;
 }
 

@@ -1,0 +1,46 @@
+// The tiny models of architectures beyond Llama and Qwen.
+#include <stdexcept>
+
+#include "support/tiny_gguf.h"
+
+namespace orthorank::test {
+
+namespace {
+
+TinyModel named(const std::string &name, const std::string &arch) {
+    TinyModel m;
+    m.name = name;
+    m.arch = arch;
+    m.n_head_kv = 2;
+    return m;
+}
+
+// Five layers with a window, one without, and one more with.
+TinyModel gemma3() {
+    TinyModel m = named("gemma3", "gemma3");
+    m.n_layers = 7;
+    m.head_dim = 32;
+    m.has_qk_norms = true;
+    m.has_post_norms = true;
+    m.is_tied = true;
+    m.rope_freq_base = 1000000;
+    m.integers = {{"attention.sliding_window", 20}};
+    return m;
+}
+
+}  // namespace
+
+std::vector<TinyModel> tiny_architectures() {
+    return {gemma3()};
+}
+
+TinyModel tiny_architecture(const std::string &name) {
+    for (TinyModel &model : tiny_architectures()) {
+        if (model.name == name) {
+            return model;
+        }
+    }
+    throw std::logic_error("no tiny " + name);
+}
+
+}  // namespace orthorank::test

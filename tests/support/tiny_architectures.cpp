@@ -28,10 +28,20 @@ TinyModel gemma3() {
     return m;
 }
 
+TinyModel gemma2() {
+    TinyModel m = named("gemma2", "gemma2");
+    m.head_dim = 32;
+    m.has_post_norms = true;
+    m.is_tied = true;
+    m.integers = {{"attention.sliding_window", 20}};
+    m.numbers = {{"attn_logit_softcapping", 3.0f}, {"final_logit_softcapping", 4.0f}};
+    return m;
+}
+
 }  // namespace
 
 std::vector<TinyModel> tiny_architectures() {
-    return {gemma3()};
+    return {gemma3(), gemma2()};
 }
 
 TinyModel tiny_architecture(const std::string &name) {

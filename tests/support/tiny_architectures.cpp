@@ -38,10 +38,20 @@ TinyModel gemma2() {
     return m;
 }
 
+TinyModel qwen3moe() {
+    TinyModel m = named("qwen3moe", "qwen3moe");
+    m.head_dim = 32;
+    m.has_qk_norms = true;
+    m.n_expert = 8;
+    m.n_expert_used = 3;
+    m.n_ff_expert = 64;
+    return m;
+}
+
 }  // namespace
 
 std::vector<TinyModel> tiny_architectures() {
-    return {gemma3(), gemma2()};
+    return {gemma3(), gemma2(), qwen3moe()};
 }
 
 TinyModel tiny_architecture(const std::string &name) {

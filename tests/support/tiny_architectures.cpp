@@ -48,10 +48,21 @@ TinyModel qwen3moe() {
     return m;
 }
 
+TinyModel qwen2moe() {
+    TinyModel m = named("qwen2moe", "qwen2moe");
+    m.has_qkv_biases = true;
+    m.n_expert = 4;
+    m.n_expert_used = 2;
+    m.n_ff_expert = 64;
+    m.n_ff_shared = 96;
+    m.has_shared_gate = true;
+    return m;
+}
+
 }  // namespace
 
 std::vector<TinyModel> tiny_architectures() {
-    return {gemma3(), gemma2(), qwen3moe()};
+    return {gemma3(), gemma2(), qwen3moe(), qwen2moe()};
 }
 
 TinyModel tiny_architecture(const std::string &name) {

@@ -39,7 +39,8 @@ const Architecture &architecture_of(const GgufFile &file);
 const Architecture *find_architecture(const std::string &name);
 const Architecture &architecture_named(const std::string &name);
 
-extern const Architecture k_llama, k_qwen2, k_qwen3, k_gemma2, k_gemma3, k_qwen2moe, k_qwen3moe;
+extern const Architecture k_llama, k_qwen2, k_qwen3, k_gemma2, k_gemma3, k_qwen2moe, k_qwen3moe,
+    k_phi3;
 
 // What several architectures read alike.
 

@@ -59,10 +59,20 @@ TinyModel qwen2moe() {
     return m;
 }
 
+TinyModel phi3() {
+    TinyModel m = named("phi", "phi3");  // libllama looks for Phi 3's tokens by the model's name
+    m.is_fused = true;
+    m.n_rot = 12;
+    m.has_context_factors = true;
+    m.integers = {{"rope.scaling.original_context_length", 512}, {"attention.sliding_window", 20}};
+    m.numbers = {{"rope.scaling.attn_factor", 1.19f}};
+    return m;
+}
+
 }  // namespace
 
 std::vector<TinyModel> tiny_architectures() {
-    return {gemma3(), gemma2(), qwen3moe(), qwen2moe()};
+    return {gemma3(), gemma2(), qwen3moe(), qwen2moe(), phi3()};
 }
 
 TinyModel tiny_architecture(const std::string &name) {

@@ -69,10 +69,18 @@ TinyModel phi3() {
     return m;
 }
 
+// The fourth of five layers has no rotation.
+TinyModel smollm3() {
+    TinyModel m = named("smollm3", "smollm3");
+    m.n_layers = 5;
+    m.is_tied = true;
+    return m;
+}
+
 }  // namespace
 
 std::vector<TinyModel> tiny_architectures() {
-    return {gemma3(), gemma2(), qwen3moe(), qwen2moe(), phi3()};
+    return {gemma3(), gemma2(), qwen3moe(), qwen2moe(), phi3(), smollm3()};
 }
 
 TinyModel tiny_architecture(const std::string &name) {

@@ -77,10 +77,29 @@ TinyModel smollm3() {
     return m;
 }
 
+TinyModel granite() {
+    TinyModel m = named("granite", "granite");
+    m.is_tied = true;
+    m.numbers = {{"logit_scale", 3.0f},
+                 {"residual_scale", 0.4f},
+                 {"embedding_scale", 2.5f},
+                 {"attention.scale", 0.1f}};
+    return m;
+}
+
+TinyModel granitemoe() {
+    TinyModel m = granite();
+    m.name = m.arch = "granitemoe";
+    m.n_expert = 4;
+    m.n_expert_used = 2;
+    m.n_ff_shared = 96;
+    return m;
+}
+
 }  // namespace
 
 std::vector<TinyModel> tiny_architectures() {
-    return {gemma3(), gemma2(), qwen3moe(), qwen2moe(), phi3(), smollm3()};
+    return {gemma3(), gemma2(), qwen3moe(), qwen2moe(), phi3(), smollm3(), granite(), granitemoe()};
 }
 
 TinyModel tiny_architecture(const std::string &name) {

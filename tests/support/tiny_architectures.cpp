@@ -96,10 +96,30 @@ TinyModel granitemoe() {
     return m;
 }
 
+TinyModel olmo2() {
+    TinyModel m = named("olmo2", "olmo2");
+    m.has_pre_norms = false;
+    m.has_post_norms = true;
+    m.has_width_norms = true;
+    return m;
+}
+
+// Windows in three layers of four, YaRN in the others.
+TinyModel olmo3() {
+    TinyModel m = olmo2();
+    m.name = "olmo3";
+    m.n_layers = 5;
+    m.integers = {{"attention.sliding_window", 20}};
+    m.rope_scaling = "yarn";
+    m.rope_factor = 4;
+    return m;
+}
+
 }  // namespace
 
 std::vector<TinyModel> tiny_architectures() {
-    return {gemma3(), gemma2(), qwen3moe(), qwen2moe(), phi3(), smollm3(), granite(), granitemoe()};
+    return {gemma3(),  gemma2(),  qwen3moe(),   qwen2moe(), phi3(),
+            smollm3(), granite(), granitemoe(), olmo2(),    olmo3()};
 }
 
 TinyModel tiny_architecture(const std::string &name) {

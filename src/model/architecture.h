@@ -19,8 +19,8 @@ enum class RopeFactors { none, one, by_context };
 struct Architecture {
     const char *name;  // general.architecture
     RopeType rope_type = RopeType::neox;
-    // Without BOS it has no sink: all its texts and every window of them begin with BOS, whatever
-    // the file says.
+    // Without BOS it has no sink: all its texts and every window of them begin with BOS, whatever the
+    // file says.
     bool needs_bos = false;
     Experts experts = Experts::none;
     RopeFactors rope_factors = RopeFactors::none;
@@ -40,7 +40,7 @@ const Architecture *find_architecture(const std::string &name);
 const Architecture &architecture_named(const std::string &name);
 
 extern const Architecture k_llama, k_qwen2, k_qwen3, k_gemma2, k_gemma3, k_qwen2moe, k_qwen3moe,
-    k_phi3, k_smollm3, k_granite, k_granitemoe, k_olmo2;
+    k_phi3, k_smollm3, k_granite, k_granitemoe, k_olmo2, k_mistral3;
 
 // What several architectures read alike.
 

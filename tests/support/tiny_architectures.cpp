@@ -115,11 +115,23 @@ TinyModel olmo3() {
     return m;
 }
 
+TinyModel mistral3() {
+    TinyModel m = named("mistral3", "mistral3");
+    m.head_dim = 32;
+    m.n_ctx = 1024;
+    m.rope_scaling = "yarn";
+    m.rope_factor = 4;  // and an original context of 256
+    m.numbers = {{"attention.temperature_scale", 0.4f},
+                 {"rope.scaling.yarn_log_multiplier", 0.7f},
+                 {"rope.scaling.yarn_beta_fast", 16.0f}};
+    return m;
+}
+
 }  // namespace
 
 std::vector<TinyModel> tiny_architectures() {
-    return {gemma3(),  gemma2(),  qwen3moe(),   qwen2moe(), phi3(),
-            smollm3(), granite(), granitemoe(), olmo2(),    olmo3()};
+    return {gemma3(),  gemma2(),     qwen3moe(), qwen2moe(), phi3(),    smollm3(),
+            granite(), granitemoe(), olmo2(),    olmo3(),    mistral3()};
 }
 
 TinyModel tiny_architecture(const std::string &name) {

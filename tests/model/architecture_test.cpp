@@ -1,0 +1,223 @@
+// The description that each architecture's file fills: layers that differ, numbers that follow from
+// others, tensors that are parts of one; and what is refused by name.
+#include "model/architecture.h"
+
+#include <ggml-backend.h>
+#include <gguf.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "model/model.h"
+#include "model/weight_bytes.h"
+#include "support/errors.h"
+#include "support/paths.h"
+#include "support/tiny_gguf.h"
+
+namespace orthorank::test {
+namespace {
+
+using testing::ElementsAre;
+
+class ArchitectureKeys : public testing::Test {
+ protected:
+    void make(const std::string &name) { file_ = make_tiny_file(tiny_architecture(name)); }
+    gguf_context *meta() { return file_.meta.get(); }
+    Hparams read() {
+        file_.write(path_);
+        return read_hparams(GgufFile(path_));
+    }
+    std::unique_ptr<Model> load() {
+        file_.write(path_);
+        return Model::load(path_);
+    }
+    void expect_refused(const std::string &part) {
+        expect_error(ErrorKind::format, part, [&] { load(); });
+    }
+    std::vector<int> windows() {
+        std::vector<int> found;
+        for (const LayerSpec &layer : read().layers) {
+            found.push_back(layer.window);
+        }
+        return found;
+    }
+
+    TempDir dir_;
+    std::string path_ = dir_.file("m.gguf");
+    TinyFile file_{};
+};
+
+TEST_F(ArchitectureKeys, WindowsByPeriodAndByArray) {
+    make("gemma3");
+    EXPECT_THAT(windows(), ElementsAre(20, 20, 20, 20, 20, 0, 20));
+    EXPECT_THAT(read().windows, ElementsAre(20, 0));
+    gguf_set_val_u32(meta(), "gemma3.attention.sliding_window_pattern", 2);
+    EXPECT_THAT(windows(), ElementsAre(20, 0, 20, 0, 20, 0, 20));
+    const int8_t flags[7] = {0, 0, 1, 0, 0, 0, 1};
+    gguf_set_arr_data(meta(), "gemma3.attention.sliding_window_pattern", GGUF_TYPE_BOOL, flags, 7);
+    EXPECT_THAT(windows(), ElementsAre(0, 0, 20, 0, 0, 0, 20));
+    gguf_remove_key(meta(), "gemma3.attention.sliding_window");
+    EXPECT_THAT(read().windows, ElementsAre(0));
+    make("gemma2");
+    EXPECT_THAT(windows(), ElementsAre(20, 0, 20));
+    gguf_remove_key(meta(), "gemma2.attention.sliding_window");
+    EXPECT_THAT(windows(), ElementsAre(4096, 0, 4096));
+}
+
+TEST_F(ArchitectureKeys, Gemma) {
+    make("gemma3");
+    const Hparams h = read();
+    EXPECT_EQ(h.embedding_scale, 8.0f);  // the root of 64
+    EXPECT_EQ(h.logit_cap, 0.0f);
+    EXPECT_EQ(h.layers[0].query_scale, 1.0f / std::sqrt(32.0f));
+    EXPECT_EQ(h.layers[0].attention_scale, 1.0f);
+    EXPECT_EQ(h.layers[0].gate, Gate::gelu);
+    EXPECT_EQ(h.layers[0].rotation.freq_base, 10000.0f);
+    EXPECT_EQ(h.layers[5].rotation.freq_base, 1000000.0f);
+    make("gemma2");
+    EXPECT_EQ(read().layers[0].attention_cap, 3.0f);
+    EXPECT_EQ(read().logit_cap, 4.0f);
+    gguf_remove_key(meta(), "gemma2.attn_logit_softcapping");
+    EXPECT_EQ(read().layers[0].attention_cap, 50.0f);
+    gguf_set_val_f32(meta(), "gemma2.attn_logit_softcapping", -1.0f);
+    expect_refused("key gemma2.attn_logit_softcapping: found -1");
+}
+
+TEST_F(ArchitectureKeys, Experts) {
+    make("qwen3moe");
+    EXPECT_EQ(read().layers[0].n_ff, 64);
+    gguf_remove_key(meta(), "qwen3moe.expert_feed_forward_length");
+    EXPECT_EQ(read().layers[0].n_ff, 128 / 3);
+    gguf_remove_key(meta(), "qwen3moe.expert_count");
+    gguf_remove_key(meta(), "qwen3moe.expert_used_count");
+    expect_refused("key qwen3moe.expert_count is missing");
+    make("qwen2moe");
+    EXPECT_EQ(read().layers[0].n_ff_shared, 96);
+    EXPECT_FALSE(read().layers[0].normalises_experts);
+    gguf_remove_key(meta(), "qwen2moe.expert_shared_feed_forward_length");
+    EXPECT_EQ(read().layers[0].n_ff_shared, 128);
+}
+
+TEST_F(ArchitectureKeys, ScalesAndTemperature) {
+    make("granite");
+    const Hparams h = read();
+    EXPECT_EQ(h.logit_scale, 1.0f / 3.0f);
+    EXPECT_EQ(h.embedding_scale, 2.5f);
+    EXPECT_EQ(h.layers[1].residual_scale, 0.4f);
+    EXPECT_EQ(h.layers[1].attention_scale, 0.1f);
+    gguf_set_val_bool(meta(), "granite.rope.scaling.finetuned", false);
+    EXPECT_EQ(read().layers[1].rotation.n_rot, 0);
+    gguf_remove_key(meta(), "granite.logit_scale");
+    expect_refused("key granite.logit_scale is missing");
+    make("mistral3");
+    EXPECT_EQ(read().temperature_length, 256);
+    EXPECT_EQ(query_temperature(read(), 255), 1.0f);
+    EXPECT_NEAR(query_temperature(read(), 256), 1.0f + 0.4f * std::log(2.0f), 1e-6f);
+}
+
+TEST_F(ArchitectureKeys, Rotations) {
+    make("smollm3");
+    std::vector<int> rotated;
+    for (const LayerSpec &layer : read().layers) {
+        rotated.push_back(layer.rotation.n_rot);
+    }
+    EXPECT_THAT(rotated, ElementsAre(16, 16, 16, 0, 16));
+    make("olmo3");
+    EXPECT_EQ(read().layers[0].rotation.ext_factor, 0.0f);
+    EXPECT_EQ(read().layers[0].rotation.freq_scale, 1.0f);
+    EXPECT_EQ(read().layers[3].rotation.ext_factor, 1.0f);
+    EXPECT_EQ(read().layers[3].rotation.freq_scale, 0.25f);
+    make("phi");
+    EXPECT_EQ(read().layers[0].rotation.n_rot, 12);
+    gguf_set_val_str(meta(), "phi3.rope.scaling.type", "longrope");
+    EXPECT_EQ(read().layers[0].rotation.n_rot, 12);
+    gguf_set_val_u32(meta(), "phi3.rope.dimension_count", 18);  // more than a head
+    expect_refused("rope.dimension_count 18");
+}
+
+// Rows of a fused tensor are tensors of their own.
+TEST_F(ArchitectureKeys, FusedTensorsAreTakenApart) {
+    make("phi");
+    const auto model = load();
+    const LayerWeights &layer = model->weights().layers[1];
+    const std::vector<float> &whole = file_.tensor("blk.1.attn_qkv.weight").values;
+    const auto expect_rows = [&](const ggml_tensor *part, size_t first, size_t n_rows) {
+        ASSERT_EQ(ggml_nelements(part), static_cast<int64_t>(n_rows * 64));
+        std::vector<float> found(n_rows * 64);
+        ggml_backend_tensor_get(part, found.data(), 0, found.size() * sizeof(float));
+        EXPECT_TRUE(std::equal(found.begin(), found.end(), whole.begin() + first * 64));
+    };
+    expect_rows(layer.attn_q, 0, 64);
+    expect_rows(layer.attn_k, 64, 32);
+    expect_rows(layer.attn_v, 96, 32);
+    EXPECT_EQ(model->n_params(),
+              2 * 288 * 64 + 64 + 6 + 6 + 3 * (64 * 128 + 64 * 64 + 64 * 256 + 128 * 64 + 2 * 64));
+    const LayerWeightBytes bytes = layer_weight_bytes(*model, 1);
+    EXPECT_EQ(bytes.kv, 64 * 64 * 4);
+    EXPECT_EQ(bytes.q_o, (2 * 64 * 64 + 64) * 4);
+}
+
+TEST_F(ArchitectureKeys, WhatIsNotComputedIsRefusedByName) {
+    const std::pair<const char *, const char *> keys[] = {
+        {"gemma3", "attn_logit_softcapping"},
+        {"qwen3moe", "expert_shared_feed_forward_length"},
+        {"smollm3", "attention.scale"},
+        {"olmo2", "residual_scale"},
+        {"mistral3", "nextn_predict_layers"}};
+    for (const auto &[name, key] : keys) {
+        make(name);
+        const std::string full = std::string(name) + "." + key;
+        gguf_set_val_f32(meta(), full.c_str(), 0.5f);
+        expect_refused("key " + full + " is 0.5, and architecture " + name + " is not computed");
+        gguf_set_val_f32(meta(), full.c_str(), 0.0f);  // says that there is nothing
+        EXPECT_NO_THROW(load()) << full;
+    }
+    const std::pair<const char *, const char *> tensors[] = {
+        {"gemma3", "dense_2.weight"},
+        {"qwen2moe", "rope_freqs.weight"},
+        {"granite", "blk.1.ffn_gate_shexp.weight"},
+        {"olmo2", "blk.0.attn_norm.weight"},
+        {"smollm3", "blk.2.attn_sinks.weight"}};
+    for (const auto &[name, tensor] : tensors) {
+        make(name);
+        file_.tensors.push_back({tensor, GGML_TYPE_F32, {64}, {1}});
+        expect_refused(std::string("tensor ") + tensor + " is not part of architecture " + name);
+    }
+}
+
+TEST_F(ArchitectureKeys, EachMissingTensorIsNamed) {
+    const std::pair<const char *, const char *> tensors[] = {
+        {"gemma3", "blk.3.post_ffw_norm.weight"}, {"gemma2", "blk.1.post_attention_norm.weight"},
+        {"qwen3moe", "blk.0.attn_k_norm.weight"}, {"qwen2moe", "blk.2.ffn_gate_inp_shexp.weight"},
+        {"phi", "blk.1.ffn_up.weight"},          {"granitemoe", "blk.1.ffn_down_shexp.weight"},
+        {"olmo2", "blk.1.attn_q_norm.weight"}};
+    for (const auto &[name, tensor] : tensors) {
+        make(name);
+        file_.remove_tensor(tensor);
+        expect_refused(std::string("tensor ") + tensor + " is missing");
+    }
+}
+
+// What two models differ in that their norms do not show.
+TEST_F(ArchitectureKeys, FingerprintsTellPeculiaritiesApart) {
+    const std::pair<const char *, const char *> keys[] = {
+        {"gemma2", "gemma2.attn_logit_softcapping"},
+        {"gemma2", "gemma2.final_logit_softcapping"},
+        {"granite", "granite.residual_scale"},
+        {"granite", "granite.attention.scale"},
+        {"mistral3", "mistral3.attention.temperature_scale"}};
+    for (const auto &[name, key] : keys) {
+        make(name);
+        const std::string before = load()->fingerprint();
+        gguf_set_val_f32(meta(), key, 0.7f);
+        EXPECT_NE(load()->fingerprint(), before) << key;
+    }
+    make("olmo3");
+    const std::string before = load()->fingerprint();
+    gguf_set_val_u32(meta(), "olmo2.attention.sliding_window", 21);
+    EXPECT_NE(load()->fingerprint(), before);
+}
+
+}  // namespace
+}  // namespace orthorank::test

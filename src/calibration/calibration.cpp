@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <set>
 
 #include "base/error.h"
@@ -31,20 +32,25 @@ std::string windows_hash(const Windows &windows) {
     return hash.hex();
 }
 
-void append_window(Windows &windows, std::span<const int32_t> tokens) {
+// start: what a window begins with before these tokens, if anything (Vocab::window_start).
+void append_window(Windows &windows, std::span<const int32_t> tokens,
+                   std::optional<int32_t> start) {
+    if (start) {
+        windows.tokens.push_back(*start);
+    }
     windows.tokens.insert(windows.tokens.end(), tokens.begin(), tokens.end());
 }
 
 // Windows at 0, stride, 2 * stride, ...; a tail shorter than a window is dropped.
 void add_strided(Windows &windows, std::span<const int32_t> tokens, size_t stride,
-                 size_t max_windows) {
-    const auto n_ctx = static_cast<size_t>(windows.n_ctx);
+                 size_t max_windows, std::optional<int32_t> start) {
+    const auto n_text = static_cast<size_t>(windows.n_ctx) - (start ? 1 : 0);
     size_t n_added = 0;
-    for (size_t first = 0; first + n_ctx <= tokens.size(); first += stride) {
+    for (size_t first = 0; first + n_text <= tokens.size(); first += stride) {
         if (max_windows > 0 && n_added == max_windows) {
             return;
         }
-        append_window(windows, tokens.subspan(first, n_ctx));
+        append_window(windows, tokens.subspan(first, n_text), start);
         ++n_added;
     }
 }
@@ -53,26 +59,27 @@ void add_strided(Windows &windows, std::span<const int32_t> tokens, size_t strid
 void add_crops(Calibration &calibration, const std::string &path,
                const std::vector<std::string> &rows, const Vocab &vocab, int n_crops) {
     PythonRandom random(k_crop_seed);
-    const auto n_ctx = static_cast<size_t>(calibration.windows.n_ctx);
+    const std::optional<int32_t> start = vocab.window_start();
+    const auto n_text = static_cast<size_t>(calibration.windows.n_ctx) - (start ? 1 : 0);
     std::set<int64_t> drawn;
     for (int n = 0; n < n_crops;) {
         if (drawn.size() == rows.size()) {
             fail(ErrorKind::limit,
                  "{}: only {} of its {} rows have {} tokens, {} crops need as many such rows", path,
-                 n, rows.size(), n_ctx, n_crops);
+                 n, rows.size(), n_text, n_crops);
         }
         const int64_t row = random.randint(0, static_cast<int64_t>(rows.size()) - 1);
         if (!drawn.insert(row).second) {
             continue;  // used before, or known to be too short
         }
         const std::vector<int32_t> tokens =
-            vocab.tokenize(rows[static_cast<size_t>(row)], /*add_bos=*/true);
+            vocab.tokenize(rows[static_cast<size_t>(row)], /*add_bos=*/!start);
         calibration.n_tokens += static_cast<int64_t>(tokens.size());
-        if (tokens.size() < n_ctx) {
+        if (tokens.size() < n_text) {
             continue;
         }
-        const int64_t first = random.randint(0, static_cast<int64_t>(tokens.size() - n_ctx));
-        append_window(calibration.windows, std::span(tokens).subspan(first, n_ctx));
+        const int64_t first = random.randint(0, static_cast<int64_t>(tokens.size() - n_text));
+        append_window(calibration.windows, std::span(tokens).subspan(first, n_text), start);
         ++n;
     }
 }
@@ -86,13 +93,14 @@ void add_file(Calibration &calibration, const std::string &path, const Calibrati
     const bool is_sleb = options.protocol == CalibrationProtocol::sleb;
     const std::string text =
         is_sleb ? sleb_text(read_rows(path, options.field)) : read_text(path, options.field);
-    const std::vector<int32_t> tokens = vocab.tokenize(text, /*add_bos=*/true);
+    const std::optional<int32_t> start = vocab.window_start();
+    const std::vector<int32_t> tokens = vocab.tokenize(text, /*add_bos=*/!start);
     calibration.n_tokens += static_cast<int64_t>(tokens.size());
     add_strided(calibration.windows, tokens, static_cast<size_t>(options.stride),
-                static_cast<size_t>(options.n_windows));
+                static_cast<size_t>(options.n_windows), start);
 }
 
-void set_defaults(CalibrationOptions &options) {
+void set_defaults(CalibrationOptions &options, const Vocab &vocab) {
     const bool is_crops = options.protocol == CalibrationProtocol::crops;
     if (is_crops && options.stride != 0) {
         fail(ErrorKind::usage, "crops lie at random places: --stride does not go with them");
@@ -101,7 +109,7 @@ void set_defaults(CalibrationOptions &options) {
         options.seqlen = is_crops ? k_crop : k_seqlen;
     }
     if (options.stride == 0) {
-        options.stride = options.seqlen;
+        options.stride = options.seqlen - (vocab.window_start() ? 1 : 0);
     }
     if (options.n_windows == 0 && is_crops) {
         options.n_windows = k_n_crops;
@@ -201,7 +209,7 @@ std::string sleb_text(const std::vector<std::string> &rows) {
 
 Calibration read_calibration(const CalibrationOptions &options_in, const Vocab &vocab) {
     CalibrationOptions options = options_in;
-    set_defaults(options);
+    set_defaults(options, vocab);
     Calibration calibration;
     calibration.windows.n_ctx = options.seqlen;
     calibration.windows.n_continuation = options.n_continuation;

@@ -10,19 +10,26 @@ namespace orthorank {
 
 namespace {
 
-std::string bos_of(const TextArguments &arguments, const Vocab &vocab) {
-    return arguments.bos_each_window ? "each" : vocab.adds_bos() ? "first" : "none";
+// What every window begins with, if anything.
+std::optional<int32_t> window_start(const TextArguments &arguments, const Vocab &vocab) {
+    if (arguments.bos_each_window && vocab.bos() < 0) {
+        fail(ErrorKind::usage, "--bos-each-window: the model has no BOS token");
+    }
+    return arguments.bos_each_window ? std::optional<int32_t>(vocab.bos()) : vocab.window_start();
+}
+
+std::string bos_of(const std::optional<int32_t> &start, const Vocab &vocab) {
+    return start ? "each" : vocab.adds_bos() ? "first" : "none";
 }
 
 // The tokens of a file, no more than its windows take.
 std::vector<int32_t> tokens_of_file(const std::string &file, const TextArguments &arguments,
-                                    const Vocab &vocab) {
+                                    bool add_bos, const Vocab &vocab) {
     const size_t n = arguments.n_windows > 0 ? static_cast<size_t>(arguments.n_windows) *
                                                    static_cast<size_t>(arguments.n_ctx)
                                              : SIZE_MAX;
     const std::string text = read_text(file, arguments.field);
-    return at_place(file,
-                    [&] { return vocab.tokenize_first(n, text, !arguments.bos_each_window); });
+    return at_place(file, [&] { return vocab.tokenize_first(n, text, add_bos); });
 }
 
 TextSet set_of_files(const TextArguments &arguments, const Vocab &vocab) {
@@ -30,18 +37,12 @@ TextSet set_of_files(const TextArguments &arguments, const Vocab &vocab) {
     set.files = arguments.files;
     set.windows.n_ctx = arguments.n_ctx;
     set.windows.n_continuation = arguments.n_continuation;
-    set.bos = bos_of(arguments, vocab);
-    std::optional<int32_t> first;
-    if (arguments.bos_each_window) {
-        if (vocab.bos() < 0) {
-            fail(ErrorKind::usage, "--bos-each-window: the model has no BOS token");
-        }
-        first = vocab.bos();
-    }
+    const std::optional<int32_t> start = window_start(arguments, vocab);
+    set.bos = bos_of(start, vocab);
     size_t n_longest = 0;
     for (const std::string &file : arguments.files) {
-        const std::vector<int32_t> tokens = tokens_of_file(file, arguments, vocab);
-        add_windows(set.windows, tokens, static_cast<size_t>(arguments.n_windows), first);
+        const std::vector<int32_t> tokens = tokens_of_file(file, arguments, !start, vocab);
+        add_windows(set.windows, tokens, static_cast<size_t>(arguments.n_windows), start);
         set.n_tokens += tokens.size();
         n_longest = std::max(n_longest, tokens.size());
     }
@@ -63,11 +64,13 @@ TextSet set_of_stream(const std::string &name, const TextStream &stream,
     set.n_wanted = stream.n_wanted;
     set.windows.n_ctx = arguments.n_ctx;
     set.windows.n_continuation = arguments.n_continuation;
-    set.bos = bos_of(arguments, vocab);
+    const std::optional<int32_t> start = window_start(arguments, vocab);
+    set.bos = bos_of(start, vocab);
     const std::vector<int32_t> tokens =
-        at_place(stream.file, [&] { return vocab.tokenize(stream.text, /*add_bos=*/true); });
+        at_place(stream.file, [&] { return vocab.tokenize(stream.text, /*add_bos=*/!start); });
     set.n_tokens = tokens.size();
-    size_t n = n_windows(tokens.size(), static_cast<size_t>(arguments.n_ctx), stream);
+    const int n_text = arguments.n_ctx - (start ? 1 : 0);
+    size_t n = n_windows(tokens.size(), static_cast<size_t>(n_text), stream);
     if (n == 0) {
         fail(ErrorKind::limit, "no window of {} tokens: {} has only {} tokens", arguments.n_ctx,
              stream.file, tokens.size());
@@ -75,7 +78,7 @@ TextSet set_of_stream(const std::string &name, const TextStream &stream,
     if (arguments.n_windows > 0) {
         n = std::min(n, static_cast<size_t>(arguments.n_windows));
     }
-    add_windows(set.windows, tokens, n);
+    add_windows(set.windows, tokens, n, start);
     return set;
 }
 

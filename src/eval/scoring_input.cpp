@@ -23,6 +23,8 @@ ScoringInput make_scoring_input(const TextPair &pair, const Tokenize &tokenize, 
         n_context = all.size();
     } else if (empty_context) {
         all.push_back(*empty_context);
+        // Where every text begins with it, the continuation does.
+        n_context = !whole.empty() && whole.front() == *empty_context ? 1 : 0;
     } else {
         fail(ErrorKind::format,
              "nothing stands before the continuation '{}', and the model has no begin-of-text id",

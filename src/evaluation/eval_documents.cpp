@@ -24,6 +24,11 @@ std::optional<int32_t> empty_context(const Vocab &vocab) {
     return id >= 0 ? std::optional<int32_t>(id) : std::nullopt;
 }
 
+// The harness whose numbers these are compared with leaves BOS out, unless a model needs it.
+bool needs_bos(const Vocab &vocab) {
+    return vocab.window_start().has_value();
+}
+
 [[noreturn]] void too_long(const EvalTask &task, size_t doc, size_t n, size_t max_length) {
     fail(ErrorKind::limit,
          "{}: document {} has {} tokens, the context only {}: leave it out with --docs", task.name,
@@ -37,7 +42,7 @@ std::string place_of(const EvalTask &task, size_t doc) {
 
 void encode_choices(EvalTask &task, const Vocab &vocab, size_t max_length) {
     const Tokenize tokenize = [&](const std::string &text) {
-        return vocab.tokenize(text, /*add_bos=*/false);
+        return vocab.tokenize(text, needs_bos(vocab));
     };
     for (const ChoiceDocument &document : task.documents) {
         DocumentInputs inputs;
@@ -57,7 +62,7 @@ void encode_choices(EvalTask &task, const Vocab &vocab, size_t max_length) {
 void encode_questions(EvalTask &task, const Vocab &vocab, size_t max_length) {
     for (const GenerationDocument &question : task.questions) {
         task.prompts.push_back(at_place(place_of(task, question.index), [&] {
-            return vocab.tokenize(question.prompt, /*add_bos=*/false);
+            return vocab.tokenize(question.prompt, needs_bos(vocab));
         }));
         const size_t n = task.prompts.back().size() + task.max_new_tokens;
         if (n > max_length) {

@@ -19,8 +19,8 @@ enum class RopeFactors { none, one, by_context };
 struct Architecture {
     const char *name;  // general.architecture
     RopeType rope_type = RopeType::neox;
-    // Without BOS it has no sink: all its texts and every window of them begin with BOS, whatever the
-    // file says.
+    // Without BOS it has no sink: all its texts and every window of them begin with BOS, whatever
+    // the file says.
     bool needs_bos = false;
     Experts experts = Experts::none;
     RopeFactors rope_factors = RopeFactors::none;

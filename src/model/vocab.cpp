@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/output_file.h"
+#include "model/architecture.h"
 #include "model/chat_controls.h"
 #include "model/file_type.h"
 #include "model/ggml_log.h"
@@ -52,6 +53,7 @@ struct Vocab::Impl {
     std::vector<std::string> warnings;
     std::vector<ControlToken> controls;
     size_t longest_token = 1;        // bytes of its name
+    bool needs_bos = false;          // Architecture::needs_bos
     bool is_split_by_words = false;  // BPE: the text goes through a pre-tokenizer
     bool has_blank_matches = false;  // one whose matches may hold blanks
 
@@ -142,7 +144,10 @@ std::unique_ptr<Vocab> Vocab::load(const std::string &gguf_path) {
              ggml_error_or("no reason given"));
     }
     v.vocab = llama_model_get_vocab(v.model.get());
-    if (llama_vocab_get_add_bos(v.vocab) && vocab->bos() < 0) {
+    const Architecture *architecture =
+        find_architecture(file.find_text("general.architecture").value_or(""));
+    v.needs_bos = architecture != nullptr && architecture->needs_bos;
+    if (vocab->adds_bos() && vocab->bos() < 0) {
         fail(ErrorKind::format, "{}: texts should begin with a BOS token but there is none",
              gguf_path);
     }
@@ -230,7 +235,11 @@ int32_t Vocab::eos() const {
 }
 
 bool Vocab::adds_bos() const {
-    return llama_vocab_get_add_bos(impl_->vocab);
+    return impl_->needs_bos || llama_vocab_get_add_bos(impl_->vocab);
+}
+
+std::optional<int32_t> Vocab::window_start() const {
+    return impl_->needs_bos ? std::optional<int32_t>(bos()) : std::nullopt;
 }
 
 bool Vocab::has_chat_template() const {

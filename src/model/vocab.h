@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -22,7 +23,7 @@ class Vocab {
     const std::vector<std::string> &warnings() const;
 
     int n_tokens() const;
-    // add_bos: begins with BOS if the file says that texts do. parse_special: text such as
+    // add_bos: begins with BOS if texts do (adds_bos). parse_special: text such as
     // "<|im_start|>" becomes its control token. An end token is never put behind, whatever the file
     // says of add_eos_token: texts are read on or continued here. Throws Error{limit} for a run of
     // characters without a blank that is too long for libllama's tokenizer (model/long_runs.h).
@@ -40,7 +41,11 @@ class Vocab {
     bool is_end_of_generation(int32_t token) const;
     int32_t bos() const;  // -1 if none
     int32_t eos() const;  // -1 if none
+    // Do texts begin with BOS? The file says it, or the architecture needs it.
     bool adds_bos() const;
+    // What every window of a text begins with where the architecture needs it (BOS); else nothing:
+    // then only the text's start has one.
+    std::optional<int32_t> window_start() const;
 
     bool has_chat_template() const;
     const std::string &chat_template() const;  // Jinja; empty: none

@@ -167,8 +167,9 @@ std::vector<PerplexityResult> measure_quality(const Model &model, const BenchStu
     }
     Windows windows;
     windows.n_ctx = std::min(text.n_ctx, model.hparams().n_ctx_train);
-    add_windows(windows, model.vocab().tokenize(read_text(text.file, text.field), true),
-                static_cast<size_t>(text.n_windows));
+    const std::optional<int32_t> start = model.vocab().window_start();
+    add_windows(windows, model.vocab().tokenize(read_text(text.file, text.field), !start),
+                static_cast<size_t>(text.n_windows), start);
     if (windows.size() == 0) {
         fail(ErrorKind::limit, "{}: fewer than the {} tokens of one window (--quality-ctx)",
              text.file, windows.n_ctx);

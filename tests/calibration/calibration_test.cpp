@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "model/model.h"
 #include "support/errors.h"
 #include "support/paths.h"
@@ -112,6 +114,31 @@ TEST_F(ReadCalibration, WhatCannotBeIsRefused) {
     expect_error(ErrorKind::usage, "name a file", [&] { read(); });
     expect_error(ErrorKind::usage, "known: windows, sleb, crops",
                  [] { calibration_protocol_from_name("c4"); });
+}
+
+// Gemma's windows are BOS and one token less of text each, one behind the other.
+TEST_F(ReadCalibration, WindowsOfAModelThatNeedsBos) {
+    test::write_tiny_gguf(test::tiny_architecture("gemma3"), dir_.file("g.gguf"));
+    const auto gemma = Model::load(dir_.file("g.gguf"));
+    const int32_t bos = gemma->vocab().bos();
+    std::vector<int32_t> text =
+        gemma->vocab().tokenize(test::read_bytes(dir_.file("t.txt")), /*add_bos=*/false);
+    for (const CalibrationProtocol protocol :
+         {CalibrationProtocol::windows, CalibrationProtocol::crops}) {
+        options_.protocol = protocol;
+        options_.seqlen = 16;
+        options_.n_windows = 3;
+        const Windows windows = read_calibration(options_, gemma->vocab()).windows;
+        ASSERT_EQ(windows.size(), 3u);
+        for (size_t w = 0; w < windows.size(); ++w) {
+            const std::span<const int32_t> window = windows.window(w);
+            EXPECT_EQ(window.front(), bos);
+            EXPECT_EQ(std::count(window.begin(), window.end(), bos), 1);
+            if (protocol == CalibrationProtocol::windows) {
+                EXPECT_TRUE(std::equal(window.begin() + 1, window.end(), text.begin() + 15 * w));
+            }
+        }
+    }
 }
 
 }  // namespace

@@ -105,6 +105,21 @@ TEST(ScoringInput, ContinuationIsCutByCountWhereAMergeCrossesTheBorder) {
     EXPECT_EQ(input.ids, (Ids{'x', 'a', 'c'}));
 }
 
+// Texts of a model that needs BOS begin with it: the context once, and an empty one is it alone.
+TEST(ScoringInput, BosComesOnce) {
+    const auto tokenize = [](const std::string &text) {
+        Ids ids = bytes_with_one_merge(text);
+        ids.insert(ids.begin(), 1);
+        return ids;
+    };
+    ScoringInput input = make_scoring_input({"x", " c"}, tokenize, 100, 1);
+    EXPECT_EQ(input.ids, (Ids{1, 'x', ' '}));
+    EXPECT_EQ(input.targets, (Ids{' ', 'c'}));
+    input = make_scoring_input({"", "cd"}, tokenize, 100, 1);
+    EXPECT_EQ(input.ids, (Ids{1, 'c'}));
+    EXPECT_EQ(input.targets, (Ids{'c', 'd'}));
+}
+
 TEST(ScoringInput, TooLongIsCutFromTheLeft) {
     const ScoringInput input = make_scoring_input({"12345", " 67"}, bytes_with_one_merge, 4);
     EXPECT_EQ(input.n_cut, 3u);

@@ -10,6 +10,7 @@
 #include <cmath>
 
 #include "model/model.h"
+#include "model/vocab.h"
 #include "model/weight_bytes.h"
 #include "support/errors.h"
 #include "support/paths.h"
@@ -217,6 +218,18 @@ TEST_F(ArchitectureKeys, FingerprintsTellPeculiaritiesApart) {
     const std::string before = load()->fingerprint();
     gguf_set_val_u32(meta(), "olmo2.attention.sliding_window", 21);
     EXPECT_NE(load()->fingerprint(), before);
+}
+
+// Whatever the file says: without BOS it has no sink.
+TEST_F(ArchitectureKeys, GemmaBeginsWithBos) {
+    make("gemma3");
+    gguf_set_val_bool(meta(), "tokenizer.ggml.add_bos_token", false);
+    const auto gemma = load();
+    EXPECT_EQ(gemma->vocab().window_start(), std::optional<int32_t>(1));
+    EXPECT_EQ(gemma->vocab().tokenize("a", true).front(), 1);
+    EXPECT_NE(gemma->vocab().tokenize("a", false).front(), 1);
+    make("granite");
+    EXPECT_EQ(load()->vocab().window_start(), std::nullopt);
 }
 
 }  // namespace

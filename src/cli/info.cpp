@@ -8,6 +8,7 @@
 
 #include "base/console.h"
 #include "base/error.h"
+#include "cli/info_sink.h"
 #include "cli/shared_options.h"
 #include "engine/plan_files.h"
 #include "engine/shipped_plans.h"
@@ -23,6 +24,8 @@ struct InfoArguments {
     ModelArguments model;
     std::vector<std::string> plans;
     int n_ctx = 0;
+    bool sink = false;
+    std::string text;  // of --sink; empty: the documentation
     std::string json;
 };
 
@@ -260,11 +263,19 @@ void run_info(const InfoArguments &arguments, const Argv &argv) {
     if (std::optional<Plan> plan = embedded_plan(*model)) {
         plans.push_back({std::move(*plan), ""});
     }
+    std::optional<SinkReport> sink;
+    if (arguments.sink) {
+        sink = sink_of(*model, arguments.model, arguments.text);
+    }
     nlohmann::ordered_json json = result_frame(argv, *model, nullptr);
     nlohmann::ordered_json result = model_json(*model, arguments, n_ctx, kv_bytes);
     result["plans"] = nlohmann::ordered_json::array();
     for (const PlanInfo &plan : plans) {
         result["plans"].push_back(plan_json(plan));
+    }
+    result["sink"] = nullptr;
+    if (sink) {
+        result["sink"] = sink_json(*sink, *model);
     }
     json["results"] = nlohmann::ordered_json::array({result});
     write_json(arguments.json, json);
@@ -273,6 +284,9 @@ void run_info(const InfoArguments &arguments, const Argv &argv) {
         print_storage(*model, arguments, n_ctx, kv_bytes);
         for (const PlanInfo &plan : plans) {
             print_plan(plan);
+        }
+        if (sink) {
+            print_sink(*sink, *model);
         }
     }
 }
@@ -290,9 +304,17 @@ void add_info(CLI::App &app, const Argv &argv) {
     command.add_option("--ctx", a.n_ctx, "context for the KV cache's size (default: the model's)")
         ->check(CLI::Range(1, 1 << 24))
         ->type_name("N");
+    command.add_flag("--sink", a.sink,
+                     "measure the first token as a sink on 101 tokens: where it begins, how "
+                     "constant it is, whether others are like it");
+    command.add_option("-f,--file", a.text, "text for --sink (default: the documentation)")
+        ->type_name("FILE");
     add_model_options(command, a.model);
     add_json_option(command, a.json);
-    command.callback([arguments, &argv] { run_info(*arguments, argv); });
+    command.callback([arguments, &argv, &command] {
+        refuse_idle(command, !arguments->sink, {"--file"}, "it is the text of --sink");
+        run_info(*arguments, argv);
+    });
 }
 
 }  // namespace orthorank

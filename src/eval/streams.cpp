@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/text_file.h"
 #include "eval/records.h"
 #include "eval/text.h"
 
@@ -88,6 +89,25 @@ TextStream wikitext2_stream(const std::string &data_dir) {
                                  "WikiText-2 raw test split");
     stream.text = join_wikitext_rows(read_utf8_file(stream.file), stream.n_documents);
     return stream;
+}
+
+std::string read_pages(const std::string &folder) {
+    std::vector<std::string> paths;
+    std::error_code ignored;
+    for (const auto &entry : std::filesystem::directory_iterator(folder, ignored)) {
+        if (entry.path().extension() == ".md") {
+            paths.push_back(entry.path().string());
+        }
+    }
+    if (paths.empty()) {
+        fail(ErrorKind::file, "no documentation at {} to take as text: give one with -f", folder);
+    }
+    std::sort(paths.begin(), paths.end());
+    std::string text;
+    for (const std::string &path : paths) {
+        text += read_text_file(path);
+    }
+    return text;
 }
 
 size_t n_windows(size_t n_ids, size_t n_ctx, const TextStream &stream) {

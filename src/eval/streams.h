@@ -41,4 +41,8 @@ std::string join_wikitext_rows(std::string_view text, size_t &n_rows);
 // allow, at most stream.max_windows.
 size_t n_windows(size_t n_ids, size_t n_ctx, const TextStream &stream);
 
+// The Markdown pages of a folder, one after the other in the order of their names: a text that is
+// always there, of a program's own documentation. Throws Error{file} where there is none.
+std::string read_pages(const std::string &folder);
+
 }  // namespace orthorank

@@ -1,12 +1,10 @@
 #include "timing/bench_study.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <memory>
 #include <random>
 
 #include "base/error.h"
-#include "base/text_file.h"
 #include "eval/streams.h"
 #include "evaluation/windows.h"
 #include "model/vocab.h"
@@ -14,27 +12,6 @@
 namespace orthorank {
 
 namespace {
-
-// A program's own pages, one after the other: a text that is always there.
-std::string documentation(const std::string &pages_dir) {
-    std::vector<std::string> paths;
-    std::error_code ignored;
-    for (const auto &entry : std::filesystem::directory_iterator(pages_dir, ignored)) {
-        if (entry.path().extension() == ".md") {
-            paths.push_back(entry.path().string());
-        }
-    }
-    if (paths.empty()) {
-        fail(ErrorKind::file, "no documentation at {} to take as text: give one with -f",
-             pages_dir);
-    }
-    std::sort(paths.begin(), paths.end());
-    std::string text;
-    for (const std::string &path : paths) {
-        text += read_text_file(path);
-    }
-    return text;
-}
 
 std::vector<int32_t> random_text(const Model &model, size_t n) {
     std::mt19937_64 random(0);
@@ -108,7 +85,7 @@ BenchText bench_text(const BenchTextSource &source, const Model &model,
     const bool has_file = !source.file.empty();
     text.source = has_file ? source.file : "documentation";
     text.tokens = model.vocab().tokenize(
-        has_file ? read_text(source.file, source.field) : documentation(source.pages_dir), true);
+        has_file ? read_text(source.file, source.field) : read_pages(source.pages_dir), true);
     for (const BenchShape &shape : shapes) {
         tokens_of_sequences(text.tokens, shape);  // throws now what would throw later
     }

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "analysis/row_orders.h"
+#include "analysis/sink_report.h"
 
 namespace orthorank::test {
 namespace {
@@ -147,6 +148,47 @@ TEST(RowOrders, PoliciesFollowTheirScores) {
         EXPECT_DOUBLE_EQ(found.at(name).correlation, -1) << name;
         EXPECT_DOUBLE_EQ(found.at(name).overlap, 0) << name;
     }
+}
+
+// What `info --sink` says of these states.
+TEST(SinkReportTest, SaysHowConstantTheSinkIsAndWhatSpeaksAgainstIt) {
+    TextStates states = sink_states();
+    const std::vector<int32_t> tokens(states.n_tokens, 7);
+    states.layers[4].sink_peak = 4000;
+    SinkReport report = sink_report(states, tokens);
+    EXPECT_EQ(report.layers.l_sink(), 2);
+    EXPECT_NEAR(report.mean_cosine, 1, 1e-12);
+    EXPECT_NEAR(report.growth, 2, 1e-12);
+    EXPECT_NEAR(report.attention, (0.15 + 0.4 + 0.4) / 3, 1e-12);
+    EXPECT_THAT(report.warnings, testing::IsEmpty());
+
+    states.kept[0][3] = {0,
+                         1};  // at right angles in one layer of three: one pair of three is alike
+    report = sink_report(states, tokens);
+    EXPECT_NEAR(report.mean_cosine, 1.0 / 3, 1e-12);
+    EXPECT_NEAR(report.smallest_cosine, 0, 1e-12);
+    ASSERT_THAT(report.warnings, testing::SizeIs(1));
+    EXPECT_THAT(report.warnings[0], testing::HasSubstr("not constant behind layer 2"));
+    EXPECT_THAT(report.warnings[0], testing::HasSubstr("--policy probe"));
+
+    states = sink_states();
+    for (size_t il = 1; il < 5; ++il) {
+        states.layers[il].massive_positions =
+            il < 4 ? std::vector<int>{9, 40} : std::vector<int>{40};
+    }
+    report = sink_report(states, tokens);
+    ASSERT_THAT(report.others, testing::SizeIs(2));
+    EXPECT_EQ(report.others[0].position, 40);
+    EXPECT_EQ(report.others[0].n_layers, 3);  // 2, 3 and 4: behind l_sink
+    EXPECT_EQ(report.others[1].n_layers, 2);
+    ASSERT_THAT(report.warnings, testing::SizeIs(1));
+    EXPECT_THAT(report.warnings[0], testing::HasSubstr("1 other position has"));
+
+    states = sink_states();
+    states.layers.back().sink_peak = 5;
+    report = sink_report(states, tokens);
+    ASSERT_THAT(report.warnings, testing::SizeIs(1));
+    EXPECT_THAT(report.warnings[0], testing::HasSubstr("no massive activation that lasts"));
 }
 
 }  // namespace

@@ -1,0 +1,48 @@
+// Whether a model has what selection by orthogonality to the first token needs: a sink there, from
+// an early layer on, that stays what it is. Measured on one short text. Pure functions but for
+// measure_sink().
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "analysis/layer_states.h"
+#include "analysis/sink.h"
+
+namespace orthorank {
+
+constexpr int k_sink_tokens = 101;         // the paper's text (its Appendix F)
+constexpr double k_constant_cosine = 0.8;  // below, position 0 is not constant
+constexpr int k_few_massive_layers = 3;    // in fewer, a position is passed over
+
+struct MassivePosition {
+    int position = 0;
+    int n_layers = 0;   // behind l_sink in which it has a massive activation
+    int32_t token = 0;  // which stands there
+};
+
+struct SinkReport {
+    SinkLayers layers;
+    int n_layers = 0;
+    // Of position 0, normed, between every two layers behind l_sink: 1 for fewer than two layers.
+    double mean_cosine = 1;
+    double smallest_cosine = 1;
+    // Its largest |value| where layers behind l_sink begin: the largest over the smallest.
+    double growth = 1;
+    double attention = 0;  // on key 0, mean over layers behind l_sink, heads and rows
+    // Others with a massive activation behind l_sink, the most frequent first.
+    std::vector<MassivePosition> others;
+    // What speaks against the premise, one sentence each; empty: it holds.
+    std::vector<std::string> warnings;
+};
+
+// What is behind l_sink of a pass that kept position 0.
+SinkReport sink_report(const TextStates &states, std::span<const int32_t> tokens);
+
+// A dense pass over the tokens, at least two, by an engine with a free sequence and room for them.
+SinkReport measure_sink(Engine &engine, std::span<const int32_t> tokens,
+                        const std::function<bool()> &should_stop = {});
+
+}  // namespace orthorank

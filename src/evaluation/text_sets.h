@@ -1,16 +1,18 @@
-// The texts of `perplexity`, tokenized and cut into windows: files, or the sets of a protocol.
+// Texts that perplexity is measured on, tokenized and cut into windows: files, or the sets of a
+// protocol.
 #pragma once
 
 #include <cstddef>
 #include <string>
 #include <vector>
 
+#include "eval/streams.h"
 #include "evaluation/windows.h"
 #include "model/vocab.h"
 
 namespace orthorank {
 
-// The options that say what is measured on.
+// What says what is measured on.
 struct TextArguments {
     std::vector<std::string> files;
     std::string field = "text";
@@ -36,5 +38,10 @@ struct TextSet {
 // Throws Error: limit for texts without a window, usage for BOS where the model has none, and what
 // reading them throws.
 std::vector<TextSet> read_text_sets(const TextArguments &arguments, const Vocab &vocab);
+
+// One set of a protocol, such as c4_stream(), with the windows that the arguments say. Throws
+// Error{limit} where there is none.
+TextSet set_of_stream(const std::string &name, const TextStream &stream,
+                      const TextArguments &arguments, const Vocab &vocab);
 
 }  // namespace orthorank

@@ -1,10 +1,9 @@
-#include "cli/perplexity_texts.h"
+#include "evaluation/text_sets.h"
 
 #include <algorithm>
 #include <optional>
 
 #include "base/error.h"
-#include "eval/streams.h"
 
 namespace orthorank {
 
@@ -55,6 +54,8 @@ TextSet set_of_files(const TextArguments &arguments, const Vocab &vocab) {
     return set;
 }
 
+}  // namespace
+
 TextSet set_of_stream(const std::string &name, const TextStream &stream,
                       const TextArguments &arguments, const Vocab &vocab) {
     TextSet set;
@@ -81,8 +82,6 @@ TextSet set_of_stream(const std::string &name, const TextStream &stream,
     add_windows(set.windows, tokens, n, start);
     return set;
 }
-
-}  // namespace
 
 std::vector<TextSet> read_text_sets(const TextArguments &arguments, const Vocab &vocab) {
     if (arguments.protocol.empty()) {

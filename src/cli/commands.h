@@ -24,5 +24,6 @@ void add_info(CLI::App &app, const Argv &argv);
 void add_select_layers(CLI::App &app, const Argv &argv);
 void add_export(CLI::App &app, const Argv &argv);
 void add_analyze(CLI::App &app, const Argv &argv);
+void add_reproduce(CLI::App &app, const Argv &argv);
 
 }  // namespace orthorank

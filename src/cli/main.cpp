@@ -47,6 +47,7 @@ int run(int argc, char **argv) {
     orthorank::add_select_layers(app, arguments);
     orthorank::add_export(app, arguments);
     orthorank::add_analyze(app, arguments);
+    orthorank::add_reproduce(app, arguments);
     for (CLI::App *command : app.get_subcommands({})) {
         command->parse_complete_callback([command] { orthorank::CommandFiles files(*command); });
     }

@@ -39,9 +39,12 @@ const std::map<std::string, std::set<std::string>> k_may_include = {
     {"analysis",
      {"base", "model", "graph", "select", "engine", "session", "eval", "report", "evaluation",
       "calibration"}},
+    {"reproduction",
+     {"base", "model", "graph", "select", "engine", "session", "eval", "report", "evaluation",
+      "calibration", "timing", "analysis"}},
     {"cli",
      {"base", "model", "graph", "select", "engine", "session", "eval", "report", "evaluation",
-       "calibration", "timing", "analysis", "server"}},
+      "calibration", "timing", "analysis", "reproduction", "server"}},
 };
 
 struct Include {

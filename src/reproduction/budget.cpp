@@ -12,11 +12,11 @@ Budget quick() {
     Budget budget;
     budget.name = "quick";
     budget.search_tokens = 512;
-    budget.n_search_windows = 2;
+    budget.n_search_windows = 1;
     budget.races = true;
-    budget.calibration_lengths = {512, 1024, 2048};
+    budget.calibration_lengths = {512, 1024, 1536};
     budget.ppl_tokens = 1024;
-    budget.n_ppl_windows = 6;
+    budget.n_ppl_windows = 8;
     budget.n_documents = 25;
     budget.n_answers = 12;
     budget.n_records = 2;

@@ -95,9 +95,13 @@ TEST(Budgets, FitTheModel) {
     EXPECT_THAT(budget.calibration_lengths, ElementsAre(1500));
     const Budget quick = fitted_to(budget_from_name("quick"), hparams);
     EXPECT_THAT(quick.calibration_lengths, ElementsAre(512, 1024));
-    EXPECT_EQ(n_search_windows(quick, 512), 2);
+    EXPECT_EQ(n_search_windows(quick, 512), 1);
     EXPECT_EQ(n_search_windows(quick, 1024), 1);
     EXPECT_EQ(n_search_windows(budget, 1500), 0);
+    const Budget standard = budget_from_name("standard");
+    EXPECT_EQ(n_search_windows(standard, 2048), 2);
+    EXPECT_EQ(n_search_windows(standard, 4096), 1);
+    EXPECT_EQ(n_search_windows(standard, 8192), 1);
 }
 
 TEST(Entries, AreThePapersOnes) {

@@ -13,6 +13,7 @@ namespace orthorank {
 namespace {
 
 constexpr int64_t k_max_attention_bytes = int64_t{64} << 20;
+constexpr double k_states_part = 0.8;  // of the time: the pass that is watched
 
 double largest_magnitude(std::span<const float> row) {
     double largest = 0;
@@ -57,7 +58,7 @@ class StatesTap : public Tap {
             begin_layer(boundary, hidden);
         }
         if (options_.on_progress) {
-            options_.on_progress(static_cast<double>(boundary) / n_layers);
+            options_.on_progress(k_states_part * boundary / n_layers);
         }
     }
 
@@ -81,6 +82,8 @@ class StatesTap : public Tap {
     }
 
     TextStates taken() { return std::move(states_); }
+    // By layer and row: the length of what the layer added to it.
+    const std::vector<std::vector<double>> &changes() const { return changes_; }
 
  private:
     LayerStates &layer(int il) { return states_.layers[static_cast<size_t>(il)]; }
@@ -146,6 +149,7 @@ class StatesTap : public Tap {
         scores.normed = normed_;
         scores.received = received_;
         layer(il).agreements = policy_agreements(scores, changes, states_.ratio);
+        changes_.push_back(std::move(changes));
     }
 
     const Model &model_;
@@ -155,7 +159,35 @@ class StatesTap : public Tap {
     std::vector<float> hidden_;  // that enter the layer in progress, [n_embd, n_tokens]
     std::vector<float> normed_;
     std::vector<double> received_;  // attention, by key, over heads and rows
+    std::vector<std::vector<double>> changes_;
 };
+
+void run_pass(Engine &engine, Sequence &sequence, std::span<const int32_t> tokens, Tap *tap) {
+    Chunk chunk;
+    chunk.sequence = &sequence;
+    chunk.tokens = tokens;
+    chunk.outputs = Outputs::none;
+    ForwardOptions forward;
+    forward.tap = tap;
+    engine.forward(std::span(&chunk, 1), forward);
+}
+
+// All layers select by the policy and compute all rows: the dense pass, with the scores that the
+// engine itself gives it.
+void add_engine_scored(Engine &engine, std::span<const int32_t> tokens, std::string_view name,
+                       const std::vector<std::vector<double>> &changes, TextStates &states) {
+    Plan plan = dense_plan(engine.model().hparams().n_layers);
+    for (LayerPlan &layer : plan.layers) {
+        layer.action = Action::select;
+        layer.policy = policy_from_name(name);
+    }
+    Sequence sequence = engine.new_sequence(plan, Apply::prefill);
+    run_pass(engine, sequence, tokens, nullptr);
+    for (size_t il = 0; il < states.layers.size(); ++il) {
+        states.layers[il].agreements.push_back(policy_agreement(
+            name, sequence.record(static_cast<int>(il)).scores, changes[il], states.ratio));
+    }
+}
 
 }  // namespace
 
@@ -179,16 +211,22 @@ TextStates text_states(Engine &engine, std::span<const int32_t> tokens,
                        const TextStatesOptions &options) {
     CHECK(tokens.size() >= 2);
     StatesTap tap(engine.model(), tokens.size(), options);
-    Sequence sequence =
-        engine.new_sequence(dense_plan(engine.model().hparams().n_layers), Apply::prefill);
-    Chunk chunk;
-    chunk.sequence = &sequence;
-    chunk.tokens = tokens;
-    chunk.outputs = Outputs::none;
-    ForwardOptions forward;
-    forward.tap = &tap;
-    engine.forward(std::span(&chunk, 1), forward);
-    return tap.taken();
+    {
+        Sequence sequence =
+            engine.new_sequence(dense_plan(engine.model().hparams().n_layers), Apply::prefill);
+        run_pass(engine, sequence, tokens, &tap);
+    }
+    TextStates states = tap.taken();
+    for (std::string_view name : engine_scored_policies()) {
+        if (options.should_stop && options.should_stop()) {
+            throw Interrupted("interrupted");
+        }
+        add_engine_scored(engine, tokens, name, tap.changes(), states);
+    }
+    if (options.on_progress) {
+        options.on_progress(1.0);
+    }
+    return states;
 }
 
 int chunk_rows_for(const Hparams &hparams, size_t n_tokens) {

@@ -75,7 +75,8 @@ struct TextStatesOptions {
     std::function<bool()> should_stop;  // asked between layers
 };
 
-// One dense prefill of the tokens, at least two. The engine needs a free sequence and a context for
+// One dense prefill of the tokens, at least two, and one more for each policy whose scores the
+// engine itself must give. The engine needs a free sequence and a context for
 // them; chunk_rows_for() says how many rows at a time keep its memory small. Throws Interrupted.
 TextStates text_states(Engine &engine, std::span<const int32_t> tokens,
                        const TextStatesOptions &options);

@@ -20,9 +20,9 @@ constexpr double k_difference = 1e-4;  // of finite differences, of the row's le
 // Has this policy a score that states and attention received give, and differs it from the others
 // of the list by more than what happens to keys?
 bool has_own_order(const Policy &policy) {
-    const bool has_score =
-        policy.score != ScoreKind::query && policy.score != ScoreKind::attention_output &&
-        policy.score != ScoreKind::probe && policy.score != ScoreKind::inherit;
+    const bool has_score = policy.score != ScoreKind::query &&
+                           policy.score != ScoreKind::attention_output &&
+                           policy.score != ScoreKind::probe && policy.score != ScoreKind::inherit;
     return has_score && policy.kv == KvScope::all;
 }
 
@@ -146,25 +146,41 @@ void compare_equations(std::span<const double> norms, std::span<const double> co
                                                 PickOrder::smallest, as_floats(magnitudes), ratio);
 }
 
+PolicyAgreement policy_agreement(std::string_view name, std::span<const float> scores,
+                                 std::span<const double> changes, double ratio) {
+    const PickOrder order = policy_from_name(name).order;
+    const std::vector<double> importance(scores.begin() + 1, scores.end());
+    const double sign = order == PickOrder::smallest ? -1 : 1;
+    PolicyAgreement agreement;
+    agreement.policy = name;
+    agreement.correlation = sign * rank_correlation(importance, changes.subspan(1));
+    agreement.overlap =
+        chosen_by_both(order, scores, PickOrder::largest, as_floats(changes), ratio);
+    return agreement;
+}
+
 std::vector<PolicyAgreement> policy_agreements(const RowScores &scores,
                                                std::span<const double> changes, double ratio) {
     std::vector<PolicyAgreement> agreements;
     for (std::string_view name : policy_names()) {
         const Policy policy = policy_from_name(name);
-        if (!has_own_order(policy)) {
-            continue;
+        if (has_own_order(policy)) {
+            agreements.push_back(
+                policy_agreement(name, scores_of(policy, scores, changes.size()), changes, ratio));
         }
-        const std::vector<float> values = scores_of(policy, scores, changes.size());
-        const std::vector<double> importance(values.begin() + 1, values.end());
-        const double sign = policy.order == PickOrder::smallest ? -1 : 1;
-        PolicyAgreement agreement;
-        agreement.policy = name;
-        agreement.correlation = sign * rank_correlation(importance, changes.subspan(1));
-        agreement.overlap =
-            chosen_by_both(policy.order, values, PickOrder::largest, as_floats(changes), ratio);
-        agreements.push_back(std::move(agreement));
     }
     return agreements;
+}
+
+std::vector<std::string_view> engine_scored_policies() {
+    std::vector<std::string_view> names;
+    for (std::string_view name : policy_names()) {
+        const ScoreKind score = policy_from_name(name).score;
+        if (score == ScoreKind::query || score == ScoreKind::attention_output) {
+            names.push_back(name);
+        }
+    }
+    return names;
 }
 
 }  // namespace orthorank

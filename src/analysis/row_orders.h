@@ -3,6 +3,7 @@
 #pragma once
 
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "analysis/layer_states.h"
@@ -34,8 +35,16 @@ struct RowScores {
     std::span<const double> received;  // attention by row, over heads and queries
 };
 
-// Every policy that has scores of its own and needs no fit, in the order of policy_names().
+// Every policy whose scores are made of these, and that needs no fit, in the order of
+// policy_names().
 std::vector<PolicyAgreement> policy_agreements(const RowScores &scores,
                                                std::span<const double> changes, double ratio);
+
+// Those that take a pass of the engine for their scores, as no state and no attention received has
+// them.
+std::vector<std::string_view> engine_scored_policies();
+// The same for one of them, with its scores by row.
+PolicyAgreement policy_agreement(std::string_view name, std::span<const float> scores,
+                                 std::span<const double> changes, double ratio);
 
 }  // namespace orthorank

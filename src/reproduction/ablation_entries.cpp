@@ -149,13 +149,16 @@ Needs table_10_needs(const Workshop &) {
     return needs;
 }
 
+std::string in_json(const std::string &text) {
+    return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
 EntryResult table_10(const Workshop &workshop) {
     EntryResult result;
     ComparisonTable table;
     for (const std::string &plan : k_table_10_plans) {
         Cells cells = plan_cells(workshop, plan);
-        cells.emplace_back("continuation",
-                           nlohmann::json(workshop.findings().of(plan).text).dump());
+        cells.emplace_back("continuation", in_json(workshop.findings().of(plan).text));
         add_row(cells, table);
     }
     result.tables = {{fmt::format("This model, \"{}\" continued greedily by at most {} tokens.",

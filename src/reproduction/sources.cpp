@@ -89,7 +89,13 @@ void read_sweep(Sources &sources, const Budget &budget, const Model &model) {
 
 void read_wikitext(Sources &sources, const Budget &budget, const Model &model, const Needs &needs) {
     sources.wikitext_file = wikitext2_stream(sources.data_dir).file;
-    if (needs.analysis || needs.trace) {
+    const bool fits = budget.analysis_tokens >= static_cast<int>(k_min_analysis_tokens);
+    if (!fits) {
+        sources.missing.push_back(
+            fmt::format("figures of a dense pass: they need {} tokens, the model's context has {}",
+                        k_min_analysis_tokens, budget.analysis_tokens));
+    }
+    if (fits && (needs.analysis || needs.trace)) {
         read_analysis_text(sources, budget, model);
     }
     if (needs.sweep) {

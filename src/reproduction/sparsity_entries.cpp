@@ -266,7 +266,7 @@ std::optional<Estimate> low_ratios_are_better(const Workshop &workshop) {
     size_t n_high = 0;
     for (const std::string &name : workshop.recipes().tradeoff()) {
         const PlanFindings &found = workshop.findings().of(name);
-        const bool is_high = ratio_of(found.plan) > 0.5;
+        const bool is_high = ratio_of(found.plan) > 0.5 + 1e-9;
         std::vector<double> &sums = is_high ? high : low;
         ++(is_high ? n_high : n_low);
         sums.resize(found.window_nlls.size());

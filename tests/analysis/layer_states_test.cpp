@@ -4,7 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "analysis/analysis_report.h"
@@ -14,6 +16,8 @@
 #include "base/text_file.h"
 #include "support/engine_runs.h"
 #include "support/markup.h"
+#include "support/paths.h"
+#include "support/tiny_gguf.h"
 
 namespace orthorank::test {
 namespace {
@@ -32,6 +36,16 @@ TextStates states_of(const Model &model, const std::vector<int32_t> &tokens, int
     TextStatesOptions analysis;
     analysis.kept_positions = figure_positions();
     return text_states(engine, tokens, analysis);
+}
+
+const PolicyAgreement &agreement_of(const LayerStates &layer, const std::string &policy) {
+    const auto found =
+        std::find_if(layer.agreements.begin(), layer.agreements.end(),
+                     [&](const PolicyAgreement &agreement) { return agreement.policy == policy; });
+    if (found == layer.agreements.end()) {
+        throw std::runtime_error("no agreement of " + policy);
+    }
+    return *found;
 }
 
 class LayerStatesReference : public testing::TestWithParam<std::string> {
@@ -87,14 +101,14 @@ TEST_P(LayerStatesReference, RowsAcrossLayers) {
 TEST_P(LayerStatesReference, PoliciesAgainstWhatLayersChange) {
     for (size_t il = 0; il < states_.layers.size(); ++il) {
         const json &expected = reference_["layers"][il]["agreements"];
-        ASSERT_EQ(states_.layers[il].agreements.size(), expected.size());
-        for (const PolicyAgreement &agreement : states_.layers[il].agreements) {
-            SCOPED_TRACE(agreement.policy);
-            EXPECT_NEAR(agreement.correlation,
-                        expected[agreement.policy]["correlation"].get<double>(), 5e-3);
-            EXPECT_NEAR(agreement.overlap, expected[agreement.policy]["overlap"].get<double>(),
-                        k_one_row + 1e-6);
+        for (const auto &[policy, values] : expected.items()) {
+            SCOPED_TRACE(policy);
+            const PolicyAgreement &agreement = agreement_of(states_.layers[il], policy);
+            EXPECT_NEAR(agreement.correlation, values["correlation"].get<double>(), 5e-3);
+            EXPECT_NEAR(agreement.overlap, values["overlap"].get<double>(), k_one_row + 1e-6);
         }
+        EXPECT_EQ(states_.layers[il].agreements.size(), expected.size() + 2)
+            << "query and attention-output have tests of their own";
     }
 }
 
@@ -151,6 +165,41 @@ TEST_P(LayerStatesReference, EveryFigureIsDrawnWithItsData) {
 INSTANTIATE_TEST_SUITE_P(Models, LayerStatesReference,
                          testing::Values("tiny-llama-gqa", "tiny-qwen3"),
                          [](const auto &model) { return test_name(model.param); });
+
+// Where the feed-forward part adds nothing, what a layer changes is what attention adds.
+TEST(LayerStates, AttentionOutputIsTheWholeChangeWithoutAFeedForwardPart) {
+    const TempDir dir;
+    TinyFile file = make_tiny_file(tiny_llama());
+    for (const char *name :
+         {"blk.0.ffn_down.weight", "blk.1.ffn_down.weight", "blk.2.ffn_down.weight"}) {
+        std::vector<float> &values = file.tensor(name).values;
+        std::fill(values.begin(), values.end(), 0.0f);
+    }
+    file.write(dir.file("m.gguf"));
+    const std::unique_ptr<Model> model = load_on_cpu(dir.file("m.gguf"));
+    const TextStates states = states_of(*model, random_tokens(101, 3));
+    for (const LayerStates &layer : states.layers) {
+        EXPECT_GT(agreement_of(layer, "attention-output").correlation, 0.999);
+        EXPECT_GE(agreement_of(layer, "attention-output").overlap, 1 - k_one_row - 1e-6);
+        EXPECT_LT(agreement_of(layer, "attention-up").correlation, 0.9);
+    }
+}
+
+// The last 32 rows are all rows of a text that short, and not of a longer one.
+TEST(LayerStates, QueryIsAttentionReceivedOfAShortText) {
+    const auto largest_difference = [](int n_tokens) {
+        double largest = 0;
+        const TextStates states =
+            states_of(fixture_model("tiny-llama-gqa"), random_tokens(n_tokens, 4));
+        for (const LayerStates &layer : states.layers) {
+            largest = std::max(largest, std::fabs(agreement_of(layer, "query").correlation -
+                                                  agreement_of(layer, "attention-up").correlation));
+        }
+        return largest;
+    };
+    EXPECT_LT(largest_difference(32), 5e-3);
+    EXPECT_GT(largest_difference(101), 5e-2);
+}
 
 TEST(LayerStates, StopsWhenAsked) {
     Engine engine(fixture_model("tiny-llama-gqa"), test_options());

@@ -34,9 +34,6 @@ std::string label_of(const Workshop &workshop, const std::string &plan) {
 
 }  // namespace
 
-const char *const k_nats = "nats a token";
-const char *const k_points = "points";
-
 std::string estimate_text(const std::optional<Estimate> &estimate, double factor, int n_digits) {
     return estimate
                ? with_error(factor * estimate->mean, factor * estimate->standard_error, n_digits)

@@ -19,8 +19,8 @@ void add_perplexity(const Workshop &workshop, const std::string &plan, Cells &ce
 void add_mean(const Workshop &workshop, const std::string &plan, Cells &cells);
 
 // What a claim's difference is in.
-extern const char *const k_nats;
-extern const char *const k_points;
+constexpr const char *k_nats = "nats a token";
+constexpr const char *k_points = "points";
 
 // Perplexity of `better` below that of `worse`; the mean of the tasks above it, in points.
 Claim lower_perplexity(const Workshop &workshop, const std::string &better,

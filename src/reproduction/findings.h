@@ -10,7 +10,6 @@
 #include "analysis/figures.h"
 #include "analysis/sink.h"
 #include "calibration/layer_sweep.h"
-#include "report/page.h"
 #include "select/plan.h"
 #include "session/trace.h"
 

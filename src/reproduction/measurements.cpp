@@ -128,8 +128,6 @@ Json bench_json(Workshop &workshop, const Plan &plan, const OnFraction &on_fract
 
 }  // namespace
 
-const char *const k_text_prompt = "The three most useful things to know about the night sky are";
-
 void measure_perplexity(Workshop &workshop, const std::string &name,
                         const OnFraction &on_fraction) {
     if (!workshop.sources().c4) {

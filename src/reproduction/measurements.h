@@ -18,7 +18,8 @@ void measure_speed(Workshop &workshop, const std::string &plan, const OnFraction
 void write_text(Workshop &workshop, const std::string &plan, const OnFraction &on_fraction);
 
 // The paper's own prompt is not in the text at hand; this one is ours.
-extern const char *const k_text_prompt;
+constexpr const char *k_text_prompt =
+    "The three most useful things to know about the night sky are";
 
 // How much of the work on a plan an earlier run has done, 0 to 1, by what lies in the folder.
 double part_kept(const Workshop &workshop, Measure measure, const std::string &plan);

@@ -23,7 +23,7 @@ struct Needs {
         analysis = analysis || others.analysis;
         trace = trace || others.trace;
     }
-    // Of any plan, or of this one.
+    // Of any plan.
     bool has(Measure measure) const {
         for (const auto &[of, plan] : measures) {
             if (of == measure) {

@@ -4,6 +4,10 @@
 #include <sstream>
 #include <string>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 namespace orthorank {
 
 std::optional<int64_t> peak_resident_bytes() {
@@ -18,5 +22,13 @@ std::optional<int64_t> peak_resident_bytes() {
     }
     return std::nullopt;
 }
+
+#ifdef M_MMAP_THRESHOLD
+void return_large_blocks() {
+    mallopt(M_MMAP_THRESHOLD, 32 << 10);
+}
+#else
+void return_large_blocks() {}
+#endif
 
 }  // namespace orthorank

@@ -10,6 +10,7 @@
 
 #include "base/console.h"
 #include "base/error.h"
+#include "base/resident_memory.h"
 #include "base/strings.h"
 #include "base/text_file.h"
 #include "cli/command_files.h"
@@ -160,6 +161,7 @@ void serve_until_told(EngineLoop &loop, HttpServer &server, double drain_s) {
 }
 
 void run_serve(ServeArguments arguments) {
+    return_large_blocks();
     if (!arguments.key_file.empty()) {
         add_keys_from(arguments.key_file, arguments.http.keys);
     }

@@ -24,13 +24,20 @@ void set_threads(ggml_backend_t backend, int n_threads) {
     }
 }
 
-// About what ggml's scheduler takes: two tensors for each of 30 inputs that a split may have, as
-// many splits as nodes, and a tenth of that for its tables.
-size_t scheduler_bytes(size_t n_nodes) {
-    return n_nodes * 30 * 2 * sizeof(ggml_tensor) / 10 * 11;
+// About what ggml's scheduler asks for: two tensors for each of 30 inputs that a split may have, as
+// many splits as tensors, and a tenth of that for its tables.
+size_t scheduler_bytes(size_t n_tensors) {
+    return n_tensors * 30 * 2 * sizeof(ggml_tensor) / 10 * 11;
 }
 
 }  // namespace
+
+// Four numbers for each of these inputs, and what its allocator and its hash tables note of each
+// tensor; of the inputs themselves only those of splits that exist are written.
+int64_t scheduler_table_bytes(size_t n_tensors) {
+    constexpr size_t k_allocator_bytes = 500;
+    return static_cast<int64_t>(n_tensors * (4 * sizeof(int) * (30 * 2 + 1) + k_allocator_bytes));
+}
 
 Backends::Backends(const std::vector<ggml_backend_dev_t> &devices, int n_threads)
     : n_threads_(n_threads > 0 ? n_threads : default_n_threads()) {
@@ -51,14 +58,14 @@ ggml_backend_buffer_type_t Backends::buffer_type() const {
     return ggml_backend_get_default_buffer_type(backends_.front());
 }
 
-ggml_backend_sched_ptr Backends::make_scheduler(size_t n_nodes) const {
+ggml_backend_sched_ptr Backends::make_scheduler(size_t n_tensors) const {
     // ggml does not look whether it got its memory, and aborts later.
-    if (!std::unique_ptr<std::byte[]>(new (std::nothrow) std::byte[scheduler_bytes(n_nodes)])) {
-        fail(ErrorKind::limit, "no memory for the scheduler of a graph of {} nodes", n_nodes);
+    if (!std::unique_ptr<std::byte[]>(new (std::nothrow) std::byte[scheduler_bytes(n_tensors)])) {
+        fail(ErrorKind::limit, "no memory for the scheduler of a graph of {} tensors", n_tensors);
     }
     std::vector<ggml_backend_t> backends = backends_;
     ggml_backend_sched_ptr scheduler(ggml_backend_sched_new(
-        backends.data(), nullptr, static_cast<int>(backends.size()), n_nodes, false, true));
+        backends.data(), nullptr, static_cast<int>(backends.size()), n_tensors, false, true));
     CHECK(scheduler);
     return scheduler;
 }

@@ -3,6 +3,7 @@
 // cannot be initialised.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "ggml-cpp.h"
@@ -17,13 +18,18 @@ class Backends {
     int n_threads() const { return n_threads_; }
     // Buffers that live as long as an engine (KV cache, hidden states) are of this type.
     ggml_backend_buffer_type_t buffer_type() const;
-    // A scheduler for graphs of up to n_nodes nodes. Throws Error{limit} when memory is short.
-    ggml_backend_sched_ptr make_scheduler(size_t n_nodes) const;
+    // A scheduler for graphs of up to n_tensors nodes and leaves together. Throws Error{limit} when
+    // memory is short.
+    ggml_backend_sched_ptr make_scheduler(size_t n_tensors) const;
 
  private:
     int n_threads_;
     std::vector<ggml_backend_ptr> owned_;
     std::vector<ggml_backend_t> backends_;  // same order, for ggml's C interface
 };
+
+// Bytes that such a scheduler fills, its compute buffers not counted. It asks for many times as
+// much, which stays untouched.
+int64_t scheduler_table_bytes(size_t n_tensors);
 
 }  // namespace orthorank

@@ -1,5 +1,7 @@
 #include "graph/runner.h"
 
+#include <unordered_set>
+
 #include "base/error.h"
 #include "model/huge_pages.h"
 
@@ -10,8 +12,19 @@ namespace {
 // Graphs of up to this many rows are kept; a decode step of this many sequences is one.
 constexpr int k_max_kept_rows = 64;
 
-size_t node_capacity(const SegmentGraph &graph) {
-    return static_cast<size_t>(ggml_graph_size(graph.gf));
+// Nodes, and the tensors that they read and no node makes: what a scheduler has to have room for.
+// The graph's own capacity is several times that, and a scheduler takes 1.5 KB for each.
+size_t n_tensors(const SegmentGraph &graph) {
+    const int n_nodes = ggml_graph_n_nodes(graph.gf);
+    std::unordered_set<const ggml_tensor *> leaves;
+    for (int i = 0; i < n_nodes; ++i) {
+        for (const ggml_tensor *source : ggml_graph_node(graph.gf, i)->src) {
+            if (source != nullptr && source->op == GGML_OP_NONE) {
+                leaves.insert(source);
+            }
+        }
+    }
+    return static_cast<size_t>(n_nodes) + leaves.size();
 }
 
 // A scheduler does not name its buffers, but its nodes do.
@@ -90,8 +103,9 @@ Runner::Entry &Runner::entry_for(const SegmentShape &shape) {
     const bool is_kept = std::max(shape.rows.n_rows, shape.body.n_rows) <= k_max_kept_rows;
     if (!is_kept) {
         large_.graph = build_segment(model_, cache_, sinks_, shape);
-        if (!large_.scheduler || node_capacity(large_.graph) > large_capacity_) {
-            const size_t capacity = std::max(large_capacity_, node_capacity(large_.graph));
+        const size_t n = n_tensors(large_.graph);
+        if (!large_.scheduler || n > large_capacity_) {
+            const size_t capacity = std::max(large_capacity_, n);
             large_.scheduler.reset();
             large_.scheduler = backends_.make_scheduler(capacity);
             large_capacity_ = capacity;
@@ -107,7 +121,10 @@ Runner::Entry &Runner::entry_for(const SegmentShape &shape) {
     }
     Entry entry;
     entry.graph = build_segment(model_, cache_, sinks_, shape);
-    entry.scheduler = backends_.make_scheduler(node_capacity(entry.graph));
+    const size_t n = n_tensors(entry.graph);
+    entry.scheduler = backends_.make_scheduler(n);
+    entry.n_bytes =
+        static_cast<int64_t>(ggml_used_mem(entry.graph.ctx.get())) + scheduler_table_bytes(n);
     kept_.push_front(std::move(entry));
     return kept_.front();
 }
@@ -129,8 +146,7 @@ SegmentGraph &Runner::run(const SegmentShape &shape,
         advise_compute_buffers(graph.gf);
         if (&entry != &large_) {
             entry.is_allocated = true;
-            entry.n_bytes =
-                static_cast<int64_t>(ggml_get_mem_size(graph.ctx.get())) + buffer_bytes(scheduler);
+            entry.n_bytes += buffer_bytes(scheduler);
             shrink_kept();
         }
     }

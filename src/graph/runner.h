@@ -15,12 +15,12 @@
 namespace orthorank {
 
 // Of the kept graphs together: hundreds of a small model's, dozens of the largest models'.
-constexpr int64_t k_max_kept_bytes = int64_t{256} << 20;
+constexpr int64_t k_max_kept_bytes = int64_t{64} << 20;
 
 class Runner {
  public:
-    // sinks: see build_segment(). max_kept_bytes: of kept graphs, nodes and compute buffers; the
-    // last one run is kept anyway.
+    // sinks: see build_segment(). max_kept_bytes: of kept graphs, their nodes, schedulers and
+    // compute buffers; the last one run is kept anyway.
     Runner(const Model &model, const KvCache &cache, const Backends &backends, ggml_tensor *sinks,
            int64_t max_kept_bytes = k_max_kept_bytes);
 
@@ -34,7 +34,7 @@ class Runner {
     void forget(const ggml_tensor *hidden);
     // Bytes of compute buffers held now.
     int64_t compute_bytes() const;
-    // Kept graphs, and the bytes of their nodes and compute buffers.
+    // Kept graphs, and the bytes of their nodes, schedulers and compute buffers.
     size_t n_kept() const { return kept_.size(); }
     int64_t kept_bytes() const;
 
@@ -43,7 +43,7 @@ class Runner {
         SegmentGraph graph;
         ggml_backend_sched_ptr scheduler;
         bool is_allocated = false;
-        int64_t n_bytes = 0;  // of its nodes and, once allocated, its compute buffers
+        int64_t n_bytes = 0;  // of nodes and scheduler and, once allocated, compute buffers
     };
     Entry &entry_for(const SegmentShape &shape);
     // Forgets the kept graphs that were not used for longest, until the rest is small enough.

@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include "base/resident_memory.h"
 #include "support/engine_runs.h"
+#include "support/memory_limit.h"
 
 namespace orthorank::test {
 namespace {
@@ -58,6 +60,26 @@ TEST_F(RunnerTest, KeptGraphsTakeNoMoreThanTheirBytes) {
     const ggml_cgraph *last = run(some, 12).gf;
     run(some, 11);
     EXPECT_EQ(run(some, 12).gf, last) << "used lately, so it was kept";
+}
+
+// A server's memory is bounded by what is counted: ggml's schedulers are most of a small graph's.
+TEST_F(RunnerTest, KeptGraphsTakeWhatIsCounted) {
+    if (!can_limit_memory() || !peak_resident_bytes()) {
+        GTEST_SKIP() << "memory is not what is asked for here";
+    }
+    return_large_blocks();
+    cache_.open_cells(0, 256);
+    Runner runner(model_, cache_, backends_, nullptr);
+    run(runner, 1);
+    const int64_t counted_before = runner.kept_bytes();
+    const int64_t before = *peak_resident_bytes();
+    for (int n = 2; n <= 64; ++n) {
+        run(runner, n);
+    }
+    const auto counted = static_cast<double>(runner.kept_bytes() - counted_before);
+    const auto taken = static_cast<double>(*peak_resident_bytes() - before);
+    EXPECT_LT(taken, 1.2 * counted);
+    EXPECT_GT(taken, 0.5 * counted);
 }
 
 TEST_F(RunnerTest, TheGraphAtHandIsKeptHoweverLarge) {

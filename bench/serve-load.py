@@ -10,8 +10,8 @@ streamed and whole, dense and under the first plan that is served, log-probabili
 overlong prompts, malformed bodies, and clients that leave at random moments. Each kind has one
 right outcome; a request with temperature 0 that is sent again has to give the same text. Prints
 counts, waits to the first token and between tokens (median, 95th and 99th percentile), tokens a
-second, and the server's resident memory after a tenth of the requests and at the end. Exit code 1
-for a wrong or lost answer. Python's standard library only.
+second, and the server's resident memory at the start, after each tenth of the requests and at the
+end. Exit code 1 for a wrong or lost answer. Python's standard library only.
 """
 
 import argparse
@@ -82,7 +82,7 @@ class Load:
     def __init__(self, server, arguments, limits):
         self.server = server
         self.arguments = arguments
-        self.n_ctx, self.models = limits
+        self.n_ctx, self.tokens_per_word, self.models = limits
         self.counts = {}
         self.faults = []
         self.first_waits = []
@@ -97,7 +97,7 @@ class Load:
         kind = random_of.choices(list(KINDS), list(KINDS.values()))[0]
         n_words = random_of.randint(1, 24)
         if kind == "long":
-            n_words = self.n_ctx // 2
+            n_words = int(self.n_ctx / 2 / self.tokens_per_word)
         elif kind == "overlong":
             n_words = 4 * self.n_ctx
         body = {
@@ -124,7 +124,7 @@ class Load:
             self.faults.append(f"request {number} ({kind}): {found}")
 
     def check_text(self, number, kind, body, text):
-        key = body["model"], body["prompt"], body["max_tokens"]
+        key = body["model"], body["prompt"], body["max_tokens"], "echo" in body
         self.expect(self.texts.setdefault(key, text) == text, number, kind, "another text")
 
     async def stream(self, number, kind, body, text):
@@ -195,7 +195,7 @@ class Load:
                 await self.request(number % (self.arguments.requests * 3 // 4 + 1))
             except (OSError, ValueError, IndexError) as error:
                 self.faults.append(f"request {number}: {error!r}")
-            if number == self.arguments.requests // 10:
+            if number % max(self.arguments.requests // 10, 1) == 0:
                 self.resident.append(self.server.resident_bytes())
 
     async def run(self):
@@ -237,7 +237,10 @@ def main():
     server = Server(arguments.program, options)
     _, text = asyncio.run(answer_of(server.address, "/v1/models", b"", "GET"))
     models = json.loads(text)["data"]
-    limits = models[0]["max_model_len"], [model["id"] for model in models[:2]]
+    body = json.dumps({"prompt": " ".join(WORDS)}).encode()
+    _, text = asyncio.run(answer_of(server.address, "/tokenize", body))
+    tokens_per_word = len(json.loads(text)["tokens"]) / len(WORDS)
+    limits = models[0]["max_model_len"], tokens_per_word, [model["id"] for model in models[:2]]
     load = Load(server, arguments, limits)
     asyncio.run(load.run())
     code = server.stop()
@@ -252,7 +255,7 @@ def main():
         "generated_tokens_per_s": round(load.n_tokens / load.seconds, 1),
         "first_token": quantiles(load.first_waits),
         "between_tokens": quantiles(load.token_waits),
-        "resident_bytes": {"after_a_tenth": load.resident[0], "at_the_end": load.resident[-1]},
+        "resident_bytes": load.resident,
         "faults": load.faults,
     }
     print(json.dumps(result, indent=2))

@@ -29,10 +29,14 @@ struct HeatMap {
     std::optional<size_t> box_from;
     // What stands in the cells, [row * n_columns + column]; empty: nothing.
     std::vector<CellMark> marks;
-    std::optional<double> cell_height;  // pixels; nothing: as there is room
+    std::optional<double> cell_side;  // pixels, wide and high; nothing: as there is room
+    bool has_upright_names = false;   // of columns: read from bottom to top
     // What a reader sees beside a cell's value by hovering; empty: nothing.
     std::vector<std::string> hovers;
 };
 std::string heat_map_svg(const HeatMap &map);
+
+// The same map in drawings of at most n_columns columns, all with the scale of the whole.
+std::vector<HeatMap> strips_of(HeatMap map, size_t n_columns);
 
 }  // namespace orthorank

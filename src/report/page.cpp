@@ -53,7 +53,8 @@ std::string block_html(const PageBlock &block) {
         case PageBlock::Kind::table:
             return table_html(block.table);
         case PageBlock::Kind::figure:
-            return "<figure>\n" + block.svg + "<figcaption>" + text + "</figcaption>\n</figure>\n";
+            return "<figure>\n" + block.svg +
+                   (text.empty() ? "" : "<figcaption>" + text + "</figcaption>\n") + "</figure>\n";
     }
     return "";
 }

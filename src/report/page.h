@@ -16,7 +16,7 @@ struct PageBlock {
         text,     // a paragraph
         command,  // text as it is typed
         table,
-        figure,  // svg, with text below
+        figure,  // svg, with text below, if any
     };
     Kind kind = Kind::text;
     std::string text;

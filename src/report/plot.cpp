@@ -105,7 +105,8 @@ void draw_axes(const LinePlot &plot, const Area &area, Svg &svg) {
     svg.line({k_left, area.top}, {k_left, area.bottom()}, {});
     svg.text({(k_left + k_width - k_right) / 2, area.bottom() + 40}, Svg::Anchor::middle,
              plot.x.label, k_width - k_left);
-    svg.upright_text({16, area.top + k_plot_height / 2}, plot.y.label, k_plot_height);
+    svg.upright_text({16, area.top + k_plot_height / 2}, Svg::Anchor::middle, plot.y.label,
+                     k_plot_height);
 }
 
 void draw_shades(const LinePlot &plot, const Area &area, Svg &svg) {

@@ -68,10 +68,11 @@ std::string stroke_attributes(const Stroke &stroke) {
                        is_ink ? k_ink : stroke.colour, stroke.width, dashes);
 }
 
-// An element without content, or with a hover text as its only one.
+// An element with a hover text as its only content, or without any: then what lies behind it is
+// what a reader points at.
 std::string element(const std::string &name_and_attributes, std::string_view hover) {
     if (hover.empty()) {
-        return "<" + name_and_attributes + "/>\n";
+        return "<" + name_and_attributes + " pointer-events=\"none\"/>\n";
     }
     const std::string name = name_and_attributes.substr(0, name_and_attributes.find(' '));
     return fmt::format("<{}><title>{}</title></{}>\n", name_and_attributes, xml_escaped(hover),
@@ -157,10 +158,10 @@ void Svg::text(Point at, Anchor anchor, std::string_view text, double max_width)
                           text, max_width);
 }
 
-void Svg::upright_text(Point at, std::string_view text, double max_height) {
+void Svg::upright_text(Point at, Anchor anchor, std::string_view text, double max_height) {
     body_ += text_element(fmt::format("transform=\"translate({:.1f} {:.1f}) rotate(-90)\" "
-                                      "text-anchor=\"middle\"",
-                                      at.x, at.y),
+                                      "text-anchor=\"{}\"",
+                                      at.x, at.y, anchor_name(anchor)),
                           text, max_height);
 }
 
@@ -180,9 +181,11 @@ void Svg::polyline(const std::vector<Point> &points, const Stroke &stroke) {
 }
 
 void Svg::ellipse(Point centre, double radius_x, double radius_y, const Stroke &stroke) {
-    body_ += fmt::format(
-        "<ellipse cx=\"{:.1f}\" cy=\"{:.1f}\" rx=\"{:.1f}\" ry=\"{:.1f}\" fill=\"none\" {}/>\n",
-        centre.x, centre.y, radius_x, radius_y, stroke_attributes(stroke));
+    body_ += element(
+        fmt::format(
+            "ellipse cx=\"{:.1f}\" cy=\"{:.1f}\" rx=\"{:.1f}\" ry=\"{:.1f}\" fill=\"none\" {}",
+            centre.x, centre.y, radius_x, radius_y, stroke_attributes(stroke)),
+        {});
 }
 
 void Svg::rect(Point corner, double width, double height, std::string_view colour,
@@ -203,9 +206,11 @@ void Svg::shade(Point corner, double width, double height, std::string_view hove
 }
 
 void Svg::frame(Point corner, double width, double height, const Stroke &stroke) {
-    body_ += fmt::format(
-        "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"none\" {}/>\n",
-        corner.x, corner.y, width, height, stroke_attributes(stroke));
+    body_ += element(
+        fmt::format(
+            "rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"none\" {}",
+            corner.x, corner.y, width, height, stroke_attributes(stroke)),
+        {});
 }
 
 void Svg::dot(Point centre, double radius, std::string_view colour, std::string_view hover) {

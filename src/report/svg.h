@@ -48,7 +48,7 @@ class Svg {
     // max_width pixels is cut, and then shown whole by hovering.
     void text(Point at, Anchor anchor, std::string_view text, double max_width);
     // The same read from bottom to top.
-    void upright_text(Point at, std::string_view text, double max_height);
+    void upright_text(Point at, Anchor anchor, std::string_view text, double max_height);
     // hover: what a reader sees who points at it. Empty: nothing.
     void line(Point from, Point to, const Stroke &stroke, std::string_view hover = {});
     void polyline(const std::vector<Point> &points, const Stroke &stroke);

@@ -4,6 +4,7 @@
 #include <random>
 
 #include "base/utf8.h"
+#include "report/trace_map.h"
 #include "session/trace.h"
 
 namespace orthorank {
@@ -74,11 +75,18 @@ std::vector<ListedToken> Choice::all_tokens() const {
 
 void Choice::finish_json(ordered_json &choice) const {
     choice["finish_reason"] = finish_reason(result_.stop_reason);
+    if (!generation_.wants_trace && !generation_.wants_map) {
+        return;
+    }
+    const std::vector<int32_t> &ids = generation_.prompt_of(index_).ids;
+    const TraceResult trace = trace_of(served_.vocab(), generation_.plan, ids, result_);
+    choice["orthorank"] = {{"n_prompt", ids.size()}};
     if (generation_.wants_trace) {
-        const std::vector<int32_t> &ids = generation_.prompt_of(index_).ids;
-        const TraceResult trace = trace_of(served_.vocab(), generation_.plan, ids, result_);
-        choice["orthorank"] = {{"n_prompt", ids.size()}};
         choice["orthorank"].update(trace_json(trace));
+    }
+    if (generation_.wants_map) {
+        choice["orthorank"]["map"] = {{"legend", trace_map_legend(trace, k_max_map_tokens)},
+                                      {"drawings", trace_maps(trace, k_max_map_tokens)}};
     }
 }
 

@@ -19,6 +19,7 @@ constexpr int64_t k_default_max_tokens = 16;  // of a completion, as OpenAI has 
 struct OrthorankFields {
     PlanWish wish;
     bool wants_trace = false;
+    bool wants_map = false;
     int64_t n_prompt = -1;
 };
 
@@ -51,6 +52,7 @@ OrthorankFields read_orthorank(Fields &body) {
         }
     }
     found.wants_trace = fields.flag("trace", false);
+    found.wants_map = fields.flag("map", false);
     found.n_prompt = fields.integer("n_prompt", -1, 1, k_max_tokens);
     fields.finish();
     return found;
@@ -136,7 +138,7 @@ void make_requests(Generation &generation, const Request &common, int64_t n_prom
             request.sampler.seed = (common.sampler.seed + static_cast<uint32_t>(i)) % k_seed_end;
             request.wants_log_probs = generation.wants_log_probs;
             request.n_top = generation.n_top;
-            request.wants_records = generation.wants_trace;
+            request.wants_records = generation.wants_trace || generation.wants_map;
             set_border(request, generation, n_prompt);
             generation.requests.push_back(std::move(request));
         }
@@ -257,6 +259,7 @@ Generation read_completion(const json &body, const ServedModel &served) {
     more.wish.model = generation.model;
     more.wish.scores_all_rows = generation.echo && generation.wants_log_probs && more.n_prompt < 0;
     generation.wants_trace = more.wants_trace;
+    generation.wants_map = more.wants_map;
     generation.plan = served.plans.choose(more.wish);
     generation.prompts = read_prompts(fields, served);
     make_requests(generation, request, more.n_prompt);
@@ -289,6 +292,7 @@ Generation read_chat(const json &body, const ServedModel &served) {
     }
     more.wish.model = generation.model;
     generation.wants_trace = more.wants_trace;
+    generation.wants_map = more.wants_map;
     generation.plan = served.plans.choose(more.wish);
     const std::vector<ChatMessage> read = read_messages(*messages);
     size_t n_bytes = 0;

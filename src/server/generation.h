@@ -29,6 +29,7 @@ struct Generation {
     bool stream = false;
     bool stream_usage = false;  // a last event with the usage alone
     bool wants_trace = false;
+    bool wants_map = false;
     bool wants_log_probs = false;
     int n_top = 0;
     std::vector<Request> requests;  // n of the first prompt, n of the second, ...

@@ -11,6 +11,7 @@
 #include "server/connection.h"
 #include "server/fields.h"
 #include "server/metrics.h"
+#include "server/page.h"
 #include "server/stream.h"
 #include "server/token_routes.h"
 
@@ -67,10 +68,15 @@ struct Route {
 };
 
 constexpr Route k_routes[] = {
-    {"GET", "/health", false},         {"GET", "/metrics", false},
-    {"GET", "/v1/models", true},       {"GET", "/tokenizer_info", true},
-    {"POST", "/tokenize", true},       {"POST", "/detokenize", true},
-    {"POST", "/v1/completions", true}, {"POST", "/v1/chat/completions", true},
+    {"GET", "/", false},
+    {"GET", "/health", false},
+    {"GET", "/metrics", false},
+    {"GET", "/v1/models", true},
+    {"GET", "/tokenizer_info", true},
+    {"POST", "/tokenize", true},
+    {"POST", "/detokenize", true},
+    {"POST", "/v1/completions", true},
+    {"POST", "/v1/chat/completions", true},
 };
 
 }  // namespace
@@ -243,6 +249,15 @@ struct HttpServer::Impl : httplib::Server {
     }
 
     void add_get_routes() {
+        // Without a key: there is nothing of anybody in it, and it asks for one.
+        Get("/", [](const httplib::Request &, httplib::Response &res) {
+            const std::string nonce = new_nonce();
+            res.set_header("Content-Security-Policy", page_policy(nonce));
+            res.set_header("X-Content-Type-Options", "nosniff");
+            res.set_header("Referrer-Policy", "no-referrer");
+            res.set_header("Cache-Control", "no-store");
+            res.set_content(page_html(nonce), "text/html; charset=utf-8");
+        });
         Get("/health", [this](const httplib::Request &, httplib::Response &res) {
             answering(res, [&] {
                 (void)need_service();

@@ -14,6 +14,7 @@ namespace orthorank {
 // Limits of one request; what is beyond them is answered with 400.
 constexpr int k_max_choices = 128;         // prompts times n
 constexpr int k_max_top = 20;              // likeliest tokens beside each log-probability
+constexpr size_t k_max_map_tokens = 1024;  // that a map of an answer shows, about 4 KB for each
 constexpr size_t k_max_stop_strings = 16;  // each of at most so many bytes
 constexpr size_t k_max_stop_bytes = 1024;
 

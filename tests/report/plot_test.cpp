@@ -154,6 +154,11 @@ TEST(HeatMap, EveryCellHasItsValueAndColour) {
                     "to layer 1, layer 0: cosine 0.5", "to layer 1, layer 1: cosine none"));
     EXPECT_THAT(svg, AllOf(HasSubstr(sequential_colour(0)), HasSubstr(sequential_colour(1))));
     EXPECT_EQ(elements_named(read_markup(svg), "circle").size(), 1u);
+    for (const MarkupElement &element : read_markup(svg)) {
+        if (element.name == "circle" || element.name == "ellipse" || element.name == "line") {
+            EXPECT_EQ(element.attributes.at("pointer-events"), "none") << "the cell is pointed at";
+        }
+    }
     // No colour has eight digits: some readers of SVG take it for black.
     for (const MarkupElement &rect : elements_named(read_markup(svg), "rect")) {
         EXPECT_THAT(rect.attributes.at("fill").size(), testing::AnyOf(4u, 7u));  // or "none"
@@ -173,6 +178,40 @@ TEST(HeatMap, ManyLayersAndLongNamesStayInTheBox) {
         map.row_names.push_back(std::to_string(row) + " \"a token that is longer than most\"");
     }
     EXPECT_TRUE(is_sound_svg(heat_map_svg(map)));
+}
+
+TEST(HeatMap, StripsHaveTheColumnsInTurnAndOneScale) {
+    HeatMap map;
+    map.title = "strips";
+    map.x_label = "token";
+    map.y_label = "layer";
+    map.value_label = "score";
+    map.n_columns = 7;
+    map.n_rows = 2;
+    map.cell_side = 16;
+    map.has_upright_names = true;
+    for (size_t i = 0; i < 14; ++i) {
+        map.values.push_back(static_cast<double>(i));
+        map.hovers.push_back("cell " + std::to_string(i));
+    }
+    for (size_t i = 0; i < 7; ++i) {
+        map.column_names.push_back("a rather long name " + std::to_string(i));
+    }
+    const std::vector<HeatMap> strips = strips_of(map, 3);
+    ASSERT_EQ(strips.size(), 3u);
+    EXPECT_THAT(strips[1].values, ElementsAre(3, 4, 5, 10, 11, 12));
+    EXPECT_THAT(strips[2].hovers, ElementsAre("cell 6", "cell 13"));
+    EXPECT_THAT(strips[2].column_names, ElementsAre("a rather long name 6"));
+    EXPECT_TRUE(strips[0].marks.empty());
+    for (const HeatMap &strip : strips) {
+        EXPECT_EQ(strip.low, 0);
+        EXPECT_EQ(strip.high, 13);
+        const std::string svg = heat_map_svg(strip);
+        EXPECT_TRUE(is_sound_svg(svg));
+        for (const std::string &name : strip.column_names) {
+            EXPECT_THAT(svg, HasSubstr("<title>" + name + "</title>")) << "cut, and whole there";
+        }
+    }
 }
 
 TEST(Svg, ColoursEndWhereTheirScalesDo) {

@@ -29,8 +29,8 @@ const std::map<std::string, std::set<std::string>> k_may_include = {
     {"graph", {"base", "model", "select"}},  // which score a graph computes: ScoreKind
     {"engine", {"base", "model", "graph", "select"}},
     {"session", {"base", "model", "graph", "select", "engine"}},
-    {"server", {"base", "model", "graph", "select", "engine", "session"}},
-    {"report", {"base", "model", "graph", "select", "engine"}},
+    {"report", {"base", "model", "graph", "select", "engine", "session"}},
+    {"server", {"base", "model", "graph", "select", "engine", "session", "report"}},
     {"evaluation", {"base", "model", "graph", "select", "engine", "session", "eval"}},
     {"calibration",
      {"base", "model", "graph", "select", "engine", "session", "eval", "report", "evaluation"}},

@@ -73,9 +73,14 @@ bool is_text_inside(const MarkupElement &text, double width, double height) {
     static const std::regex upright(R"(translate\(([-0-9.]+) ([-0-9.]+)\) rotate\(-90\))");
     std::smatch match;
     const std::string &transform = text.attributes.at("transform");
-    return std::regex_match(transform, match, upright) &&
-           is_within(extent_of(text, std::stod(match[2])), 0, height) &&
-           std::stod(match[1]) >= 10 && std::stod(match[1]) <= width;
+    if (!std::regex_match(transform, match, upright)) {
+        return false;
+    }
+    // It goes up: what would be to the right of its place is above.
+    const double y = std::stod(match[2]);
+    const auto [begin, end] = extent_of(text, y);
+    return is_within({2 * y - end, 2 * y - begin}, 0, height) && std::stod(match[1]) >= 10 &&
+           std::stod(match[1]) <= width;
 }
 
 bool is_mark_inside(const MarkupElement &mark, double width, double height) {

@@ -4,9 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "engine/engine.h"
 #include "graph/taylor.h"
+#include "model/attn_norm.h"
 #include "model/export_model.h"
 #include "session/log_probs.h"
 #include "support/compare.h"
@@ -51,6 +54,58 @@ TEST_P(ArchitectureTest, RatioOneIsDenseAndZeroIsTheLayerRemoved) {
     }
     EXPECT_TRUE(same_bits(logits(select_plan(n_layers(), {1, 2}, 0), tokens),
                           logits(skip_plan(n_layers(), {1, 2}), tokens)));
+}
+
+// Algorithm 1 on the host: scores of the rows that attention gets, the smallest are picked, these
+// are what the dense layer makes of them (all rows have keys and values), the others stay to the
+// bit.
+TEST_P(ArchitectureTest, SelectionIsAlgorithmOne) {
+    constexpr int k_layer = 1;
+    constexpr double k_ratio = 0.4;
+    const auto tokens = random_tokens(90, 9);
+    const size_t n = tokens.size();
+    const auto n_embd = static_cast<size_t>(model_->hparams().n_embd);
+    HiddenTap dense_tap({k_layer, k_layer + 1});
+    HiddenTap tap({k_layer + 1});
+    Engine dense_engine(*model_, test_options());
+    Sequence dense_sequence = dense_engine.new_sequence(dense());
+    run(dense_engine, dense_sequence, tokens, Outputs::last, &dense_tap);
+    Engine engine(*model_, test_options());
+    Sequence sequence =
+        engine.new_sequence(select_plan(n_layers(), {k_layer}, k_ratio), Apply::prefill);
+    run(engine, sequence, tokens, Outputs::last, &tap);
+
+    const std::vector<float> &before = dense_tap.hidden(k_layer);
+    const std::vector<float> normed = attn_normed_rows(*model_, k_layer, before);
+    LayerRecord expected;
+    std::vector<size_t> order;
+    for (size_t i = 0; i < n; ++i) {
+        double product = 0;
+        for (size_t j = 0; j < n_embd; ++j) {
+            product += static_cast<double>(normed[j]) * normed[i * n_embd + j];
+        }
+        expected.scores.push_back(i == 0 ? std::numeric_limits<float>::infinity()
+                                         : static_cast<float>(std::fabs(product)));
+        order.push_back(i);
+    }
+    std::stable_sort(order.begin(), order.end(),
+                     [&](size_t a, size_t b) { return expected.scores[a] < expected.scores[b]; });
+    expected.chosen.assign(n, 0);
+    for (size_t i = 0; i < static_cast<size_t>(k_ratio * static_cast<double>(n)); ++i) {
+        expected.chosen[order[i]] = 1;
+    }
+    const LayerRecord &record = sequence.record(k_layer);
+    EXPECT_TRUE(same_record(record, expected));
+    for (size_t i = 0; i < n; ++i) {
+        const auto row = [&](const std::vector<float> &rows) {
+            return std::span(rows).subspan(i * n_embd, n_embd);
+        };
+        const auto found = row(tap.hidden(k_layer + 1));
+        EXPECT_TRUE(record.chosen[i] != 0
+                        ? rows_close(found, row(dense_tap.hidden(k_layer + 1)), n_embd)
+                        : same_bits(found, row(before)))
+            << i;
+    }
 }
 
 TEST_P(ArchitectureTest, AnyChunkSizeIsNoChunks) {

@@ -1,7 +1,6 @@
 #include "analysis/sink_report.h"
 
 #include <algorithm>
-#include <limits>
 #include <map>
 
 #include "base/error.h"
@@ -29,18 +28,22 @@ void measure_constancy(const TextStates &states, size_t first, SinkReport &repor
 }
 
 void measure_sizes(const TextStates &states, size_t first, SinkReport &report) {
-    double smallest = std::numeric_limits<double>::infinity();
-    double largest = 0;
+    std::vector<double> peaks;
+    std::vector<double> over_median;
     std::vector<double> attention;
     for (size_t il = first; il < states.layers.size(); ++il) {
-        smallest = std::min(smallest, states.layers[il].sink_peak);
-        largest = std::max(largest, states.layers[il].sink_peak);
-        attention.push_back(states.layers[il].mean_sink_attention());
+        const LayerStates &layer = states.layers[il];
+        peaks.push_back(layer.sink_peak);
+        over_median.push_back(layer.median_magnitude > 0 ? layer.sink_peak / layer.median_magnitude
+                                                         : 0);
+        attention.push_back(layer.mean_sink_attention());
     }
-    if (!attention.empty()) {
-        report.growth = smallest > 0 ? largest / smallest : 1;
-        report.attention = mean(std::span<const double>(attention));
-    }
+    const auto [low, high] = std::minmax_element(peaks.begin(), peaks.end());
+    const auto [least, most] = std::minmax_element(over_median.begin(), over_median.end());
+    report.growth = *low > 0 ? *high / *low : 1;
+    report.smallest_over_median = *least;
+    report.largest_over_median = *most;
+    report.attention = mean(std::span<const double>(attention));
 }
 
 void find_others(const TextStates &states, size_t first, std::span<const int32_t> tokens,
@@ -59,17 +62,17 @@ void find_others(const TextStates &states, size_t first, std::span<const int32_t
 }
 
 void judge(SinkReport &report) {
-    if (!report.layers.by_activation) {
+    if (!report.layers.by_activation && report.attention < k_sink_attention) {
         report.warnings.push_back(fmt::format(
-            "position 0 has no massive activation that lasts, so similarity to it need not say "
-            "which rows matter{}: {}",
-            report.layers.by_attention ? ", though it draws attention" : "", k_instead));
+            "position 0 is no sink: no massive activation that lasts and {:.0f}% of the attention, "
+            "so similarity to it need not say which rows matter: {}",
+            100 * report.attention, k_instead));
     }
-    if (report.layers.by_activation && report.mean_cosine < k_constant_cosine) {
+    if (report.mean_cosine < k_constant_cosine) {
         report.warnings.push_back(fmt::format(
             "position 0 is not constant behind layer {} (mean cosine {:.2f} between layers, below "
             "{}): {}",
-            report.layers.l_sink(), report.mean_cosine, k_constant_cosine, k_instead));
+            report.first, report.mean_cosine, k_constant_cosine, k_instead));
     }
     const auto n_lasting = std::count_if(
         report.others.begin(), report.others.end(),
@@ -89,8 +92,10 @@ SinkReport sink_report(const TextStates &states, std::span<const int32_t> tokens
     CHECK(states.layers.size() >= 2 && tokens.size() == states.n_tokens);
     SinkReport report;
     report.layers = find_sink(states);
-    report.n_layers = static_cast<int>(states.layers.size());
-    const auto first = static_cast<size_t>(report.layers.l_sink());
+    report.first = report.layers.by_activation
+                       ? report.layers.l_sink()
+                       : std::max(report.layers.by_cosine, report.layers.by_attention.value_or(0));
+    const auto first = static_cast<size_t>(report.first);
     measure_constancy(states, first, report);
     measure_sizes(states, first, report);
     find_others(states, first, tokens, report);

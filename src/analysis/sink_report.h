@@ -1,6 +1,6 @@
-// Whether a model has what selection by orthogonality to the first token needs: a sink there, from
-// an early layer on, that stays what it is. Measured on one short text. Pure functions but for
-// measure_sink().
+// Whether a model has what selection by orthogonality to the first token needs: a sink there, by
+// its massive activation or by the attention that it draws, that stays what it is from layer to
+// layer. Measured on one short text. Pure functions but for measure_sink().
 #pragma once
 
 #include <functional>
@@ -19,26 +19,29 @@ constexpr int k_few_massive_layers = 3;    // in fewer, a position is passed ove
 
 struct MassivePosition {
     int position = 0;
-    int n_layers = 0;   // behind l_sink in which it has a massive activation
+    int n_layers = 0;   // in which it has a massive activation
     int32_t token = 0;  // which stands there
 };
 
 struct SinkReport {
     SinkLayers layers;
-    int n_layers = 0;
-    // Of position 0, normed, between every two layers behind l_sink: 1 for fewer than two layers.
+    // Where "behind" begins: l_sink, but not before it draws attention where it has no activation.
+    int first = 0;
+    // The largest |value| of position 0 over the median of all rows, over layers from there on.
+    double smallest_over_median = 0;
+    double largest_over_median = 0;
+    // Of position 0, normed, between every two layers behind it: 1 for fewer than two layers.
     double mean_cosine = 1;
     double smallest_cosine = 1;
-    // Its largest |value| where layers behind l_sink begin: the largest over the smallest.
-    double growth = 1;
-    double attention = 0;  // on key 0, mean over layers behind l_sink, heads and rows
-    // Others with a massive activation behind l_sink, the most frequent first.
+    double growth = 1;     // its largest |value| over layers, the largest over the smallest
+    double attention = 0;  // on key 0, mean over layers behind it, heads and rows
+    // Others with a massive activation behind it, the most frequent first.
     std::vector<MassivePosition> others;
     // What speaks against the premise, one sentence each; empty: it holds.
     std::vector<std::string> warnings;
 };
 
-// What is behind l_sink of a pass that kept position 0.
+// Of a pass that kept position 0.
 SinkReport sink_report(const TextStates &states, std::span<const int32_t> tokens);
 
 // A dense pass over the tokens, at least two, by an engine with a free sequence and room for them.

@@ -58,6 +58,8 @@ nlohmann::ordered_json sink_json(const SinkReport &report, const Model &model) {
     json["by_activation"] = layer_or_null(report.layers.by_activation);
     json["by_cosine"] = report.layers.by_cosine;
     json["by_attention"] = layer_or_null(report.layers.by_attention);
+    json["first_layer"] = report.first;
+    json["over_median"] = {report.smallest_over_median, report.largest_over_median};
     json["mean_cosine"] = report.mean_cosine;
     json["smallest_cosine"] = report.smallest_cosine;
     json["growth"] = report.growth;
@@ -84,9 +86,11 @@ void print_sink(const SinkReport &report, const Model &model) {
         report.layers.l_sink(), layer_text(report.layers.by_activation), report.layers.by_cosine,
         layer_text(report.layers.by_attention));
     print(
-        "  behind it        cosine of position 0 between layers {:.3f} in the mean, {:.3f} at "
-        "least; its size grows {:.1f}-fold; {:.0f}% of the attention\n",
-        report.mean_cosine, report.smallest_cosine, report.growth, 100 * report.attention);
+        "  from layer {:<6}cosine of position 0 between layers {:.3f} in the mean, {:.3f} at "
+        "least; its largest value is {:.0f} to {:.0f} times the median and grows {:.1f}-fold; it "
+        "gets {:.0f}% of the attention\n",
+        report.first, report.mean_cosine, report.smallest_cosine, report.smallest_over_median,
+        report.largest_over_median, report.growth, 100 * report.attention);
     std::string others;
     for (size_t i = 0; i < std::min(report.others.size(), k_n_shown); ++i) {
         const MassivePosition &other = report.others[i];

@@ -184,11 +184,22 @@ TEST(SinkReportTest, SaysHowConstantTheSinkIsAndWhatSpeaksAgainstIt) {
     ASSERT_THAT(report.warnings, testing::SizeIs(1));
     EXPECT_THAT(report.warnings[0], testing::HasSubstr("1 other position has"));
 
+    // Without an activation that lasts it is a sink from where it draws attention on, or none.
     states = sink_states();
     states.layers.back().sink_peak = 5;
     report = sink_report(states, tokens);
+    EXPECT_EQ(report.first, 3);
+    EXPECT_NEAR(report.smallest_over_median, 50, 1e-9);
+    EXPECT_NEAR(report.largest_over_median, 20000, 1e-9);
+    EXPECT_THAT(report.warnings, testing::IsEmpty());
+    for (LayerStates &layer : states.layers) {
+        layer.sink_attention = {0.1, 0.2};
+    }
+    report = sink_report(states, tokens);
+    EXPECT_EQ(report.first, 2);
     ASSERT_THAT(report.warnings, testing::SizeIs(1));
-    EXPECT_THAT(report.warnings[0], testing::HasSubstr("no massive activation that lasts"));
+    EXPECT_THAT(report.warnings[0], testing::HasSubstr("is no sink"));
+    EXPECT_THAT(report.warnings[0], testing::HasSubstr("15% of the attention"));
 }
 
 }  // namespace

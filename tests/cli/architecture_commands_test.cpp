@@ -46,12 +46,12 @@ TEST_F(GemmaCommand, InfoMeasuresTheSink) {
     // Random weights make none.
     EXPECT_TRUE(sink["by_activation"].is_null());
     EXPECT_FALSE(sink["holds"].get<bool>());
-    EXPECT_THAT(sink["warnings"][0].get<std::string>(), HasSubstr("no massive activation"));
+    EXPECT_THAT(sink["warnings"][0].get<std::string>(), HasSubstr("position 0 is no sink"));
     EXPECT_THAT(sink["warnings"][0].get<std::string>(), HasSubstr("--policy probe"));
     EXPECT_FALSE(sink["scores_raw_rows"].get<bool>());
     const std::string text = run({"info", "--sink"}).out;  // on the documentation
     EXPECT_THAT(text, HasSubstr("first token as a sink, on 101 tokens"));
-    EXPECT_THAT(text, HasSubstr("  warning          position 0 has no massive activation"));
+    EXPECT_THAT(text, HasSubstr("  warning          position 0 is no sink"));
     expect_failure(2, "--file does nothing: it is the text of --sink", {"info", "-f", text_});
     write_bytes(text_, "short");
     expect_failure(1, "--sink needs 101", {"info", "--sink", "-f", text_});

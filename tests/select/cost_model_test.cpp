@@ -348,5 +348,42 @@ TEST(CostModel, ScoresByHand) {
                 100 * (q_o + a_key * 50.5), 1.0);
 }
 
+// Rows 1, 2, ... 10 see 1, 2, 3 and then 4 keys each: 34 in all. Picked rows come from positions 1
+// and on, which see 33 of 9; the last row sees 4.
+TEST(CostModel, AWindowIsCountedExactly) {
+    LayerWidths layer;
+    layer.n_embd = 8;
+    layer.n_head = layer.n_head_kv = 2;
+    layer.head_dim = 4;
+    layer.n_ff = 16;
+    const auto attention = [&](int window) {
+        layer.window = window;
+        return attention_flops(layer, 10) / (4.0 * 2 * 4);
+    };
+    EXPECT_DOUBLE_EQ(attention(0), 55);
+    EXPECT_DOUBLE_EQ(attention(4), 34);
+    EXPECT_DOUBLE_EQ(attention(1), 10);
+    EXPECT_DOUBLE_EQ(attention(10), 55);
+    const auto selected = [&](int window) {
+        layer.window = window;
+        return select_layer_flops(layer, 10, 0.3) / (4.0 * 2 * 4);
+    };
+    EXPECT_DOUBLE_EQ(selected(0) - selected(4), 3 * (6.0 - 33.0 / 9.0));
+}
+
+// 6 d f more for every computed row.
+TEST(CostModel, ASharedExpertIsComputedForEveryRow) {
+    LayerWidths layer;
+    layer.n_embd = 8;
+    layer.n_head = layer.n_head_kv = 2;
+    layer.head_dim = 4;
+    layer.n_ff = 16;
+    layer.n_expert = 4;
+    layer.n_expert_used = 2;
+    const double without = dense_layer_flops(layer, 10);
+    layer.n_ff_shared = 24;
+    EXPECT_DOUBLE_EQ(dense_layer_flops(layer, 10) - without, 10 * 6.0 * 8 * 24);
+}
+
 }  // namespace
 }  // namespace orthorank

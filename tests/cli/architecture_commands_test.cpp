@@ -57,5 +57,61 @@ TEST_F(GemmaCommand, InfoMeasuresTheSink) {
     expect_failure(1, "--sink needs 101", {"info", "--sink", "-f", text_});
 }
 
+// Gradients, a search, and fits on windows of the model's own kind, with norms and without one
+// before attention: what comes out runs.
+class FitCommand : public CommandTest, public testing::WithParamInterface<std::string> {
+ protected:
+    // Taylor scores leave the first four and the last two layers alone.
+    static TinyModel of_seven_layers() {
+        TinyModel tiny = tiny_architecture(GetParam());
+        tiny.n_layers = 7;
+        return tiny;
+    }
+
+    FitCommand() : CommandTest(of_seven_layers()) {
+        std::string words;
+        for (int i = 0; i < 60; ++i) {
+            words += "the " + std::string(1, static_cast<char>('a' + i % 26)) + "he\n";
+        }
+        write_bytes(text_, words);
+    }
+
+    void search(const std::string &out, const std::vector<std::string> &more) const {
+        std::vector<std::string> arguments = {"select-layers",
+                                              "--layers",
+                                              "1",
+                                              "--calibration",
+                                              text_,
+                                              "--seqlen",
+                                              "24",
+                                              "--windows",
+                                              "4",
+                                              "-o",
+                                              out};
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        const ProgramResult result = run(arguments);
+        ASSERT_EQ(result.exit_code, 0) << result.err;
+    }
+
+    std::string text_ = dir_.file("words.txt");
+};
+
+TEST_P(FitCommand, PlansAreSearchedFittedAndRun) {
+    const std::string removed = dir_.file("removed.json");
+    const std::string fitted = dir_.file("fitted.json");
+    search(removed, {"--method", "shortened-taylor"});
+    search(fitted, {"--correct", "4", "--policy", "probe"});
+    const json results = run_json(
+        {"perplexity", "-f", text_, "--ctx", "24", "--plan", removed, "--plan", fitted})["results"];
+    ASSERT_EQ(results.size(), 3u);
+    for (const json &result : results) {
+        EXPECT_GT(result["ppl"].get<double>(), 1);
+    }
+    EXPECT_NE(results[2]["ppl"], results[0]["ppl"]);
+}
+
+INSTANTIATE_TEST_SUITE_P(Architectures, FitCommand, testing::Values("gemma3", "olmo2", "qwen2moe"),
+                         [](const auto &test) { return test.param; });
+
 }  // namespace
 }  // namespace orthorank::test

@@ -191,7 +191,7 @@ TEST_F(ArchitectureKeys, EachMissingTensorIsNamed) {
     const std::pair<const char *, const char *> tensors[] = {
         {"gemma3", "blk.3.post_ffw_norm.weight"}, {"gemma2", "blk.1.post_attention_norm.weight"},
         {"qwen3moe", "blk.0.attn_k_norm.weight"}, {"qwen2moe", "blk.2.ffn_gate_inp_shexp.weight"},
-        {"phi", "blk.1.ffn_up.weight"},          {"granitemoe", "blk.1.ffn_down_shexp.weight"},
+        {"phi", "blk.1.ffn_up.weight"},           {"granitemoe", "blk.1.ffn_down_shexp.weight"},
         {"olmo2", "blk.1.attn_q_norm.weight"}};
     for (const auto &[name, tensor] : tensors) {
         make(name);

@@ -8,7 +8,7 @@ default_args   = --sparsity 20% -n 100
 # CMake presets print their variables at every call: of a configure only warnings and errors matter.
 configure = cmake --preset $(1) >/dev/null
 
-.PHONY: build run test deps asan tsan portable format clean help
+.PHONY: build run test clients deps asan tsan portable format clean help
 
 build: deps  ## build the release binary, build/orthorank
 	@$(call configure,release)
@@ -25,6 +25,11 @@ test: deps  ## build the tests, beside the program, and run them all
 	@$(call configure,release)
 	@cmake --build --preset release
 	@ctest --preset release -j$(shell nproc)
+
+clients: build  ## real clients against the server: lm-eval, openai, Chromium (installs 800 MB of packages)
+	@tools/setup clients
+	@$(call configure,release)
+	@ctest --preset release -R '^clients\.'
 
 deps:  ## install what is missing: Debian packages, the default model, ggml and libllama
 	@tools/setup

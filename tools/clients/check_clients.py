@@ -13,13 +13,18 @@ import json
 import math
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-# Shapes of batches differ: F32 keys and values and ggml's own kernels leave only their rounding.
-EXACT = ["--kv-type", "f32", "--kernels", "exact"]
+from served import Server
+
+# The shapes of batches differ, and with them the rounding: from 64 rows on attention has another
+# kernel. F32 throughout keeps that small; quantised weights round their inputs, which makes 0.1 a
+# token of it.
+EXACT = ["--weights", "f32", "--kv-type", "f32", "--kernels", "exact"]
 TOLERANCE = 2e-3
 
 TASK = """task: {name}
@@ -68,32 +73,6 @@ def write_tasks(folder, data, n):
         (folder / f"{name}.yaml").write_text(TASK.format(name="served-" + name, file=path))
 
 
-class Server:
-    def __init__(self, program, options):
-        self.process = subprocess.Popen(
-            [program, "serve", "--port", "0", "--name", "served", *options],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.url = None
-        for line in self.process.stderr:
-            sys.stderr.write(line)
-            found = re.match(r"listening on (\S+)", line)
-            if found:
-                self.url = found.group(1)
-                break
-
-    def __enter__(self):
-        if self.url is None:
-            sys.exit("the server did not start")
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.stderr.read()
-        self.process.wait()
-
-
 def by_eval(program, model, data, n, plan, folder):
     """Log-likelihoods by (task, document)."""
     samples = folder / f"eval-{len(list(folder.glob('eval-*')))}.jsonl"
@@ -125,20 +104,24 @@ def by_harness(url, name, folder, n):
     return found
 
 
-def compare(name, expected, found):
-    worst = 0.0
-    n_same_choice = 0
-    for key, values in expected.items():
-        others = found[key]
-        worst = max(worst, *(abs(a - b) for a, b in zip(values, others)))
-        n_same_choice += max(range(len(values)), key=values.__getitem__) == max(
-            range(len(others)), key=others.__getitem__
-        )
-    print(
-        f"{name}: {len(expected)} documents, largest difference of a log-likelihood "
-        f"{worst:.2e}, {n_same_choice} with the same choice"
+def compare(name, expected, found, max_apart):
+    """Prints how far both are apart; whether all but max_apart of them agree."""
+    apart = {
+        key: max(abs(a - b) for a, b in zip(values, found[key])) for key, values in expected.items()
+    }
+    n_other_choice = sum(
+        max(range(len(values)), key=values.__getitem__)
+        != max(range(len(values)), key=found[key].__getitem__)
+        for key, values in expected.items()
     )
-    return worst <= TOLERANCE
+    n_apart = sum(value > TOLERANCE for value in apart.values())
+    print(
+        f"{name}: {len(apart)} documents, log-likelihoods differ by "
+        f"{statistics.median(apart.values()):.1e} in the median and {max(apart.values()):.1e} at "
+        f"most, {n_apart} by more than {TOLERANCE}; "
+        f"{n_other_choice} with another choice"
+    )
+    return n_apart <= max_apart
 
 
 def check_openai(url, plan):
@@ -194,7 +177,9 @@ def main():
                 )
                 served = f"served@{plan}" if plan else "served"
                 found = by_harness(server.url, served, folder, arguments.docs)
-                is_good = compare(served, expected, found) and is_good
+                # Under a plan rounding may put another row over the limit of a layer.
+                max_apart = len(expected) // 20 if plan else 0
+                is_good = compare(served, expected, found, max_apart) and is_good
             check_openai(server.url, arguments.sparsity)
     sys.exit(0 if is_good else 1)
 

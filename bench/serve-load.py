@@ -4,14 +4,20 @@ does memory stay where it is?
 
     bench/serve-load.py [--program build/orthorank] [-m MODEL] [--requests 1000] [--users 16]
                         [--seed 1] [--server-options "..."] [--json OUT]
+    bench/serve-load.py --same 256,64 --users 8 [--rounds 3] ...
 
 Starts the server on a free port and sends a mixture, drawn by the seed: short and long prompts,
 streamed and whole, dense and under the first plan that is served, log-probabilities of prompts,
-overlong prompts, malformed bodies, and clients that leave at random moments. Each kind has one
-right outcome; a request with temperature 0 that is sent again has to give the same text. Prints
+chats, overlong prompts, malformed bodies, and clients that leave at random moments. Each kind has
+one right outcome; a request with temperature 0 that is sent again has to give the same text. Prints
 counts, waits to the first token and between tokens (median, 95th and 99th percentile), tokens a
 second, and the server's resident memory at the start, after each tenth of the requests and at the
-end. Exit code 1 for a wrong or lost answer. Python's standard library only.
+end. Exit code 1 for a wrong or lost answer.
+
+--same IN,OUT measures instead: all users send a prompt of IN tokens (each another part of this
+program's documentation) in the same moment and read OUT new ones, dense and under each plan that
+is served, in turns. For each: seconds until everybody has an answer, the same tokens a second that
+these make, and the waits. Python's standard library only.
 """
 
 import argparse
@@ -20,15 +26,18 @@ import json
 import random
 import re
 import shlex
+import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 WORDS = "the night sky is full of stars and every one of them was once a cloud of dust".split()
 KINDS = {  # how often
     "short": 30,
     "stream": 30,
     "scores": 15,
+    "chat": 10,  # where the model has a template, which runs in a process of its own
     "long": 5,
     "overlong": 5,
     "malformed": 5,
@@ -82,7 +91,7 @@ class Load:
     def __init__(self, server, arguments, limits):
         self.server = server
         self.arguments = arguments
-        self.n_ctx, self.tokens_per_word, self.models = limits
+        self.n_ctx, self.tokens_per_word, self.has_template, self.models = limits
         self.counts = {}
         self.faults = []
         self.first_waits = []
@@ -95,6 +104,8 @@ class Load:
         """The kind of a request and its body; the same for the same number."""
         random_of = random.Random(f"{self.arguments.seed} {number}")
         kind = random_of.choices(list(KINDS), list(KINDS.values()))[0]
+        if kind == "chat" and not self.has_template:
+            kind = "short"
         n_words = random_of.randint(1, 24)
         if kind == "long":
             n_words = int(self.n_ctx / 2 / self.tokens_per_word)
@@ -108,6 +119,8 @@ class Load:
         }
         if kind == "scores":
             body.update(max_tokens=1, echo=True, logprobs=1)
+        if kind == "chat":
+            body["messages"] = [{"role": "user", "content": body.pop("prompt")}]
         if kind in ("stream", "leaving"):
             body["stream"] = True
         if kind == "leaving":
@@ -124,7 +137,9 @@ class Load:
             self.faults.append(f"request {number} ({kind}): {found}")
 
     def check_text(self, number, kind, body, text):
-        key = body["model"], body["prompt"], body["max_tokens"], "echo" in body
+        asked = body.get("prompt") or body["messages"][0]["content"]
+        form = kind if kind in ("scores", "chat") else "text"  # streamed or not: the same
+        key = body["model"], form, asked, body["max_tokens"]
         self.expect(self.texts.setdefault(key, text) == text, number, kind, "another text")
 
     async def stream(self, number, kind, body, text):
@@ -158,7 +173,8 @@ class Load:
         writer.transport.abort()
 
     async def whole(self, number, kind, body, text):
-        status, data = await answer_of(self.server.address, "/v1/completions", text)
+        path = "/v1/chat/completions" if kind == "chat" else "/v1/completions"
+        status, data = await answer_of(self.server.address, path, text)
         if status == 429:
             return False
         if kind in ("overlong", "malformed"):
@@ -174,7 +190,8 @@ class Load:
                 n_expected = answer["usage"]["prompt_tokens"] + 1
                 is_right = len(values) == n_expected and all(v <= 0 for v in values[1:])
                 self.expect(is_right, number, kind, f"{len(values)} values of {n_expected}")
-            self.check_text(number, kind, body, choice["text"])
+            said = choice["message"]["content"] if kind == "chat" else choice["text"]
+            self.check_text(number, kind, body, said)
         return True
 
     async def request(self, number):
@@ -213,6 +230,51 @@ class Load:
         self.resident.append(self.server.resident_bytes())
 
 
+async def timed(address, body):
+    """Seconds to the first token and between the others, and how many there were."""
+    last = time.monotonic()
+    reader, writer = await send(address, "/v1/completions", json.dumps(body).encode())
+    waits, n_new = [], 0
+    while line := await reader.readline():
+        if line.startswith(b"data: {"):
+            waits.append(time.monotonic() - last)
+            last += waits[-1]
+            n_new = json.loads(line[6:]).get("usage", {}).get("completion_tokens", n_new)
+    writer.close()
+    return waits[0], waits[1:], n_new
+
+
+async def same(server, models, arguments):
+    """--same: what each served model's users waited, by its name."""
+    n_in, n_out = map(int, arguments.same.split(","))
+    text = "".join(path.read_text() for path in sorted(Path(__file__).parent.parent.glob("docs/*.md")))
+    body = json.dumps({"prompt": text[: 8 * n_in * arguments.users]}).encode()
+    ids = json.loads((await answer_of(server.address, "/tokenize", body))[1])["tokens"]
+    body = {"max_tokens": n_out, "temperature": 0, "stream": True}
+    prompts = [ids[user * n_in : (user + 1) * n_in] for user in range(arguments.users)]
+    seconds = {model: [] for model in models}
+    users = {model: [] for model in models}
+    for _ in range(arguments.rounds + 1):
+        for model in models:
+            start = time.monotonic()
+            asked = (timed(server.address, {**body, "model": model, "prompt": p}) for p in prompts)
+            users[model].append(await asyncio.gather(*asked))
+            seconds[model].append(time.monotonic() - start)
+    results = {}
+    for model in models:
+        rounds = users[model][1:]  # the first one warms up
+        median = statistics.median(seconds[model][1:])
+        n_new = [user[2] for user in rounds[0]]
+        results[model] = {
+            "seconds": round(median, 3),
+            "tokens_per_s": round((n_in * len(n_new) + sum(n_new)) / median, 1),
+            "new_tokens": n_new,
+            "first_token": quantiles(user[0] for users in rounds for user in users),
+            "between_tokens": quantiles(w for users in rounds for user in users for w in user[1]),
+        }
+    return results
+
+
 def quantiles(values):
     values = sorted(values)
     return {
@@ -220,6 +282,13 @@ def quantiles(values):
         for name, share in (("median_ms", 0.5), ("p95_ms", 0.95), ("p99_ms", 0.99))
         if values
     }
+
+
+def write(result, arguments):
+    text = json.dumps(result, indent=2)
+    print(text)
+    if arguments.json:
+        Path(arguments.json).write_text(text + "\n")
 
 
 def main():
@@ -230,6 +299,8 @@ def main():
     parser.add_argument("--users", type=int, default=16)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--server-options", default="--ctx 512 --kv-type f32 --kernels exact")
+    parser.add_argument("--same", metavar="IN,OUT")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json")
     arguments = parser.parse_args()
     options = shlex.split(arguments.server_options)
@@ -237,10 +308,17 @@ def main():
     server = Server(arguments.program, options)
     _, text = asyncio.run(answer_of(server.address, "/v1/models", b"", "GET"))
     models = json.loads(text)["data"]
+    if arguments.same:
+        measured = asyncio.run(same(server, [model["id"] for model in models], arguments))
+        server.stop()
+        return write({"command": sys.argv, "server": server.lines, "results": measured}, arguments)
     body = json.dumps({"prompt": " ".join(WORDS)}).encode()
     _, text = asyncio.run(answer_of(server.address, "/tokenize", body))
     tokens_per_word = len(json.loads(text)["tokens"]) / len(WORDS)
-    limits = models[0]["max_model_len"], tokens_per_word, [model["id"] for model in models[:2]]
+    _, text = asyncio.run(answer_of(server.address, "/tokenizer_info", b"", "GET"))
+    has_template = json.loads(text)["chat_template"] is not None
+    names = [model["id"] for model in models[:2]]
+    limits = models[0]["max_model_len"], tokens_per_word, has_template, names
     load = Load(server, arguments, limits)
     asyncio.run(load.run())
     code = server.stop()
@@ -258,11 +336,7 @@ def main():
         "resident_bytes": load.resident,
         "faults": load.faults,
     }
-    print(json.dumps(result, indent=2))
-    if arguments.json:
-        with open(arguments.json, "w") as out:
-            json.dump(result, out, indent=2)
-            out.write("\n")
+    write(result, arguments)
     sys.exit(1 if load.faults else 0)
 
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 #include "calibration/partial_file.h"
@@ -109,26 +110,45 @@ Json entry_json(const EntryReport &report) {
     return json;
 }
 
+// A claim that several entries support, of the same numbers, counts once.
+struct SharedClaim {
+    const Claim *claim = nullptr;
+    std::string from;  // "table1, fig8"
+};
+
+std::vector<SharedClaim> shared_claims(std::span<const EntryReport> entries) {
+    std::vector<SharedClaim> shared;
+    for (const EntryReport &report : entries) {
+        for (const Claim &claim : report.result.claims) {
+            const auto found = std::find_if(
+                shared.begin(), shared.end(),
+                [&](const SharedClaim &other) { return other.claim->text == claim.text; });
+            if (found == shared.end()) {
+                shared.push_back({&claim, report.entry.name});
+            } else {
+                found->from += ", " + report.entry.name;
+            }
+        }
+    }
+    return shared;
+}
+
 }  // namespace
 
 ComparisonTable claims_table(std::span<const EntryReport> entries) {
     ComparisonTable table;
-    for (const EntryReport &report : entries) {
-        for (const Claim &claim : report.result.claims) {
-            Cells cells = claim_cells(claim);
-            cells.emplace_back("from", report.entry.name);
-            add_row(cells, table);
-        }
+    for (const SharedClaim &shared : shared_claims(entries)) {
+        Cells cells = claim_cells(*shared.claim);
+        cells.emplace_back("from", shared.from);
+        add_row(cells, table);
     }
     return table;
 }
 
 std::string claims_summary(std::span<const EntryReport> entries) {
     std::array<size_t, 4> counts{};
-    for (const EntryReport &report : entries) {
-        for (const Claim &claim : report.result.claims) {
-            ++counts[static_cast<size_t>(claim.outcome)];
-        }
+    for (const SharedClaim &shared : shared_claims(entries)) {
+        ++counts[static_cast<size_t>(shared.claim->outcome)];
     }
     std::string text;
     for (const Outcome outcome :

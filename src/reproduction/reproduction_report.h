@@ -20,7 +20,8 @@ struct ReproductionReport {
     std::vector<EntryReport> entries;
 };
 
-// A line for each claim: where it is from, the outcome, the difference.
+// A line for each claim, one that several entries have once: the outcome, the difference, the
+// entries.
 ComparisonTable claims_table(std::span<const EntryReport> entries);
 // How many hold, do not, are within the noise and were not tested.
 std::string claims_summary(std::span<const EntryReport> entries);

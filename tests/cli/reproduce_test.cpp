@@ -172,6 +172,9 @@ TEST_F(Reproduce, TablesFiguresAndClaims) {
             }
         }
     }
+    // What Table 1 and Figure 8 both support is one claim.
+    const std::string markdown = read_bytes(folder_ + "/report.md");
+    EXPECT_THAT(markdown, HasSubstr("table1, fig8 |"));
     const auto elements = read_markup(read_bytes(folder_ + "/report.html"));
     EXPECT_EQ(elements_named(elements, "svg").size(), n_figures);
     EXPECT_TRUE(elements_named(elements, "script").empty());

@@ -44,6 +44,10 @@ bool BlockBuilder::takes_rows(const ggml_tensor *weight) const {
     return own_.level != CpuLevel::none && own_.for_few_rows && fits_cpu_rows(weight);
 }
 
+bool BlockBuilder::takes_panels() const {
+    return own_.level != CpuLevel::none && !own_.for_few_rows;
+}
+
 // Rows that come from a norm are normed where they are used: its nodes are computed only if
 // something else reads them.
 RowsInput BlockBuilder::rows_input(ggml_tensor *x) const {
@@ -57,17 +61,16 @@ ggml_tensor *BlockBuilder::product(ggml_tensor *weight, ggml_tensor *x) const {
     if (takes_rows(weight)) {
         return cpu_rows(ctx_, own_.level, {{weight, nullptr}}, rows_input(x));
     }
-    const bool takes_panels = own_.level != CpuLevel::none && !own_.for_few_rows;
-    return takes_panels && fits_cpu_matmul(weight) ? cpu_matmul_.multiply(ctx_, weight, x)
-                                                   : ggml_mul_mat(ctx_, weight, x);
+    return takes_panels() && fits_cpu_matmul(weight) ? cpu_matmul_.multiply(ctx_, weight, x)
+                                                     : ggml_mul_mat(ctx_, weight, x);
 }
 
 // weights [d, m, n_expert], x [d, 1 or n_used, n], ids [n_used, n] -> [m, n_used, n]
 ggml_tensor *BlockBuilder::product_id(ggml_tensor *weights, ggml_tensor *x,
                                       ggml_tensor *ids) const {
-    return own_.level == CpuLevel::none || own_.for_few_rows || !fits_cpu_matmul(weights)
-               ? ggml_mul_mat_id(ctx_, weights, x, ids)
-               : cpu_matmul_.multiply_id(ctx_, weights, x, ids);
+    return takes_panels() && fits_cpu_matmul(weights)
+               ? cpu_matmul_.multiply_id(ctx_, weights, x, ids)
+               : ggml_mul_mat_id(ctx_, weights, x, ids);
 }
 
 ggml_tensor *BlockBuilder::project(ggml_tensor *weight, ggml_tensor *bias, ggml_tensor *x) const {

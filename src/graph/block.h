@@ -126,6 +126,7 @@ class BlockBuilder {
     };
     ggml_tensor *rms_norm(ggml_tensor *x, ggml_tensor *weight) const;
     bool takes_rows(const ggml_tensor *weight) const;
+    bool takes_panels() const;
     RowsInput rows_input(ggml_tensor *x) const;
     ggml_tensor *project_onto(ggml_tensor *weight, ggml_tensor *bias, ggml_tensor *x,
                               ggml_tensor *residual) const;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #include <immintrin.h>
 
@@ -129,6 +130,29 @@ typename L::Vec exponential(typename L::Vec x) {
     const Vec high = L::fma(L::fma(L::set(0x1.0e4020p-7f), b, L::set(0x1.573e2ep-5f)), u,
                             L::fma(L::set(0x1.555e66p-3f), b, L::set(0x1.fffdb6p-2f)));
     return L::scaled(high, u, L::set(0x1.ffffecp-1f), b, n);
+}
+
+// silu(gate) * up -> out; n: any.
+template <typename L>
+void gated(const float *gate, const float *up, int64_t n, float *out) {
+    using Vec = typename L::Vec;
+    const Vec zero = L::set(0.0f);
+    int64_t i = 0;
+    for (; i + L::n <= n; i += L::n) {
+        const Vec x = L::load(gate + i);
+        // e^min(x, 0) and e^min(-x, 0): neither overflows.
+        const Vec a = exponential<L>(L::sub(zero, L::max(L::sub(zero, x), zero)));
+        const Vec b = exponential<L>(L::sub(zero, L::max(x, zero)));
+        const Vec silu = L::mul(x, L::div(a, L::add(a, b)));
+        L::store(out + i, L::mul(silu, L::load(up + i)));
+    }
+    if (i < n) {  // likewise in memory that has the room
+        float padded[3][L::n] = {};
+        std::memcpy(padded[0], gate + i, static_cast<size_t>(n - i) * sizeof(float));
+        std::memcpy(padded[1], up + i, static_cast<size_t>(n - i) * sizeof(float));
+        gated<L>(padded[0], padded[1], L::n, padded[2]);
+        std::memcpy(out + i, padded[2], static_cast<size_t>(n - i) * sizeof(float));
+    }
 }
 
 }  // namespace

@@ -103,25 +103,80 @@ StripTask strip_of(const ggml_tensor *weight, int64_t expert, int64_t first, int
     return task;
 }
 
-// A ticket is a strip of weight rows with a part of the rows.
+// How a product's strips and rows are divided: a ticket is a strip of weight rows with a part of
+// the rows.
+class Tickets {
+ public:
+    Tickets(const ggml_tensor *node, const MatmulKernel &kernel, int n_threads)
+        : node_(node),
+          n_strip_rows_(n_strip_rows_of(kernel, node->ne[0], n_threads)),
+          n_strips_(round_up(node->ne[0], n_strip_rows_) / n_strip_rows_),
+          n_parts_(n_parts_of(n_strips_, node->ne[1], n_threads)),
+          n_of_part_(round_up((node->ne[1] + n_parts_ - 1) / n_parts_, k_group_rows)) {}
+
+    int64_t size() const { return n_strips_ * n_parts_; }
+    // Of this weight and the node's packed rows, into the node; without scratch.
+    StripTask task(int64_t ticket, const ggml_tensor *weight) const {
+        const int64_t first = ticket / n_parts_ * n_strip_rows_;
+        StripTask task = strip_of(weight, 0, first, n_strip_rows_);
+        task.tiles = tiles_of(node_->src[1]);
+        task.first_row = ticket % n_parts_ * n_of_part_;
+        task.end_row = std::min(node_->ne[1], task.first_row + n_of_part_);
+        task.out = static_cast<char *>(node_->data) + static_cast<size_t>(first) * sizeof(float);
+        task.out_stride = node_->nb[1];
+        return task;
+    }
+
+ private:
+    const ggml_tensor *node_;
+    int64_t n_strip_rows_;
+    int64_t n_strips_;
+    int64_t n_parts_;
+    int64_t n_of_part_;
+};
+
 void run_product(ggml_tensor *node, int, int n_threads, void *data) {
     const auto &kernel = *static_cast<const MatmulKernel *>(data);
-    const int64_t n_strip_rows = n_strip_rows_of(kernel, node->ne[0], n_threads);
-    const int64_t n_strips = round_up(node->ne[0], n_strip_rows) / n_strip_rows;
-    const int64_t n_parts = n_parts_of(n_strips, node->ne[1], n_threads);
-    const int64_t n_of_part = round_up((node->ne[1] + n_parts - 1) / n_parts, k_group_rows);
+    const Tickets tickets(node, kernel, n_threads);
     thread_local Scratch scratch;
-    draw_tickets(node, n_threads, n_strips * n_parts, [&](int64_t ticket) {
-        const int64_t first = ticket / n_parts * n_strip_rows;
-        StripTask task = strip_of(node->src[0], 0, first, n_strip_rows);
-        task.tiles = tiles_of(node->src[1]);
-        task.first_row = ticket % n_parts * n_of_part;
-        task.end_row = std::min(node->ne[1], task.first_row + n_of_part);
-        task.out = static_cast<char *>(node->data) + static_cast<size_t>(first) * sizeof(float);
-        task.out_stride = node->nb[1];
+    draw_tickets(node, n_threads, tickets.size(), [&](int64_t ticket) {
+        StripTask task = tickets.task(ticket, node->src[0]);
         if (task.first_row < task.end_row) {
             task.scratch = scratch.of_size(kernel.scratch_bytes);
             kernel.multiply(task);
+        }
+    });
+}
+
+// The gate's strip goes into the node, up's beside it, and both are joined while they are near.
+void run_gated(ggml_tensor *node, int, int n_threads, void *data) {
+    const auto &kernel = *static_cast<const MatmulKernel *>(data);
+    const Tickets tickets(node, kernel, n_threads);
+    thread_local Scratch scratch, up_memory;
+    draw_tickets(node, n_threads, tickets.size(), [&](int64_t ticket) {
+        StripTask gate = tickets.task(ticket, node->src[0]);
+        if (gate.first_row >= gate.end_row) {
+            return;
+        }
+        gate.scratch = scratch.of_size(kernel.scratch_bytes);
+        kernel.multiply(gate);
+        StripTask up = tickets.task(ticket, node->src[2]);
+        const size_t n_bytes = static_cast<size_t>(up.n_weight_rows) * sizeof(float);
+        const auto n_rows = static_cast<size_t>(up.end_row - up.first_row);
+        char *products = static_cast<char *>(up_memory.of_size(n_rows * n_bytes));
+        // As if the rows before this part's first lay in front of them.
+        up.tiles += static_cast<size_t>(up.first_row / k_tile_rows) * node->src[1]->nb[1];
+        up.end_row -= up.first_row;
+        up.first_row = 0;
+        up.out = products;
+        up.out_stride = n_bytes;
+        up.scratch = gate.scratch;
+        kernel.multiply(up);
+        for (size_t i = 0; i < n_rows; ++i) {
+            auto *out = reinterpret_cast<float *>(
+                gate.out + (static_cast<size_t>(gate.first_row) + i) * gate.out_stride);
+            kernel.gate(out, reinterpret_cast<const float *>(products + i * n_bytes),
+                        up.n_weight_rows, out);
         }
     });
 }
@@ -277,6 +332,21 @@ ggml_tensor *CpuMatmul::multiply(ggml_context *ctx, ggml_tensor *weight, ggml_te
     std::array<ggml_tensor *, 2> sources = {weight, pack(ctx, x, kernel)};
     return ggml_custom_4d(ctx, GGML_TYPE_F32, weight->ne[1], x->ne[1], 1, 1, sources.data(),
                           static_cast<int>(sources.size()), run_product, GGML_N_TASKS_MAX,
+                          as_data(kernel));
+}
+
+bool CpuMatmul::fits_gated(const ggml_tensor *gate, const ggml_tensor *up) const {
+    return fits_cpu_matmul(gate) && fits_cpu_matmul(up) && ggml_are_same_shape(gate, up) &&
+           &kernel_of(level_, gate->type) == &kernel_of(level_, up->type);
+}
+
+ggml_tensor *CpuMatmul::multiply_gated(ggml_context *ctx, ggml_tensor *gate, ggml_tensor *up,
+                                       ggml_tensor *x) {
+    CHECK(fits_gated(gate, up) && x->ne[0] == gate->ne[0] && x->ne[2] == 1);
+    const MatmulKernel &kernel = kernel_of(level_, gate->type);
+    std::array<ggml_tensor *, 3> sources = {gate, pack(ctx, x, kernel), up};
+    return ggml_custom_4d(ctx, GGML_TYPE_F32, gate->ne[1], x->ne[1], 1, 1, sources.data(),
+                          static_cast<int>(sources.size()), run_gated, GGML_N_TASKS_MAX,
                           as_data(kernel));
 }
 

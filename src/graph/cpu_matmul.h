@@ -30,6 +30,11 @@ class CpuMatmul {
     // level multiplies BF16, x is rounded to it as in ggml. A row's numbers do not depend on the
     // rows beside it, nor on the threads. Not for a level that the processor lacks.
     ggml_tensor *multiply(ggml_context *ctx, ggml_tensor *weight, ggml_tensor *x);
+    // silu(gate x) * (up x) as one node: both [n_k, n_out]. Needs fits_gated().
+    ggml_tensor *multiply_gated(ggml_context *ctx, ggml_tensor *gate, ggml_tensor *up,
+                                ggml_tensor *x);
+    // Are they of one shape, and of types that one kernel multiplies?
+    bool fits_gated(const ggml_tensor *gate, const ggml_tensor *up) const;
     // Likewise in place of ggml_mul_mat_id(): weights [n_k, n_out, n_expert], x [n_k, 1 or n_used,
     // n], contiguous, ids I32 [n_used, n]: F32 [n_out, n_used, n]. Rows are grouped by expert.
     ggml_tensor *multiply_id(ggml_context *ctx, ggml_tensor *weights, ggml_tensor *x,

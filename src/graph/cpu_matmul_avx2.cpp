@@ -8,6 +8,7 @@ namespace {
 
 struct Avx2 {
     using Vec = __m256;
+    using Lanes = Lanes8;
     static constexpr int k_words = k_tile_k;
     static constexpr int k_parts = 1;
     static constexpr int k_strip_panels = 1;

@@ -9,6 +9,7 @@ namespace {
 
 struct Avx512 {
     using Vec = __m512;
+    using Lanes = Lanes16;
     static constexpr int k_words = k_tile_k;
     static constexpr int k_parts = 1;
     static constexpr int k_strip_panels = 3;

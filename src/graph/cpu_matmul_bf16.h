@@ -9,6 +9,7 @@ namespace orthorank {
 namespace {
 
 struct Bf16Words {
+    using Lanes = Lanes16;
     static constexpr int k_words = k_tile_k / 2;
     static constexpr int k_parts = 1;
     static constexpr int k_strip_panels = 6;
@@ -29,6 +30,7 @@ struct Bf16Words {
 
 // The same with what rounding leaves as a second part, rounded too: 16 bits of each number.
 struct SplitBf16Words {
+    using Lanes = Lanes16;
     static constexpr int k_words = Bf16Words::k_words;
     static constexpr int k_parts = 2;
     static constexpr int k_strip_panels = 4;

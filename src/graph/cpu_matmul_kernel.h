@@ -38,6 +38,8 @@ struct MatmulKernel {
     // One row of n_k floats to row `row` of its tiles; null: zeros.
     void (*pack)(const float *x, int64_t n_k, int row, char *tiles);
     void (*multiply)(const StripTask &task);
+    // silu(gate) * up -> out, which may be one of them; n: any
+    void (*gate)(const float *gate, const float *up, int64_t n, float *out);
     // Rounds of the level's product, as many at once as hide its latency, with every operand in a
     // register: what no product can exceed. operands: k_round_words in cache lines; the sums' first
     // number, so that they are computed.

@@ -6,9 +6,10 @@
 // that a tile is [k_parts][16][k_words]; pack() of one row into it, to_words() of 16 weight rows to
 // [k_parts][k_words][16], k_strip_panels (as many as stay in the second cache), and add(): the 32 x
 // 32 sums of a Block, by add_in_registers() or its own way; k_round_flops and run_rounds() of
-// MatmulKernel.
+// MatmulKernel; Lanes of cpu_lanes.h.
 #pragma once
 
+#include "graph/cpu_lanes.h"
 #include "graph/cpu_matmul_kernel.h"
 #include "graph/cpu_unpack.h"
 
@@ -148,6 +149,7 @@ struct Panel {
                 L::k_strip_panels * k_panel_words * sizeof(uint32_t),
                 pack,
                 multiply,
+                gated<typename L::Lanes>,
                 L::k_round_flops,
                 L::run_rounds};
     }

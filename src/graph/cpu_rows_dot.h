@@ -94,26 +94,6 @@ struct Rows {
         scale_sum[1] = scale * static_cast<float>(sum);
     }
 
-    static void gate(const float *gate, const float *up, int64_t n, float *out) {
-        const Vec zero = L::set(0.0f);
-        int64_t i = 0;
-        for (; i + L::n <= n; i += L::n) {
-            const Vec x = L::load(gate + i);
-            // e^min(x, 0) and e^min(-x, 0): neither overflows.
-            const Vec a = exponential<L>(L::sub(zero, L::max(L::sub(zero, x), zero)));
-            const Vec b = exponential<L>(L::sub(zero, L::max(x, zero)));
-            const Vec silu = L::mul(x, L::div(a, L::add(a, b)));
-            L::store(out + i, L::mul(silu, L::load(up + i)));
-        }
-        if (i < n) {  // likewise in memory that has the room
-            float padded[3][L::n] = {};
-            std::memcpy(padded[0], gate + i, static_cast<size_t>(n - i) * sizeof(float));
-            std::memcpy(padded[1], up + i, static_cast<size_t>(n - i) * sizeof(float));
-            Rows::gate(padded[0], padded[1], L::n, padded[2]);
-            std::memcpy(out + i, padded[2], static_cast<size_t>(n - i) * sizeof(float));
-        }
-    }
-
     static void multiply(const RowsTask &task) {
         switch (task.type) {
             case GGML_TYPE_Q4_0:
@@ -204,7 +184,7 @@ struct Rows {
     };
 
     static constexpr RowsKernel kernel() {
-        return {row_bytes, normalise, quantise, multiply, gate};
+        return {row_bytes, normalise, quantise, multiply, gated<L>};
     }
 };
 

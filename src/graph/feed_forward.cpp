@@ -27,10 +27,15 @@ ggml_tensor *BlockBuilder::feed_forward(int il, ggml_tensor *h) const {
         }
         return add_half(il, y, layer.ffn_post_norm, h);
     }
+    const bool is_silu = spec(il).gate == Gate::silu;
+    const bool has_bias = layer.ffn_gate_bias != nullptr || layer.ffn_up_bias != nullptr;
     ggml_tensor *y;  // [n_ff, n_rows]
-    if (spec(il).gate == Gate::silu && takes_rows(layer.ffn_up) && takes_rows(layer.ffn_gate)) {
+    if (is_silu && takes_rows(layer.ffn_up) && takes_rows(layer.ffn_gate)) {
         y = cpu_rows_gated(ctx_, own_.level, {layer.ffn_gate, layer.ffn_gate_bias},
                            {layer.ffn_up, layer.ffn_up_bias}, rows_input(x));
+    } else if (is_silu && !has_bias && takes_panels() &&
+               cpu_matmul_.fits_gated(layer.ffn_gate, layer.ffn_up)) {
+        y = cpu_matmul_.multiply_gated(ctx_, layer.ffn_gate, layer.ffn_up, x);
     } else {
         ggml_tensor *up = project(layer.ffn_up, layer.ffn_up_bias, x);
         ggml_tensor *gate = project(layer.ffn_gate, layer.ffn_gate_bias, x);

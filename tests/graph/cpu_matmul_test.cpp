@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "support/compare.h"
 #include "support/product.h"
@@ -97,6 +98,37 @@ TEST_P(Products, ARowDoesNotDependOnThoseBesideIt) {
         EXPECT_TRUE(same_bits(ours_of_row(product, GetParam().level, row),
                               std::vector<float>(begin, begin + 70)));
     }
+}
+
+// Two matrices of one input and the function between them, in strips and parts that do not divide
+// the matrices.
+TEST_P(Products, GatedIsTheFunctionOfBoth) {
+    constexpr int64_t n_out = 70, n_rows = 100;
+    Product product(GetParam().type, {2, 2 * n_out, n_rows});
+    const auto half = [&](int64_t first) {
+        ggml_tensor *weight = product.weight();
+        return ggml_view_2d(product.graphs(), weight, weight->ne[0], n_out, weight->nb[1],
+                            static_cast<size_t>(first) * weight->nb[1]);
+    };
+    const auto gated = [&](const std::vector<int> &n_threads) {
+        CpuMatmul cpu_matmul(GetParam().level);
+        ggml_tensor *gate = half(0), *up = half(n_out);
+        EXPECT_TRUE(cpu_matmul.fits_gated(gate, up));
+        return product.run(cpu_matmul.multiply_gated(product.graphs(), gate, up, product.x()),
+                           n_threads);
+    };
+    const std::vector<float> both = ours(product, GetParam().level);
+    std::vector<float> expected;
+    for (int64_t row = 0; row < n_rows; ++row) {
+        for (int64_t i = 0; i < n_out; ++i) {
+            const double gate = both[static_cast<size_t>(row * 2 * n_out + i)];
+            const double up = both[static_cast<size_t>(row * 2 * n_out + n_out + i)];
+            expected.push_back(static_cast<float>(gate / (1 + std::exp(-gate)) * up));
+        }
+    }
+    const std::vector<float> found = gated({1});
+    EXPECT_TRUE(nmse_below(1e-12, found, expected));
+    EXPECT_TRUE(same_bits(gated({8, 3}), found));
 }
 
 INSTANTIATE_TEST_SUITE_P(TypesAndLevels, Products, testing::ValuesIn(cases()),

@@ -92,6 +92,9 @@ MatrixXd right_singular_vectors(const Moments &moments, const MatrixXd &w, int r
 
 // The sum over rows of |y - mean - (x - mean) C|^2 for C = down * up.
 double centred_rest(const Moments &moments, const MatrixXd &down, const MatrixXd &up) {
+    if (down.cols() == 0) {
+        return moments.yy();  // Eigen's product with a triangle looks at a first number
+    }
     const MatrixXd down_xy = down.transpose() * xy_of(moments);
     const MatrixXd xx_down = xx_of(moments).selfadjointView<Eigen::Lower>() * down;
     const MatrixXd square = down.transpose() * xx_down;

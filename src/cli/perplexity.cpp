@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "base/console.h"
 #include "base/error.h"
@@ -31,7 +32,7 @@ struct PerplexityArguments : TextArguments {
     std::vector<std::string> plans;
     bool no_dense = false;
     bool with_kl = false;
-    std::string beside;  // "exact" or a type of weights; empty: no such arm
+    std::optional<std::string> beside;  // "exact" or a type of weights
     ApplyArguments apply;
     bool record = false;
     std::string json;
@@ -48,12 +49,12 @@ void check_arguments(const PerplexityArguments &arguments) {
         fail(ErrorKind::usage, "--protocol and --data belong together");
     }
     if (arguments.with_kl &&
-        (arguments.no_dense || (arguments.plans.empty() && arguments.beside.empty()))) {
+        (arguments.no_dense || (arguments.plans.empty() && !arguments.beside))) {
         fail(ErrorKind::usage,
              "--kl compares plans with the dense model: name a --plan, without "
              "--no-dense");
     }
-    if (!arguments.beside.empty() && arguments.no_dense) {
+    if (arguments.beside && arguments.no_dense) {
         fail(ErrorKind::usage, "--beside measures the dense model: leave out --no-dense");
     }
     if (arguments.n_continuation >= arguments.n_ctx) {
@@ -64,7 +65,7 @@ void check_arguments(const PerplexityArguments &arguments) {
     }
     if (arguments.record) {
         if (arguments.plans.size() != 1 || is_by_sparsity(arguments.plans.front()) ||
-            arguments.no_dense || !arguments.beside.empty()) {
+            arguments.no_dense || arguments.beside) {
             fail(ErrorKind::usage,
                  "--record writes into the plan file what it costs beside the dense model: name "
                  "one --plan, without --no-dense and --beside");
@@ -248,7 +249,7 @@ ModelArguments beside_arguments(const PerplexityArguments &arguments) {
     ModelArguments model = arguments.model;
     model.kernels = "exact";
     if (arguments.beside != "exact") {
-        model.weights = arguments.beside;
+        model.weights = *arguments.beside;
     }
     return model;
 }
@@ -258,12 +259,12 @@ class Arms {
  public:
     Arms(const Model &model, const PerplexityArguments &arguments, std::span<const Plan> plans)
         : engine_(make_engine(model, arguments.model, arguments.n_ctx)) {
-        if (!arguments.beside.empty()) {
+        if (arguments.beside) {
             const ModelArguments other = beside_arguments(arguments);
             other_model_ = load_model(other);
             other_ = make_engine(*other_model_, other, arguments.n_ctx);
             Plan dense = plans.front();
-            dense.name = fmt::format("dense, {}", arguments.beside);
+            dense.name = fmt::format("dense, {}", *arguments.beside);
             arms_.push_back({other_.get(), std::move(dense)});
         }
         for (const Plan &plan : plans) {

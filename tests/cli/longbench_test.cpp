@@ -195,6 +195,7 @@ TEST_F(DataCommands, PerplexityBesideExactKernels) {
     expect_failure(2, "--beside", with({"--beside", "exact", "--no-dense", "--plan", plan_}));
     expect_failure(2, "--beside", with({"--beside", "exact", "--record", "--plan", plan_}));
     expect_failure(2, "unknown weight type", with({"--beside", "q9"}));
+    expect_failure(2, "unknown weight type", with({"--beside", ""}));
 }
 
 }  // namespace

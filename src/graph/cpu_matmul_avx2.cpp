@@ -1,4 +1,4 @@
-// cpu_matmul() in floats of AVX2: weights and activations keep all their bits.
+// cpu_matmul() of BF16 weights in floats of AVX2: they and the activations keep all their bits.
 #ifdef __x86_64__
 
 #include "graph/cpu_matmul_panel.h"
@@ -11,6 +11,7 @@ struct Avx2 {
     using Lanes = Lanes8;
     static constexpr int k_words = k_tile_k;
     static constexpr int k_parts = 1;
+    static constexpr bool k_is_for_bf16 = true;
     static constexpr int k_strip_panels = 1;
     static constexpr int n = 8;
     static constexpr int n_rows_at_once = 4;

@@ -1,4 +1,4 @@
-// cpu_matmul() in floats of AVX-512: weights and activations keep all their bits.
+// cpu_matmul() of BF16 weights in floats of AVX-512: they and the activations keep all their bits.
 #ifdef __x86_64__
 
 #include "graph/cpu_matmul_panel.h"
@@ -12,6 +12,7 @@ struct Avx512 {
     using Lanes = Lanes16;
     static constexpr int k_words = k_tile_k;
     static constexpr int k_parts = 1;
+    static constexpr bool k_is_for_bf16 = true;
     static constexpr int k_strip_panels = 3;
     static constexpr int n = 16;
     static constexpr int n_rows_at_once = 8;

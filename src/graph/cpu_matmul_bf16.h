@@ -12,6 +12,7 @@ struct Bf16Words {
     using Lanes = Lanes16;
     static constexpr int k_words = k_tile_k / 2;
     static constexpr int k_parts = 1;
+    static constexpr bool k_is_for_bf16 = true;
     static constexpr int k_strip_panels = 6;
 
     static __m512i rounded(const float *x) {
@@ -33,6 +34,7 @@ struct SplitBf16Words {
     using Lanes = Lanes16;
     static constexpr int k_words = Bf16Words::k_words;
     static constexpr int k_parts = 2;
+    static constexpr bool k_is_for_bf16 = false;
     static constexpr int k_strip_panels = 4;
     static constexpr int k_words_of_part = k_tile_rows * k_words;
 

@@ -48,9 +48,12 @@ struct MatmulKernel {
 };
 
 constexpr size_t k_round_words = 1024;
+constexpr int k_sums_of_round = 10;
 
 extern const MatmulKernel k_matmul_avx2;
+extern const MatmulKernel k_matmul_bytes_avx2;
 extern const MatmulKernel k_matmul_avx512;
+extern const MatmulKernel k_matmul_bytes_avx512;
 extern const MatmulKernel k_matmul_avx512_bf16;
 extern const MatmulKernel k_matmul_amx;
 extern const MatmulKernel k_matmul_split_amx;

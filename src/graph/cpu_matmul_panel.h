@@ -4,41 +4,23 @@
 //
 // L has: k_words (32-bit words that 32 numbers become) and k_parts (how often: sums of parts), so
 // that a tile is [k_parts][16][k_words]; pack() of one row into it, to_words() of 16 weight rows to
-// [k_parts][k_words][16], k_strip_panels (as many as stay in the second cache), and add(): the 32 x
-// 32 sums of a Block, by add_in_registers() or its own way; k_round_flops and run_rounds() of
-// MatmulKernel; Lanes of cpu_lanes.h.
+// [k_parts][k_words][16], k_is_for_bf16 (its weights are BF16; else any others), k_strip_panels (as
+// many as stay in the second cache), and add(): the 32 x 32 sums of a Block, by add_in_registers()
+// or its own way; k_round_flops and run_rounds() of MatmulKernel; Lanes of cpu_lanes.h.
 #pragma once
 
 #include "graph/cpu_lanes.h"
-#include "graph/cpu_matmul_kernel.h"
+#include "graph/cpu_matmul_strip.h"
 #include "graph/cpu_unpack.h"
 
 namespace orthorank {
 namespace {
 
-// What 32 rows of activations meet at once: n_parts tiles of the first 16, of the second 16, and
-// twice as many of the panel.
-struct Block {
-    const uint32_t *first_rows;
-    const uint32_t *second_rows;
-    const uint32_t *panel;
-    int64_t n_parts;
-    bool has_sums;  // to be added to; else they begin here
-};
-
-// What is unpacked at once: 32 weight rows from first_weight on, n_parts times 32 of their numbers.
-struct Piece {
-    int first_weight;
-    int64_t first_part;
-    int64_t n_parts;
-};
-
 template <typename L>
 struct Panel {
     static constexpr int64_t k_tile_words = int64_t{L::k_parts} * k_tile_rows * L::k_words;
     static constexpr size_t k_tile_bytes = static_cast<size_t>(k_tile_words) * sizeof(uint32_t);
-    static constexpr int64_t k_piece_parts = 48;  // 1536 of K
-    static constexpr int64_t k_panel_words = k_piece_parts * 2 * k_tile_words;
+    static constexpr int64_t k_part_words = 2 * k_tile_words;
 
     static void pack(const float *x, int64_t n_k, int row, char *tiles) {
         auto *to = reinterpret_cast<uint32_t *>(tiles) + row * L::k_words;
@@ -55,12 +37,8 @@ struct Panel {
         for (int half = 0; half < 2; ++half) {
             for (int64_t part = 0; part < piece.n_parts; ++part) {
                 for (int i = 0; i < k_tile_rows; ++i) {
-                    // Lanes without a weight row repeat the last one's.
-                    int row = piece.first_weight + half * k_tile_rows + i;
-                    row = row < task.n_weight_rows ? row : task.n_weight_rows - 1;
-                    Unpacker<type>::unpack(reinterpret_cast<const uint8_t *>(task.weights) +
-                                               static_cast<size_t>(row) * task.weight_stride,
-                                           piece.first_part + part, y[i]);
+                    const int row = piece.first_weight + half * k_tile_rows + i;
+                    Unpacker<type>::unpack(weight_row(task, row), piece.first_part + part, y[i]);
                 }
                 L::to_words(y, words + (part * 2 + half) * k_tile_words);
             }
@@ -68,9 +46,10 @@ struct Panel {
     }
 
     static void unpack(const StripTask &task, const Piece &piece, uint32_t *words) {
+        if constexpr (L::k_is_for_bf16) {
+            return unpack<GGML_TYPE_BF16>(task, piece, words);
+        }
         switch (task.type) {
-            case GGML_TYPE_BF16:
-                return unpack<GGML_TYPE_BF16>(task, piece, words);
             case GGML_TYPE_Q4_0:
                 return unpack<GGML_TYPE_Q4_0>(task, piece, words);
             case GGML_TYPE_Q4_1:
@@ -94,61 +73,18 @@ struct Panel {
         }
     }
 
-    // A strip of panels and a piece of K at a time, which stay in the second cache while all rows
-    // pass; between pieces sums wait in the output.
-    static void multiply(const StripTask &task) {
-        auto *words = static_cast<uint32_t *>(task.scratch);
-        const int64_t n_parts = task.n_k / k_tile_k;
-        L::begin();
-        for (int64_t part = 0; part < n_parts; part += k_piece_parts) {
-            const int64_t n = n_parts - part < k_piece_parts ? n_parts - part : k_piece_parts;
-            for (int first = 0; first < task.n_weight_rows; first += k_panel_rows) {
-                unpack(task, {first, part, n}, words + first / k_panel_rows * k_panel_words);
-            }
-            for (int64_t row = task.first_row; row < task.end_row; row += k_group_rows) {
-                const auto *tiles = reinterpret_cast<const uint32_t *>(task.tiles) +
-                                    (row / k_tile_rows * n_parts + part) * k_tile_words;
-                for (int first = 0; first < task.n_weight_rows; first += k_panel_rows) {
-                    const Block block{tiles, tiles + n_parts * k_tile_words,
-                                      words + first / k_panel_rows * k_panel_words, n, part > 0};
-                    multiply(task, row, first, block);
-                }
-            }
-        }
-        L::end();
-    }
-
-    static void multiply(const StripTask &task, int64_t row, int first_weight, const Block &block) {
-        char *out = task.out + static_cast<size_t>(row) * task.out_stride +
-                    static_cast<size_t>(first_weight) * sizeof(float);
-        const int n_weights = task.n_weight_rows - first_weight < k_panel_rows
-                                  ? task.n_weight_rows - first_weight
-                                  : k_panel_rows;
-        if (row + k_group_rows <= task.end_row && n_weights == k_panel_rows) {
-            L::add(block, reinterpret_cast<float *>(out), task.out_stride / sizeof(float));
-            return;
-        }
-        alignas(64) float sums[k_group_rows][k_panel_rows];
-        const auto n_bytes = static_cast<size_t>(n_weights) * sizeof(float);
-        const int64_t n_rows =
-            task.end_row - row < k_group_rows ? task.end_row - row : k_group_rows;
-        for (int64_t i = 0; block.has_sums && i < n_rows; ++i) {
-            std::memcpy(sums[i], out + static_cast<size_t>(i) * task.out_stride, n_bytes);
-        }
-        L::add(block, sums[0], k_panel_rows);
-        for (int64_t i = 0; i < n_rows; ++i) {
-            std::memcpy(out + static_cast<size_t>(i) * task.out_stride, sums[i], n_bytes);
-        }
-    }
+    static void begin() { L::begin(); }
+    static void end() { L::end(); }
+    static void add(const Block &block, float *out, size_t stride) { L::add(block, out, stride); }
 
     static constexpr MatmulKernel kernel() {
         return {L::k_parts,
                 L::k_words * sizeof(uint32_t),
                 k_tile_bytes,
                 L::k_strip_panels,
-                L::k_strip_panels * k_panel_words * sizeof(uint32_t),
+                L::k_strip_panels * Strip<Panel>::k_panel_words * sizeof(uint32_t),
                 pack,
-                multiply,
+                Strip<Panel>::multiply,
                 gated<typename L::Lanes>,
                 L::k_round_flops,
                 L::run_rounds};
@@ -200,8 +136,6 @@ void add_in_registers(const Block &block, float *out, size_t stride) {
         }
     }
 }
-
-constexpr int k_sums_of_round = 10;
 
 template <typename Ops>
 float run_rounds_in_registers(const uint32_t *operands, int64_t n) {

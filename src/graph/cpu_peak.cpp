@@ -47,11 +47,10 @@ const MatmulKernel *kernel_of(CpuLevel level) {
         case CpuLevel::none:
             return nullptr;
         case CpuLevel::avx2:
-            return &k_matmul_avx2;
+            return &k_matmul_bytes_avx2;
         case CpuLevel::avx512:
-            return &k_matmul_avx512;
         case CpuLevel::avx512_bf16:
-            return &k_matmul_avx512_bf16;
+            return &k_matmul_bytes_avx512;
         case CpuLevel::amx:
             return &k_matmul_amx;
     }

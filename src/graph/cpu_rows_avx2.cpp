@@ -106,21 +106,6 @@ struct Rows256 {
     static float sum_second(Pairs x) {
         return _mm_cvtss_f32(_mm_movehdup_ps(_mm_add_ps(x, _mm_movehl_ps(x, x))));
     }
-
-    static int round(const float *x, float inverse, int8_t *to) {
-        const __m256 by = _mm256_set1_ps(inverse);
-        const Ints a = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x), by));
-        const Ints b = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8), by));
-        const Ints words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
-        const __m128i bytes =
-            _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-        _mm_storeu_si128(reinterpret_cast<__m128i *>(to), bytes);
-        const Ints eight = _mm256_add_epi32(a, b);
-        __m128i four =
-            _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
-        four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
-        return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1)));
-    }
 };
 
 }  // namespace

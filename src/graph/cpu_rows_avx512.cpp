@@ -98,14 +98,6 @@ struct Rows512 {
         const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
         return _mm_cvtss_f32(_mm_movehdup_ps(_mm_add_ps(four, _mm_movehl_ps(four, four))));
     }
-
-    // 16 numbers times `inverse`, rounded; their sum.
-    static int round(const float *x, float inverse, int8_t *to) {
-        const Ints rounded =
-            _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x), _mm512_set1_ps(inverse)));
-        _mm_storeu_si128(reinterpret_cast<__m128i *>(to), _mm512_cvtsepi32_epi8(rounded));
-        return _mm512_reduce_add_epi32(rounded);
-    }
 };
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <cmath>
 
 #include "graph/cpu_lanes.h"
+#include "graph/cpu_rounding.h"
 #include "graph/cpu_rows_kernel.h"
 #include "graph/cpu_rows_weights.h"
 
@@ -65,33 +66,16 @@ struct Rows {
             const int64_t i = block % O::k_blocks;
             float *scale_sum = group.scales_sums + 2 * i;
             if (block < n_blocks) {
-                quantise_block(x + block * k_block_k, group.low + 16 * i, group.high + 16 * i,
-                               scale_sum);
+                const RoundedBlock rounded =
+                    round_block(x + block * k_block_k, group.low + 16 * i, group.high + 16 * i);
+                scale_sum[0] = rounded.scale;
+                scale_sum[1] = rounded.scale * static_cast<float>(rounded.sum);
             } else {  // behind the row's end
                 std::memset(group.low + 16 * i, 0, 16);
                 std::memset(group.high + 16 * i, 0, 16);
                 scale_sum[0] = scale_sum[1] = 0.0f;
             }
         }
-    }
-
-    // The largest magnitude is found among the bits, where an infinity is above all numbers and
-    // NaN above that: both come out again.
-    static void quantise_block(const float *x, int8_t *low, int8_t *high, float *scale_sum) {
-        uint32_t largest_bits = 0;
-        for (int i = 0; i < k_block_k; ++i) {
-            uint32_t bits;
-            std::memcpy(&bits, x + i, sizeof(bits));
-            bits &= 0x7fffffffu;
-            largest_bits = bits > largest_bits ? bits : largest_bits;
-        }
-        float largest;
-        std::memcpy(&largest, &largest_bits, sizeof(largest));
-        const float scale = largest / 127.0f;
-        const float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
-        const int sum = O::round(x, inverse, low) + O::round(x + 16, inverse, high);
-        scale_sum[0] = scale;
-        scale_sum[1] = scale * static_cast<float>(sum);
     }
 
     static void multiply(const RowsTask &task) {

@@ -76,13 +76,12 @@ class Product {
         return ggml_view_2d(graphs_.get(), x_, x_->ne[0], 1, x_->nb[1],
                             static_cast<size_t>(row) * x_->nb[1]);
     }
-
- private:
     float *x_row(int64_t row) const {
         return reinterpret_cast<float *>(static_cast<char *>(x_->data) +
                                          static_cast<size_t>(row) * x_->nb[1]);
     }
 
+ private:
     void fill(bool has_huge_channel) {
         std::mt19937 random(7);
         std::normal_distribution<float> normal;

@@ -118,7 +118,7 @@ std::unique_ptr<Model> load_model(const ModelArguments &arguments) {
     correction_type_from_name(arguments.correction_type);
     const Kernels kernels = kernels_from_name(arguments.kernels);
     ModelOptions options;
-    options.plain_copies = cpu_level_of(kernels) >= k_least_level_beyond_repacked;
+    options.plain_copies = cpu_level_of(kernels) != CpuLevel::none;
     options.weights = weight_types_from_text(arguments.weights);
     options.use_mmap = !arguments.no_mmap;
     const std::string path = model_path(arguments);

@@ -18,12 +18,14 @@ constexpr int64_t round_up(int64_t n, int64_t step) {
 }
 
 // BF16 weights meet activations rounded to BF16, as in ggml, or with all their bits. Quantised ones
-// meet 16 bits of them in tiles; elsewhere activations rounded to 8 bits in blocks of 32, as in
-// cpu_rows(): no coarser than in ggml, and twice as fast as floats.
+// meet 16 bits of them in tiles. Elsewhere activations are rounded to 8 bits in blocks of 32, as in
+// cpu_rows() and no coarser than in ggml, where that is faster than floats: three times with VNNI,
+// twice with AVX2 and weights of at most 6 bits.
 const MatmulKernel &kernel_of(CpuLevel level, ggml_type type) {
     CHECK(level != CpuLevel::none && level <= best_cpu_level());
 #if defined(__x86_64__)
     const bool is_bf16 = type == GGML_TYPE_BF16;
+    const bool has_8_bits = type == GGML_TYPE_Q8_0 || type == GGML_TYPE_IQ4_NL;
     switch (level) {
         case CpuLevel::amx:
             return is_bf16 ? k_matmul_amx : k_matmul_split_amx;
@@ -32,7 +34,7 @@ const MatmulKernel &kernel_of(CpuLevel level, ggml_type type) {
         case CpuLevel::avx512:
             return is_bf16 ? k_matmul_avx512 : k_matmul_bytes_avx512;
         default:
-            return is_bf16 ? k_matmul_avx2 : k_matmul_bytes_avx2;
+            return is_bf16 || has_8_bits ? k_matmul_avx2 : k_matmul_bytes_avx2;
     }
 #else
     (void)type;

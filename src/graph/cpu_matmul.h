@@ -26,9 +26,11 @@ class CpuMatmul {
     explicit CpuMatmul(CpuLevel level) : level_(level) {}
 
     // weight [n_k, n_out] x x [n_k, n_rows], F32, as one node (GGML_OP_CUSTOM) and where they are
-    // new one that packs the rows: F32 [n_out, n_rows]. Sums are F32; with BF16 weights, where the
-    // level multiplies BF16, x is rounded to it as in ggml. A row's numbers do not depend on the
-    // rows beside it, nor on the threads. Not for a level that the processor lacks.
+    // new one that packs the rows: F32 [n_out, n_rows]. Sums are F32. x is rounded to BF16, as in
+    // ggml, where the weights are that and the level multiplies it; below AMX to 8 bits in blocks
+    // of 32, as in cpu_rows(), where they are quantised (with AVX2 to at most 6 bits). A row's
+    // numbers do not depend on the rows beside it, nor on the threads. Not for a level that the
+    // processor lacks.
     ggml_tensor *multiply(ggml_context *ctx, ggml_tensor *weight, ggml_tensor *x);
     // silu(gate x) * (up x) as one node: both [n_k, n_out]. Needs fits_gated().
     ggml_tensor *multiply_gated(ggml_context *ctx, ggml_tensor *gate, ggml_tensor *up,

@@ -1,4 +1,5 @@
-// cpu_matmul() of BF16 weights in floats of AVX2: they and the activations keep all their bits.
+// cpu_matmul() in floats of AVX2: weights and activations keep all their bits. Of 8 bits it takes
+// half of its registers to multiply and to add numbers without loss, which floats do as fast.
 #ifdef __x86_64__
 
 #include "graph/cpu_matmul_panel.h"
@@ -9,9 +10,9 @@ namespace {
 struct Avx2 {
     using Vec = __m256;
     using Lanes = Lanes8;
+    using Types = TypesOfWeights<GGML_TYPE_BF16, GGML_TYPE_Q8_0, GGML_TYPE_IQ4_NL>;
     static constexpr int k_words = k_tile_k;
     static constexpr int k_parts = 1;
-    static constexpr bool k_is_for_bf16 = true;
     static constexpr int k_strip_panels = 1;
     static constexpr int n = 8;
     static constexpr int n_rows_at_once = 4;

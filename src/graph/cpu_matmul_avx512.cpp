@@ -1,4 +1,5 @@
-// cpu_matmul() of BF16 weights in floats of AVX-512: they and the activations keep all their bits.
+// cpu_matmul() in floats of AVX-512, for weights that are BF16: they and the activations keep all
+// their bits.
 #ifdef __x86_64__
 
 #include "graph/cpu_matmul_panel.h"
@@ -10,9 +11,9 @@ namespace {
 struct Avx512 {
     using Vec = __m512;
     using Lanes = Lanes16;
+    using Types = TypesOfWeights<GGML_TYPE_BF16>;
     static constexpr int k_words = k_tile_k;
     static constexpr int k_parts = 1;
-    static constexpr bool k_is_for_bf16 = true;
     static constexpr int k_strip_panels = 3;
     static constexpr int n = 16;
     static constexpr int n_rows_at_once = 8;

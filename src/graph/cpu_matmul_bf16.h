@@ -10,9 +10,9 @@ namespace {
 
 struct Bf16Words {
     using Lanes = Lanes16;
+    using Types = TypesOfWeights<GGML_TYPE_BF16>;
     static constexpr int k_words = k_tile_k / 2;
     static constexpr int k_parts = 1;
-    static constexpr bool k_is_for_bf16 = true;
     static constexpr int k_strip_panels = 6;
 
     static __m512i rounded(const float *x) {
@@ -32,9 +32,11 @@ struct Bf16Words {
 // The same with what rounding leaves as a second part, rounded too: 16 bits of each number.
 struct SplitBf16Words {
     using Lanes = Lanes16;
+    using Types = TypesOfWeights<GGML_TYPE_Q4_0, GGML_TYPE_Q4_1, GGML_TYPE_Q5_0, GGML_TYPE_Q5_1,
+                                 GGML_TYPE_Q8_0, GGML_TYPE_IQ4_NL, GGML_TYPE_Q4_K, GGML_TYPE_Q5_K,
+                                 GGML_TYPE_Q6_K>;
     static constexpr int k_words = Bf16Words::k_words;
     static constexpr int k_parts = 2;
-    static constexpr bool k_is_for_bf16 = false;
     static constexpr int k_strip_panels = 4;
     static constexpr int k_words_of_part = k_tile_rows * k_words;
 

@@ -4,10 +4,11 @@
 // are whole numbers: what 128 adds is taken off where they start. Included by the files of a level
 // alone, each of which has its own copy.
 //
-// L has: Ints and n lanes of them, load_ints(), broadcast(), store_words() of 16 weight rows,
-// to_floats(), subtract(); how many rows and registers of weights meet at once; and of four
-// products a lane: begin(sum, x, w), which may hold them in 16 bits, more(), and finish() back in
-// 32 (k_sums_in_16_bits); k_chunk_parts, as many as stay in the first cache; Lanes of cpu_lanes.h.
+// L has: Types (of weights); Ints and n lanes of them, load_ints(), broadcast(), store_words() of
+// 16 weight rows, to_floats(), subtract(); how many rows and registers of weights meet at once; and
+// of four products a lane: begin(sum, x, w), which may hold them in 16 bits, more(), and finish()
+// back in 32 (k_sums_in_16_bits); k_chunk_parts, as many as stay in the first cache; Lanes of
+// cpu_lanes.h.
 #pragma once
 
 #include "graph/cpu_lanes.h"
@@ -42,18 +43,14 @@ struct BytesStrip {
     using Ints = typename L::Ints;
     using F = typename L::Lanes;
     using Vec = typename F::Vec;
-    // A group has a sum and a scale of its own: all words of a block; halves of them; or, where
-    // sums of 16 bits would not hold numbers of 8, their low and their high four bits.
-    static constexpr bool is_split = L::k_sums_in_16_bits && Type::n_bits == 8;
-    static constexpr bool has_halves = Type::n_scales == 2;
-    static constexpr int n_groups = is_split || has_halves ? 2 : 1;
-    static constexpr int n_words = has_halves ? k_words_of_block / 2 : k_words_of_block;
-    // Words whose sums 16 bits hold: two products a number of at most 255 x 2^(bits - 1) each, and
-    // unsigned four bits of 255 x 15.
-    static constexpr int n_in_16_bits = is_split ? 4 : 8 >> (Type::n_bits - 4);
+    // A group has a sum and a scale of its own: all words of a block, or each half of them.
+    static constexpr int n_groups = Type::n_scales;
+    static constexpr int n_words = k_words_of_block / n_groups;
+    // Words whose sums 16 bits hold, of two products each that are at most 255 x 2^(bits - 1).
+    static constexpr int n_in_16_bits = 8 >> (Type::n_bits - 4);
     static constexpr int n_at_once =
         L::k_sums_in_16_bits && n_in_16_bits < n_words ? n_in_16_bits : n_words;
-    static constexpr int first_word(int group) { return has_halves ? group * n_words : 0; }
+    static_assert(n_at_once > 0);
 
     using Part = BytesPart<n_groups, n_words, n_groups + (Type::has_offset ? 1 : 0)>;
     static constexpr int64_t k_tile_words = k_tile_rows * sizeof(RoundedPiece) / sizeof(uint32_t);
@@ -102,42 +99,18 @@ struct BytesStrip {
                                        Type::read(row, piece.first_part + part, by));
                     set_scales(by, first + i, parts[part]);
                 }
-                set_words(y, first, parts[part]);
+                L::store_words(y, parts[part].words[0][0] + first);
             }
             set_starts(parts[part]);
         }
     }
 
     static void set_scales(const BlockScales &by, int lane, Part &part) {
-        part.scales[0][lane] = by.scales[0];
-        if constexpr (has_halves) {
-            part.scales[1][lane] = by.scales[1];
-        }
-        if constexpr (is_split) {
-            part.scales[1][lane] = 16.0f * by.scales[0];
+        for (int group = 0; group < n_groups; ++group) {
+            part.scales[group][lane] = by.scales[group];
         }
         if constexpr (Type::has_offset) {
             part.scales[n_groups][lane] = by.offset;
-        }
-    }
-
-    static void set_words(const int8_t (*y)[k_tile_k], int first, Part &part) {
-        if constexpr (is_split) {
-            alignas(64) int8_t z[k_tile_rows][k_tile_k];
-            for (int i = 0; i < k_tile_rows; ++i) {
-                for (int k = 0; k < k_tile_k; ++k) {
-                    z[i][k] = static_cast<int8_t>(y[i][k] & 15);
-                }
-            }
-            L::store_words(z, part.words[0][0] + first);
-            for (int i = 0; i < k_tile_rows; ++i) {
-                for (int k = 0; k < k_tile_k; ++k) {
-                    z[i][k] = static_cast<int8_t>(y[i][k] >> 4);
-                }
-            }
-            L::store_words(z, part.words[1][0] + first);
-        } else {
-            L::store_words(y, part.words[0][0] + first);
         }
     }
 
@@ -196,7 +169,7 @@ struct BytesStrip {
                         sums[group][row][v] = L::load_ints(w->starts[group] + lane + v * L::n);
                     }
                 }
-                add_words<n_rows, n_vecs>(x, first_word(group), w->words[group], lane, sums[group]);
+                add_words<n_rows, n_vecs>(x, group * n_words, w->words[group], lane, sums[group]);
             }
             for (int row = 0; row < n_rows; ++row) {
                 for (int v = 0; v < n_vecs; ++v) {
@@ -241,28 +214,8 @@ struct BytesPanel {
     }
 
     static void multiply(const StripTask &task) {
-        switch (task.type) {
-            case GGML_TYPE_Q4_0:
-                return Strip<BytesStrip<L, GGML_TYPE_Q4_0>>::multiply(task);
-            case GGML_TYPE_Q4_1:
-                return Strip<BytesStrip<L, GGML_TYPE_Q4_1>>::multiply(task);
-            case GGML_TYPE_Q5_0:
-                return Strip<BytesStrip<L, GGML_TYPE_Q5_0>>::multiply(task);
-            case GGML_TYPE_Q5_1:
-                return Strip<BytesStrip<L, GGML_TYPE_Q5_1>>::multiply(task);
-            case GGML_TYPE_Q8_0:
-                return Strip<BytesStrip<L, GGML_TYPE_Q8_0>>::multiply(task);
-            case GGML_TYPE_IQ4_NL:
-                return Strip<BytesStrip<L, GGML_TYPE_IQ4_NL>>::multiply(task);
-            case GGML_TYPE_Q4_K:
-                return Strip<BytesStrip<L, GGML_TYPE_Q4_K>>::multiply(task);
-            case GGML_TYPE_Q5_K:
-                return Strip<BytesStrip<L, GGML_TYPE_Q5_K>>::multiply(task);
-            case GGML_TYPE_Q6_K:
-                return Strip<BytesStrip<L, GGML_TYPE_Q6_K>>::multiply(task);
-            default:
-                return;  // cpu_matmul() takes no others here
-        }
+        L::Types::call(task.type,
+                       [&]<ggml_type type>() { Strip<BytesStrip<L, type>>::multiply(task); });
     }
 
     static float run_rounds(const uint32_t *operands, int64_t n) {
@@ -286,10 +239,10 @@ struct BytesPanel {
         return static_cast<float>(out[0]);
     }
 
+    // Types with offsets, and with two scales, have the widest panels.
     union Widest {
         typename BytesStrip<L, GGML_TYPE_Q4_1>::Part with_offsets;
         typename BytesStrip<L, GGML_TYPE_Q6_K>::Part with_halves;
-        typename BytesStrip<L, GGML_TYPE_Q8_0>::Part split;
     };
 
     static constexpr MatmulKernel kernel() {

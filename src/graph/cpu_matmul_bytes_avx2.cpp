@@ -1,4 +1,5 @@
-// cpu_matmul() with AVX2's products of 8-bit numbers, which add two in 16 bits.
+// cpu_matmul() with AVX2's products of 8-bit numbers, which add two in 16 bits: for weights of at
+// most 6.
 #ifdef __x86_64__
 
 #include "graph/cpu_matmul_bytes.h"
@@ -10,6 +11,8 @@ struct Bytes256 {
     using Ints = __m256i;
     using Products = __m256i;
     using Lanes = Lanes8;
+    using Types = TypesOfWeights<GGML_TYPE_Q4_0, GGML_TYPE_Q4_1, GGML_TYPE_Q5_0, GGML_TYPE_Q5_1,
+                                 GGML_TYPE_Q4_K, GGML_TYPE_Q5_K, GGML_TYPE_Q6_K>;
     static constexpr int n = 8;
     static constexpr int n_rows_at_once = 2;
     static constexpr int n_vecs_at_once = 2;

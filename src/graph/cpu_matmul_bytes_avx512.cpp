@@ -10,6 +10,9 @@ struct Vnni512 {
     using Ints = __m512i;
     using Products = __m512i;
     using Lanes = Lanes16;
+    using Types = TypesOfWeights<GGML_TYPE_Q4_0, GGML_TYPE_Q4_1, GGML_TYPE_Q5_0, GGML_TYPE_Q5_1,
+                                 GGML_TYPE_Q8_0, GGML_TYPE_IQ4_NL, GGML_TYPE_Q4_K, GGML_TYPE_Q5_K,
+                                 GGML_TYPE_Q6_K>;
     static constexpr int n = 16;
     static constexpr int n_rows_at_once = 4;
     static constexpr int n_vecs_at_once = 2;

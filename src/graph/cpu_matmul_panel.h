@@ -2,11 +2,11 @@
 // one weight row a lane, so that no sum crosses lanes; then it meets the activations, 32 rows of
 // them at a time. Included by the files of a level alone, each of which has its own copy.
 //
-// L has: k_words (32-bit words that 32 numbers become) and k_parts (how often: sums of parts), so
-// that a tile is [k_parts][16][k_words]; pack() of one row into it, to_words() of 16 weight rows to
-// [k_parts][k_words][16], k_is_for_bf16 (its weights are BF16; else any others), k_strip_panels (as
-// many as stay in the second cache), and add(): the 32 x 32 sums of a Block, by add_in_registers()
-// or its own way; k_round_flops and run_rounds() of MatmulKernel; Lanes of cpu_lanes.h.
+// L has: Types (of weights); k_words (32-bit words that 32 numbers become) and k_parts (how often:
+// sums of parts), so that a tile is [k_parts][16][k_words]; pack() of one row into it, to_words()
+// of 16 weight rows to [k_parts][k_words][16], k_strip_panels (as many as stay in the second
+// cache), and add(): the 32 x 32 sums of a Block, by add_in_registers() or its own way;
+// k_round_flops and run_rounds() of MatmulKernel; Lanes of cpu_lanes.h.
 #pragma once
 
 #include "graph/cpu_lanes.h"
@@ -32,7 +32,7 @@ struct Panel {
 
     // The parts of one panel that a piece has; words: [n_parts][2] tiles.
     template <ggml_type type>
-    static void unpack(const StripTask &task, const Piece &piece, uint32_t *words) {
+    static void unpack_type(const StripTask &task, const Piece &piece, uint32_t *words) {
         alignas(64) float y[k_tile_rows][k_unpacked];
         for (int half = 0; half < 2; ++half) {
             for (int64_t part = 0; part < piece.n_parts; ++part) {
@@ -46,31 +46,7 @@ struct Panel {
     }
 
     static void unpack(const StripTask &task, const Piece &piece, uint32_t *words) {
-        if constexpr (L::k_is_for_bf16) {
-            return unpack<GGML_TYPE_BF16>(task, piece, words);
-        }
-        switch (task.type) {
-            case GGML_TYPE_Q4_0:
-                return unpack<GGML_TYPE_Q4_0>(task, piece, words);
-            case GGML_TYPE_Q4_1:
-                return unpack<GGML_TYPE_Q4_1>(task, piece, words);
-            case GGML_TYPE_Q5_0:
-                return unpack<GGML_TYPE_Q5_0>(task, piece, words);
-            case GGML_TYPE_Q5_1:
-                return unpack<GGML_TYPE_Q5_1>(task, piece, words);
-            case GGML_TYPE_Q8_0:
-                return unpack<GGML_TYPE_Q8_0>(task, piece, words);
-            case GGML_TYPE_IQ4_NL:
-                return unpack<GGML_TYPE_IQ4_NL>(task, piece, words);
-            case GGML_TYPE_Q4_K:
-                return unpack<GGML_TYPE_Q4_K>(task, piece, words);
-            case GGML_TYPE_Q5_K:
-                return unpack<GGML_TYPE_Q5_K>(task, piece, words);
-            case GGML_TYPE_Q6_K:
-                return unpack<GGML_TYPE_Q6_K>(task, piece, words);
-            default:
-                return;  // cpu_matmul() takes no others
-        }
+        L::Types::call(task.type, [&]<ggml_type type>() { unpack_type<type>(task, piece, words); });
     }
 
     static void begin() { L::begin(); }

@@ -14,6 +14,15 @@
 namespace orthorank {
 namespace {
 
+// Types of weights that a kernel takes: call() calls f.template operator()<type>() for one of them.
+template <ggml_type... types>
+struct TypesOfWeights {
+    template <typename F>
+    static void call(ggml_type type, const F &f) {
+        ((type == types ? f.template operator()<types>() : void()), ...);
+    }
+};
+
 // What 32 rows of activations meet at once: n_parts tiles of the first 16, of the second 16, and
 // the panel.
 struct Block {

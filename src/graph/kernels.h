@@ -27,11 +27,6 @@ CpuLevel cpu_level_of(Kernels kernels);
 // The level of our own kernels on this device: none where it is no CPU or `kernels` are exact.
 CpuLevel cpu_level_of(ggml_backend_device *device, Kernels kernels);
 
-// From this level on our products of many rows are faster than ggml's with the weights that it
-// repacks (Q4_0, Q4_K, IQ4_NL) and wants them as the file has them (ModelOptions::plain_copies);
-// below it those stay ggml's (docs/speed.md).
-constexpr CpuLevel k_least_level_beyond_repacked = CpuLevel::amx;
-
 // A call with fewer rows in all takes the kernels for few rows, and so do all steps of decoding.
 constexpr int k_min_panel_rows = 32;
 

@@ -23,12 +23,13 @@ std::optional<int64_t> peak_resident_bytes() {
     return std::nullopt;
 }
 
-#ifdef M_MMAP_THRESHOLD
-void return_large_blocks() {
+#ifdef __GLIBC__
+void reuse_freed_memory() {
     mallopt(M_MMAP_THRESHOLD, 32 << 10);
+    mallopt(M_ARENA_MAX, 1);
 }
 #else
-void return_large_blocks() {}
+void reuse_freed_memory() {}
 #endif
 
 }  // namespace orthorank

@@ -10,11 +10,16 @@ namespace orthorank {
 // nothing where the system does not say.
 std::optional<int64_t> peak_resident_bytes();
 
-// From now on blocks of 32 KiB and more are pages of their own, which go back to the system when
-// they are freed. glibc raises that limit by itself, up to 32 MiB, whenever such a block is freed:
-// then large tables of which little is written (ggml's schedulers have them, megabytes for a graph)
-// are cut out of memory that was in use, and a process that makes and drops graphs grows towards
-// their full size. Other C libraries: does nothing. Call it early in a process that runs for long.
-void return_large_blocks();
+// Call it early in a process that runs for long: from now on what is freed goes back to the system
+// or is used again, however often graphs and requests come and go. Other C libraries than glibc:
+// does nothing. glibc does two things otherwise:
+// - It raises the size from which a block is pages of its own, up to 32 MiB, whenever such a block
+//   is freed: then large tables of which little is written (ggml's schedulers have them, megabytes
+//   for a graph) are cut out of memory that was in use, and a process that makes and drops graphs
+//   grows towards their full size. Here that is 32 KiB for good.
+// - It has up to eight heaps for each processor, by threads, and what is free in one is of no use
+// in
+//   another. Here there is one.
+void reuse_freed_memory();
 
 }  // namespace orthorank

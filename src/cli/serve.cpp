@@ -161,7 +161,7 @@ void serve_until_told(EngineLoop &loop, HttpServer &server, double drain_s) {
 }
 
 void run_serve(ServeArguments arguments) {
-    return_large_blocks();
+    reuse_freed_memory();
     if (!arguments.key_file.empty()) {
         add_keys_from(arguments.key_file, arguments.http.keys);
     }

@@ -14,8 +14,9 @@
 
 namespace orthorank {
 
-// Of the kept graphs together: hundreds of a small model's, dozens of the largest models'.
-constexpr int64_t k_max_kept_bytes = int64_t{64} << 20;
+// Of the kept graphs together: hundreds of a small model's, some of the largest models'. Few enough
+// that a server has them all after a few hundred requests of whatever mixture.
+constexpr int64_t k_max_kept_bytes = int64_t{16} << 20;
 
 class Runner {
  public:

@@ -9,6 +9,7 @@
 
 #include "server/answer.h"
 #include "server/connection.h"
+#include "server/connection_threads.h"
 #include "server/fields.h"
 #include "server/metrics.h"
 #include "server/page.h"
@@ -94,7 +95,7 @@ struct HttpServer::Impl : httplib::Server {
             const int yes = 1;
             ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
         });
-        new_task_queue = [this] { return new httplib::ThreadPool(options.n_connections); };
+        new_task_queue = [this] { return new ConnectionThreads(options.n_connections); };
         if (!options.cors_origin.empty()) {
             set_default_headers({{"Access-Control-Allow-Origin", options.cors_origin},
                                  {"Access-Control-Allow-Headers", "Authorization, Content-Type"},

@@ -67,9 +67,9 @@ TEST_F(RunnerTest, KeptGraphsTakeWhatIsCounted) {
     if (!can_limit_memory() || !peak_resident_bytes()) {
         GTEST_SKIP() << "memory is not what is asked for here";
     }
-    return_large_blocks();
+    reuse_freed_memory();
     cache_.open_cells(0, 256);
-    Runner runner(model_, cache_, backends_, nullptr);
+    Runner runner(model_, cache_, backends_, nullptr, /*max_kept_bytes=*/int64_t{64} << 20);
     run(runner, 1);
     const int64_t counted_before = runner.kept_bytes();
     const int64_t before = *peak_resident_bytes();

@@ -55,15 +55,21 @@ std::vector<ListedToken> Choice::next_tokens() {
     return next;
 }
 
+std::vector<ListedToken> Choice::echoed_tokens() const {
+    std::vector<ListedToken> echoed;
+    const std::vector<int32_t> &ids = generation_.prompt_of(index_).ids;
+    size_t offset = 0;
+    for (size_t i = 0; i < ids.size(); ++i) {
+        echoed.push_back({ids[i], i > 0 ? &result_.target_log_probs[i - 1] : nullptr, offset});
+        offset += n_characters(served_.vocab().piece(ids[i], /*special=*/true));
+    }
+    return echoed;
+}
+
 std::vector<ListedToken> Choice::all_tokens() const {
     std::vector<ListedToken> all;
     if (generation_.echo) {
-        const std::vector<int32_t> &ids = generation_.prompt_of(index_).ids;
-        size_t offset = 0;
-        for (size_t i = 0; i < ids.size(); ++i) {
-            all.push_back({ids[i], i > 0 ? &result_.target_log_probs[i - 1] : nullptr, offset});
-            offset += n_characters(served_.vocab().piece(ids[i], /*special=*/true));
-        }
+        all = echoed_tokens();
     }
     for (const Token &token : tokens_) {
         if (is_out(token)) {
@@ -71,6 +77,11 @@ std::vector<ListedToken> Choice::all_tokens() const {
         }
     }
     return all;
+}
+
+ordered_json Choice::log_probs(std::span<const ListedToken> tokens) const {
+    return generation_.is_chat ? chat_log_probs(tokens, served_.vocab())
+                               : completion_log_probs(tokens, served_.vocab());
 }
 
 void Choice::finish_json(ordered_json &choice) const {
@@ -90,8 +101,34 @@ void Choice::finish_json(ordered_json &choice) const {
     }
 }
 
+ordered_json Choice::piece(const std::string &text, std::span<const ListedToken> tokens) {
+    ordered_json choice = {{"index", index_}};
+    if (generation_.is_chat) {
+        choice["delta"] = ordered_json::object();
+        if (is_first_) {
+            choice["delta"]["role"] = "assistant";
+        }
+        if (is_first_ || !text.empty()) {
+            choice["delta"]["content"] = text;
+        }
+    } else {
+        choice["text"] = text;
+    }
+    is_first_ = false;
+    choice["logprobs"] = tokens.empty() ? ordered_json(nullptr) : log_probs(tokens);
+    choice["finish_reason"] = nullptr;
+    if (is_finished_) {
+        finish_json(choice);
+    }
+    return choice;
+}
+
 ordered_json Choice::take(const Event &event) {
-    std::string text = event.text;
+    if (event.kind == Event::Kind::read) {  // told where a stream begins with its prompt
+        result_ = event.result;
+        return piece(generation_.prompt_of(index_).text,
+                     generation_.wants_log_probs ? echoed_tokens() : std::vector<ListedToken>());
+    }
     text_ += event.text;
     if (event.kind == Event::Kind::finished) {
         is_finished_ = true;
@@ -106,33 +143,10 @@ ordered_json Choice::take(const Event &event) {
         return nullptr;
     }
     const std::vector<ListedToken> tokens = next_tokens();
-    if (text.empty() && tokens.empty() && !is_finished_) {
+    if (event.text.empty() && tokens.empty() && !is_finished_) {
         return nullptr;
     }
-    ordered_json choice = {{"index", index_}};
-    if (generation_.is_chat) {
-        choice["delta"] = ordered_json::object();
-        if (is_first_) {
-            choice["delta"]["role"] = "assistant";
-        }
-        if (is_first_ || !text.empty()) {
-            choice["delta"]["content"] = text;
-        }
-    } else {
-        const bool is_echo = is_first_ && generation_.echo;
-        choice["text"] = (is_echo ? generation_.prompt_of(index_).text : "") + text;
-    }
-    is_first_ = false;
-    choice["logprobs"] = nullptr;
-    if (generation_.wants_log_probs && !tokens.empty()) {
-        choice["logprobs"] = generation_.is_chat ? chat_log_probs(tokens, served_.vocab())
-                                                 : completion_log_probs(tokens, served_.vocab());
-    }
-    choice["finish_reason"] = nullptr;
-    if (is_finished_) {
-        finish_json(choice);
-    }
-    return choice;
+    return piece(event.text, tokens);
 }
 
 ordered_json Choice::json() const {
@@ -142,12 +156,7 @@ ordered_json Choice::json() const {
     } else {
         choice["text"] = (generation_.echo ? generation_.prompt_of(index_).text : "") + text_;
     }
-    choice["logprobs"] = nullptr;
-    if (generation_.wants_log_probs) {
-        const std::vector<ListedToken> tokens = all_tokens();
-        choice["logprobs"] = generation_.is_chat ? chat_log_probs(tokens, served_.vocab())
-                                                 : completion_log_probs(tokens, served_.vocab());
-    }
+    choice["logprobs"] = generation_.wants_log_probs ? log_probs(all_tokens()) : nullptr;
     finish_json(choice);
     return choice;
 }

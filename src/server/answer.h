@@ -4,6 +4,7 @@
 
 #include <ctime>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -32,11 +33,16 @@ class Choice {
         size_t first_byte = 0;  // in the answer's text
         size_t end_byte = 0;
     };
+    // A piece of a stream; tokens: whose text is out with it, or before it.
+    nlohmann::ordered_json piece(const std::string &text, std::span<const ListedToken> tokens);
+    nlohmann::ordered_json log_probs(std::span<const ListedToken> tokens) const;
     void add_token(int32_t id, const TokenLogProb &log_prob);
     // Is the token's text out, or will it be in no text?
     bool is_out(const Token &token) const;
     // Tokens that are out, from n_shown_ on.
     std::vector<ListedToken> next_tokens();
+    // Those of the prompt, which the result has log-probabilities of.
+    std::vector<ListedToken> echoed_tokens() const;
     std::vector<ListedToken> all_tokens() const;
     ListedToken listed(const Token &token) const;
     void finish_json(nlohmann::ordered_json &choice) const;

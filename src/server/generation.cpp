@@ -139,6 +139,7 @@ void make_requests(Generation &generation, const Request &common, int64_t n_prom
             request.wants_log_probs = generation.wants_log_probs;
             request.n_top = generation.n_top;
             request.wants_records = generation.wants_trace || generation.wants_map;
+            request.tells_read = generation.stream && generation.echo;
             set_border(request, generation, n_prompt);
             generation.requests.push_back(std::move(request));
         }
@@ -252,10 +253,6 @@ Generation read_completion(const json &body, const ServedModel &served) {
     OrthorankFields more = read_orthorank(fields);
     fields.let_pass({"prompt"});
     fields.finish();
-    if (generation.stream && generation.echo && generation.wants_log_probs) {
-        refuse("stream",
-               "log-probabilities of a prompt are not streamed: leave out stream or echo");
-    }
     more.wish.model = generation.model;
     more.wish.scores_all_rows = generation.echo && generation.wants_log_probs && more.n_prompt < 0;
     generation.wants_trace = more.wants_trace;

@@ -48,6 +48,8 @@ struct Request {
 
     // What is wanted beside the tokens.
     bool wants_text = true;
+    // An event of its own when `tokens` are read (Event::Kind::read).
+    bool tells_read = false;
     // What the last rows of `tokens` are to predict: log p(targets[i]) under row
     // tokens.size() - targets.size() + i. A negative one has no value.
     std::vector<int32_t> targets;
@@ -107,6 +109,7 @@ struct RequestResult {
 
 struct Event {
     enum class Kind {
+        read,      // Request::tokens are; result has their target_log_probs
         token,     // a new token
         finished,  // the result is there; nothing follows
         failed,    // error and message instead; nothing follows

@@ -231,6 +231,9 @@ void Session::advance(LiveRequest &live) {
         }
         live.result.prefill_s = live.watch->elapsed_s();
         live.watch->restart();
+        if (live.request.tells_read) {
+            tell_read(live);
+        }
     } else {
         live.pending = -1;
         ++live.result.n_decoded;
@@ -240,6 +243,14 @@ void Session::advance(LiveRequest &live) {
     } else {
         take_token(live);
     }
+}
+
+void Session::tell_read(const LiveRequest &live) {
+    Event event;
+    event.request = live.id;
+    event.kind = Event::Kind::read;
+    event.result.target_log_probs = live.result.target_log_probs;
+    events_.push_back(std::move(event));
 }
 
 void Session::take_token(LiveRequest &live) {

@@ -80,6 +80,7 @@ class Session {
     // The pass failed: what it did is taken back.
     void drop(Turn &turn, ErrorKind error, const std::string &message);
     void advance(LiveRequest &live);
+    void tell_read(const LiveRequest &live);
     void take_token(LiveRequest &live);
     void finish(LiveRequest &live, StopReason reason);
     void fail_request(LiveRequest &live, ErrorKind error, const std::string &message);

@@ -75,6 +75,64 @@ TEST(Streams, SeveralAnswersAndTheUsageBehindThem) {
     EXPECT_EQ(events.back()["usage"]["prompt_tokens"], 11);
 }
 
+// The columns of all pieces of an answer's log-probabilities, put together.
+json columns_of(const std::vector<json> &events, int index = 0) {
+    json columns;
+    for (const json &event : events) {
+        for (const json &choice : event["choices"]) {
+            if (choice["index"] != index || choice["logprobs"].is_null()) {
+                continue;
+            }
+            for (const auto &[name, values] : choice["logprobs"].items()) {
+                for (const json &value : values) {
+                    columns[name].push_back(value);
+                }
+            }
+        }
+    }
+    return columns;
+}
+
+TEST(Streams, AnEchoedPromptIsTheFirstPieceWithItsLogProbabilities) {
+    const RunningServer server;
+    for (const char *model : {"tiny", "tiny@p.json", "tiny@20%"}) {
+        SCOPED_TRACE(model);
+        json body = greedy(9, 5, 12);
+        body["model"] = model;
+        body["prompt"] = json::array({random_tokens(9, 5), "the quick fox"});
+        body["echo"] = true;
+        body["logprobs"] = 2;
+        const json whole = server.complete(body)["choices"];
+        const std::vector<json> events = stream(server, body);
+        const json &first = events.front()["choices"][0];
+        EXPECT_EQ(first["logprobs"]["token_logprobs"].size(), 9u);
+        EXPECT_TRUE(first["finish_reason"].is_null());
+        EXPECT_EQ(whole[0]["text"].get<std::string>().find(first["text"].get<std::string>()), 0u);
+        EXPECT_GT(events.size(), 12u);
+        for (int i = 0; i < 2; ++i) {
+            EXPECT_EQ(text_of(events, i), whole[i]["text"]);
+            EXPECT_EQ(columns_of(events, i), whole[i]["logprobs"]);
+        }
+    }
+}
+
+TEST(Streams, AnEchoedPromptWithNothingBehindIt) {
+    const RunningServer server;
+    json body = greedy(6, 7, 0);
+    body["echo"] = true;
+    body["logprobs"] = 0;
+    const json whole = server.complete(body)["choices"][0];
+    const std::vector<json> events = stream(server, body);
+    ASSERT_EQ(events.size(), 2u);
+    EXPECT_EQ(events[0]["choices"][0]["text"], whole["text"]);
+    EXPECT_EQ(columns_of(events), whole["logprobs"]);
+    EXPECT_EQ(events[1]["choices"][0]["finish_reason"], "length");
+    body.erase("logprobs");
+    const std::vector<json> plain = stream(server, body);
+    EXPECT_EQ(plain[0]["choices"][0]["text"], whole["text"]);
+    EXPECT_TRUE(plain[0]["choices"][0]["logprobs"].is_null());
+}
+
 TEST(Streams, OfAChatBeginWithTheRole) {
     const RunningServer server;
     const json body = {{"messages", {{{"role", "user"}, {"content", "a"}}}},

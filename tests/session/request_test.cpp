@@ -40,6 +40,22 @@ TEST_F(RequestTest, TheAnswerEndsBeforeAStopString) {
     }
 }
 
+TEST_F(RequestTest, TellsThatItsTokensAreReadBeforeThoseThatFollow) {
+    Request request = this->request(300, 62, 3, selecting());
+    request.tells_read = true;
+    std::vector<Event> events;
+    const RequestResult result =
+        run_request(*engine_, request, [&](const Event &event) { events.push_back(event); });
+    ASSERT_EQ(events.size(), 5u);
+    EXPECT_EQ(events.front().kind, Event::Kind::read);
+    EXPECT_EQ(events.back().kind, Event::Kind::finished);
+    const std::vector<TokenLogProb> &told = events.front().result.target_log_probs;
+    ASSERT_EQ(told.size(), result.target_log_probs.size());
+    for (size_t i = 0; i < told.size(); ++i) {
+        EXPECT_EQ(told[i].log_prob, result.target_log_probs[i].log_prob);
+    }
+}
+
 // As evaluation computes them: the logits of one pass, and the same function over them.
 TEST_F(RequestTest, LogProbabilitiesOfThePromptAreThoseOfItsLogits) {
     for (const Plan &plan : {dense_plan(n_layers_), selecting()}) {

@@ -137,6 +137,16 @@ def check_openai(url, plan):
         model="served", prompt="The capital of France is", max_tokens=8, temperature=0, stream=True
     )
     assert "".join(piece.choices[0].text for piece in pieces) == text.choices[0].text
+    echoed = {"model": "served", "prompt": "The capital of France is", "max_tokens": 4}
+    echoed.update(temperature=0, logprobs=1, echo=True)
+    whole = client.completions.create(**echoed).choices[0]
+    pieces = [piece.choices[0] for piece in client.completions.create(**echoed, stream=True)]
+    assert pieces[0].text == echoed["prompt"]
+    assert "".join(piece.text for piece in pieces) == whole.text
+    values = [v for piece in pieces if piece.logprobs for v in piece.logprobs.token_logprobs]
+    assert len(values) == len(whole.logprobs.token_logprobs) and values[0] is None
+    pairs = list(zip(values, whole.logprobs.token_logprobs))[1:]
+    assert all(math.isclose(*pair, abs_tol=1e-3) for pair in pairs)
     messages = [{"role": "user", "content": "Name a colour."}]
     options = {"model": "served", "messages": messages, "max_tokens": 12, "temperature": 0}
     more = {"extra_body": {"orthorank": {"sparsity": plan}}, "logprobs": True, "top_logprobs": 3}

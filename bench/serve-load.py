@@ -3,16 +3,19 @@
 does memory stay where it is?
 
     bench/serve-load.py [--program build/orthorank] [-m MODEL] [--requests 1000] [--users 16]
-                        [--seed 1] [--server-options "..."] [--json OUT]
+                        [--seed 1] [--alone] [--server-options "..."] [--json OUT]
     bench/serve-load.py --same 256,64 --users 8 [--rounds 3] ...
 
 Starts the server on a free port and sends a mixture, drawn by the seed: short and long prompts,
 streamed and whole, dense and under the first plan that is served, log-probabilities of prompts,
 chats, overlong prompts, malformed bodies, and clients that leave at random moments. Each kind has
-one right outcome; a request with temperature 0 that is sent again has to give the same text. Prints
-counts, waits to the first token and between tokens (median, 95th and 99th percentile), tokens a
-second, and the server's resident memory at the start, after each tenth of the requests and at the
-end. Exit code 1 for a wrong or lost answer.
+one right outcome; a request with temperature 0 that is sent again has to give the same text, and
+the same log-probabilities of its prompt, to 0.01 together. With --alone every request that is to
+be answered is sent once by itself first, one after the other: what it gets among others has to be
+that. Answers that do not depend on their neighbours need --kernels exact and an F32 cache, and with
+quantised weights --weights f32 too. Prints counts, waits to the first token and between tokens
+(median, 95th and 99th percentile), tokens a second, and the server's resident memory at the start,
+after each tenth of the requests and at the end. Exit code 1 for a wrong or lost answer.
 
 --same IN,OUT measures instead: all users send a prompt of IN tokens (each another part of this
 program's documentation) in the same moment and read OUT new ones, dense and under each plan that
@@ -92,12 +95,14 @@ class Load:
         self.server = server
         self.arguments = arguments
         self.n_ctx, self.tokens_per_word, self.has_template, self.models = limits
+        # A quarter of the requests were sent before by somebody.
+        self.n_different = arguments.requests * 3 // 4 + 1
         self.counts = {}
         self.faults = []
         self.first_waits = []
         self.token_waits = []
         self.n_tokens = 0
-        self.texts = {}
+        self.answers = {}
         self.resident = []
 
     def draw(self, number):
@@ -136,11 +141,14 @@ class Load:
         if not is_right:
             self.faults.append(f"request {number} ({kind}): {found}")
 
-    def check_text(self, number, kind, body, text):
+    def check_answer(self, number, kind, body, text, log_prob=0):
         asked = body.get("prompt") or body["messages"][0]["content"]
         form = kind if kind in ("scores", "chat") else "text"  # streamed or not: the same
         key = body["model"], form, asked, body["max_tokens"]
-        self.expect(self.texts.setdefault(key, text) == text, number, kind, "another text")
+        first_text, first_log_prob = self.answers.setdefault(key, (text, log_prob))
+        self.expect(first_text == text, number, kind, f"{text!r}, before {first_text!r}")
+        apart = abs(first_log_prob - log_prob)
+        self.expect(apart <= 0.01, number, kind, f"log-probabilities are {apart} apart")
 
     async def stream(self, number, kind, body, text):
         last = time.monotonic()
@@ -164,7 +172,7 @@ class Load:
         if status == 429:
             return False
         self.expect(status == 200 and is_done, number, kind, f"status {status}, done {is_done}")
-        self.check_text(number, kind, body, said)
+        self.check_answer(number, kind, body, said)
         return True
 
     async def leave(self, text, seconds):
@@ -185,13 +193,15 @@ class Load:
             answer = json.loads(data)
             choice = answer["choices"][0]
             self.n_tokens += answer["usage"]["completion_tokens"]
+            log_prob = 0
             if kind == "scores":
                 values = choice["logprobs"]["token_logprobs"]
                 n_expected = answer["usage"]["prompt_tokens"] + 1
                 is_right = len(values) == n_expected and all(v <= 0 for v in values[1:])
                 self.expect(is_right, number, kind, f"{len(values)} values of {n_expected}")
+                log_prob = sum(values[1:-1])
             said = choice["message"]["content"] if kind == "chat" else choice["text"]
-            self.check_text(number, kind, body, said)
+            self.check_answer(number, kind, body, said, log_prob)
         return True
 
     async def request(self, number):
@@ -208,14 +218,24 @@ class Load:
     async def user(self, numbers):
         for number in numbers:
             try:
-                # A quarter of the requests were sent before by somebody.
-                await self.request(number % (self.arguments.requests * 3 // 4 + 1))
+                await self.request(number % self.n_different)
             except (OSError, ValueError, IndexError) as error:
                 self.faults.append(f"request {number}: {error!r}")
             if number % max(self.arguments.requests // 10, 1) == 0:
                 self.resident.append(self.server.resident_bytes())
 
+    async def run_alone(self):
+        """What each request is answered while there is no other."""
+        for number in range(self.n_different):
+            kind, body, _, _ = self.draw(number)
+            if kind not in ("overlong", "malformed", "leaving"):
+                body.pop("stream", None)
+                await self.whole(number, kind, body, json.dumps(body).encode())
+        self.n_tokens = 0
+
     async def run(self):
+        if self.arguments.alone:
+            await self.run_alone()
         numbers = iter(range(self.arguments.requests))
         start = time.monotonic()
         await asyncio.gather(*(self.user(numbers) for _ in range(self.arguments.users)))
@@ -298,6 +318,7 @@ def main():
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--users", type=int, default=16)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--alone", action="store_true")
     parser.add_argument("--server-options", default="--ctx 512 --kv-type f32 --kernels exact")
     parser.add_argument("--same", metavar="IN,OUT")
     parser.add_argument("--rounds", type=int, default=3)

@@ -147,6 +147,16 @@ ggml_tensor *BlockBuilder::mask_of(int il, const RowInputs &inputs, size_t n_pie
     return inputs.masks[hparams_.window_of(il) * n_pieces + piece];
 }
 
+// ggml's own: q [head_dim_k, n_rows, n_head, n_slots] -> [head_dim_v, n_head, n_rows, n_slots]
+ggml_tensor *BlockBuilder::flash_attention(int il, ggml_tensor *q, ggml_tensor *k, ggml_tensor *v,
+                                           ggml_tensor *mask) const {
+    ggml_tensor *o = ggml_flash_attn_ext(ctx_, q, k, v, mask, spec(il).attention_scale, 0.0f,
+                                         spec(il).attention_cap);
+    ggml_flash_attn_ext_add_sinks(o, weights_.layers[il].attn_sinks);
+    ggml_prec_set_acc(o, GGML_PREC_F32);
+    return o;
+}
+
 ggml_tensor *BlockBuilder::attend_piece(int il, ggml_tensor *q, const Piece &piece,
                                         ggml_tensor *mask) const {
     const LayerSpec &shape = spec(il);
@@ -159,21 +169,20 @@ ggml_tensor *BlockBuilder::attend_piece(int il, ggml_tensor *q, const Piece &pie
         rows = ggml_view_3d(ctx_, q, q->ne[0], q->ne[1], piece.n_rows, q->nb[1], q->nb[2],
                             q->nb[2] * static_cast<size_t>(piece.first_row));
     }
+    ggml_tensor *sinks = weights_.layers[il].attn_sinks;
     const bool has_cap = shape.attention_cap != 0.0f;  // which our kernels do not compute
     if (!has_cap && fits_cpu_attention(rows, k, v)) {
         const int n_lanes = own_.level == CpuLevel::avx2 ? 8 : widest_lanes();
         return ggml_reshape_2d(
-            ctx_, cpu_attention(ctx_, rows, k, v, mask, n_lanes, shape.attention_scale),
+            ctx_, cpu_attention(ctx_, rows, k, v, mask, n_lanes, shape.attention_scale, sinks),
             hparams_.head_dim_v * shape.n_head, piece.n_rows);
     }
     if (!has_cap && own_.level != CpuLevel::none && fits_cpu_row_attention(k, v)) {
-        return cpu_row_attention(ctx_, own_.level, rows, k, v, mask, nullptr,
-                                 shape.attention_scale);
+        return cpu_row_attention(ctx_, own_.level, rows, k, v, mask, nullptr, shape.attention_scale,
+                                 sinks);
     }
     rows = ggml_permute(ctx_, rows, 0, 2, 1, 3);  // [head_dim_k, n_rows, n_head]
-    ggml_tensor *o = ggml_flash_attn_ext(ctx_, rows, k, v, mask, shape.attention_scale, 0.0f,
-                                         shape.attention_cap);
-    ggml_prec_set_acc(o, GGML_PREC_F32);
+    ggml_tensor *o = flash_attention(il, rows, k, v, mask);
     return ggml_reshape_2d(ctx_, o, hparams_.head_dim_v * shape.n_head, piece.n_rows);
 }
 
@@ -194,14 +203,12 @@ ggml_tensor *BlockBuilder::attend_batched(int il, ggml_tensor *q, const RowSet &
         ggml_tensor *batched =
             ggml_view_3d(ctx_, q, q->ne[0], q->ne[1], rows.n_batched, q->nb[1], q->nb[2], 0);
         return cpu_row_attention(ctx_, own_.level, batched, k, v, mask, inputs.slot_of_row,
-                                 shape.attention_scale);
+                                 shape.attention_scale, weights_.layers[il].attn_sinks);
     }
     ggml_tensor *by_row = ggml_view_2d(ctx_, q, n_embd_q, rows.n_batched, q->nb[2], 0);
     ggml_tensor *by_slot = ggml_get_rows(ctx_, by_row, inputs.row_of_slot);  // [n_embd_q, n_slots]
     by_slot = ggml_reshape_4d(ctx_, by_slot, hparams_.head_dim_k, 1, shape.n_head, rows.n_slots);
-    ggml_tensor *o = ggml_flash_attn_ext(ctx_, by_slot, k, v, mask, shape.attention_scale, 0.0f,
-                                         shape.attention_cap);
-    ggml_prec_set_acc(o, GGML_PREC_F32);
+    ggml_tensor *o = flash_attention(il, by_slot, k, v, mask);
     o = ggml_reshape_2d(ctx_, o, n_embd_o, rows.n_slots);
     return ggml_get_rows(ctx_, o, inputs.slot_of_row);  // [n_embd_o, n_batched]
 }
@@ -235,7 +242,9 @@ ggml_tensor *BlockBuilder::attention_probabilities(int il, ggml_tensor *a, const
         scores = capped(ggml_scale(ctx_, scores, scale), shape.attention_cap);
         scale = 1.0f;
     }
-    return ggml_soft_max_ext(ctx_, scores, mask_of(il, inputs, 1, 0), scale, 0.0f);
+    ggml_tensor *probs = ggml_soft_max_ext(ctx_, scores, mask_of(il, inputs, 1, 0), scale, 0.0f);
+    ggml_soft_max_add_sinks(probs, weights_.layers[il].attn_sinks);
+    return probs;
 }
 
 ggml_tensor *BlockBuilder::attention_received(int il, ggml_tensor *a, const RowSet &rows,

@@ -5,7 +5,7 @@
 namespace orthorank {
 
 size_t max_nodes(int n_layers, size_t n_pieces, int n_expert_used) {
-    const size_t n_of_layer = 88 + 10 * n_pieces + 2 * static_cast<size_t>(n_expert_used);
+    const size_t n_of_layer = 96 + 10 * n_pieces + 2 * static_cast<size_t>(n_expert_used);
     return 128 + 32 * n_pieces + static_cast<size_t>(n_layers) * n_of_layer;
 }
 

@@ -102,8 +102,8 @@ class BlockBuilder {
     // h.
     ggml_tensor *layer(int il, ggml_tensor *h, const RowSet &rows, const RowInputs &inputs,
                        ggml_tensor *cells) const;
-    // The attention probabilities of rows that are one piece, keys that a row does not see 0:
-    // a [n_embd, n_rows] -> [n_kv, n_rows, n_head].
+    // The attention probabilities of rows that are one piece, keys that a row does not see 0; with
+    // a sink logit they sum to less than one: a [n_embd, n_rows] -> [n_kv, n_rows, n_head].
     ggml_tensor *attention_probabilities(int il, ggml_tensor *a, const RowSet &rows,
                                          const RowInputs &inputs) const;
     // The same summed over rows: [1, n_kv, n_head], still to be added over heads.
@@ -154,6 +154,8 @@ class BlockBuilder {
     ggml_tensor *mask_of(int il, const RowInputs &inputs, size_t n_pieces, size_t piece) const;
     ggml_tensor *cache_view(ggml_tensor *tensor, int head_dim, int n_head_kv, int slot, int n_slots,
                             int n_kv) const;
+    ggml_tensor *flash_attention(int il, ggml_tensor *q, ggml_tensor *k, ggml_tensor *v,
+                                 ggml_tensor *mask) const;
     ggml_tensor *attend_piece(int il, ggml_tensor *q, const Piece &piece, ggml_tensor *mask) const;
     ggml_tensor *attend_batched(int il, ggml_tensor *q, const RowSet &rows,
                                 const RowInputs &inputs) const;
@@ -161,6 +163,9 @@ class BlockBuilder {
                            const RowInputs &inputs) const;
     ggml_tensor *feed_forward(int il, ggml_tensor *h) const;
     ggml_tensor *gated(int il, ggml_tensor *gate, ggml_tensor *up) const;
+    ggml_tensor *router(int il, ggml_tensor *x) const;
+    ggml_tensor *project_id(ggml_tensor *weights, ggml_tensor *bias, ggml_tensor *x,
+                            ggml_tensor *ids) const;
     ggml_tensor *experts(int il, ggml_tensor *x) const;
     ggml_tensor *shared_expert(int il, ggml_tensor *x) const;
     ggml_tensor *ffn_input(int il, ggml_tensor *h) const;
@@ -171,6 +176,8 @@ class BlockBuilder {
                              ggml_tensor *expert_mask) const;
     ggml_tensor *plain_sigmoid(ggml_tensor *x) const;
     ggml_tensor *plain_capped(ggml_tensor *x, float cap) const;
+    ggml_tensor *at_most(ggml_tensor *x, float limit) const;
+    ggml_tensor *plain_softmax(int il, ggml_tensor *scores, ggml_tensor *mask, float scale) const;
     ggml_tensor *plain_gated(int il, ggml_tensor *gate, ggml_tensor *up) const;
     ggml_tensor *plain_ffn(int il, ggml_tensor *x) const;
     ggml_tensor *plain_shared_expert(int il, ggml_tensor *x) const;

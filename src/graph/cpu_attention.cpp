@@ -56,15 +56,16 @@ bool fits_cpu_attention(const ggml_tensor *q, const ggml_tensor *k, const ggml_t
 }
 
 ggml_tensor *cpu_attention(ggml_context *ctx, ggml_tensor *q, ggml_tensor *k, ggml_tensor *v,
-                           ggml_tensor *mask, int n_lanes, float scale) {
+                           ggml_tensor *mask, int n_lanes, float scale, ggml_tensor *sinks) {
     CHECK(n_lanes <= widest_lanes());
     CHECK(q->type == GGML_TYPE_F32 && q->ne[0] == k->ne[0] && q->ne[1] % k->ne[2] == 0);
     CHECK(k->ne[1] == v->ne[1] && k->ne[2] == v->ne[2] && q->ne[3] * k->ne[3] * v->ne[3] == 1);
     CHECK(mask->type == GGML_TYPE_F16 && mask->ne[0] == k->ne[1] && mask->ne[1] == q->ne[2]);
-    std::array<ggml_tensor *, 4> sources = {q, k, v, mask};
+    CHECK(sinks == nullptr || (sinks->type == GGML_TYPE_F32 && sinks->ne[0] == q->ne[1]));
+    std::array<ggml_tensor *, 5> sources = {q, k, v, mask, sinks};
     ggml_tensor *node =
         ggml_custom_4d(ctx, GGML_TYPE_F32, v->ne[0], q->ne[1], q->ne[2], 1, sources.data(),
-                       static_cast<int>(sources.size()), run, GGML_N_TASKS_MAX,
+                       sinks != nullptr ? 5 : 4, run, GGML_N_TASKS_MAX,
                        const_cast<AttentionKernel *>(&kernel_of(n_lanes)));
     scale = scale != 0.0f ? scale : 1.0f / std::sqrt(static_cast<float>(k->ne[0]));
     node->op_params[k_scale_slot] = std::bit_cast<int32_t>(scale);

@@ -22,8 +22,10 @@ bool fits_cpu_attention(const ggml_tensor *q, const ggml_tensor *k, const ggml_t
 
 // softmax(scale q k + mask) v as one node (GGML_OP_CUSTOM), F32 [head_dim_v, n_head,
 // n_rows]: shapes as above, q F32, mask F16, 0 or -infinity; 0 for a row that sees no key. n_lanes:
-// 8 or 16, at most widest_lanes(). scale 0: 1 / sqrt(head_dim_k).
+// 8 or 16, at most widest_lanes(). scale 0: 1 / sqrt(head_dim_k). sinks: F32 [n_head] or null, a
+// logit per head that takes part in the softmax and has no value.
 ggml_tensor *cpu_attention(ggml_context *ctx, ggml_tensor *q, ggml_tensor *k, ggml_tensor *v,
-                           ggml_tensor *mask, int n_lanes = widest_lanes(), float scale = 0.0f);
+                           ggml_tensor *mask, int n_lanes = widest_lanes(), float scale = 0.0f,
+                           ggml_tensor *sinks = nullptr);
 
 }  // namespace orthorank

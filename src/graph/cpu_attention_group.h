@@ -60,6 +60,7 @@ class Group {
           k_(node->src[1]),
           v_(node->src[2]),
           mask_(node->src[3]),
+          sinks_(node->src[4]),
           dim_k_(static_cast<int>(q_->ne[0])),
           dim_v_(static_cast<int>(v_->ne[0])),
           n_heads_(static_cast<int>(q_->ne[1] / k_->ne[2])),
@@ -123,6 +124,9 @@ class Group {
             }
         }
         for (int head = 0; head < n_heads_; ++head) {
+            if (sinks_ != nullptr) {
+                add_sink(head);
+            }
             store(head);
         }
     }
@@ -255,11 +259,7 @@ class Group {
             if (tile_max[i] > max_[query]) {
                 const float down = std::exp(max_[query] - tile_max[i]);
                 total_[query] *= down;
-                float *sum = sums_ + query * dim_v_;
-                const Vec by = L::set(down);
-                for (int d = 0; d < dim_v_; d += L::n) {
-                    L::store(sum + d, L::mul(L::load(sum + d), by));
-                }
+                scale_sum(query, down);
                 max_[query] = tile_max[i];
             }
             tile_max[i] = max_[query] == -k_infinity ? 0.0f : max_[query];
@@ -337,6 +337,29 @@ class Group {
         }
     }
 
+    // The head's sink logit, which has no value.
+    void add_sink(int head) {
+        const float sink = static_cast<const float *>(sinks_->data)[kv_head_ * n_heads_ + head];
+        for (int row = 0; row < n_rows_; ++row) {
+            const ptrdiff_t query = static_cast<ptrdiff_t>(head) * n_queries + row;
+            if (sink <= max_[query]) {
+                total_[query] += std::exp(sink - max_[query]);
+                continue;
+            }
+            const float down = std::exp(max_[query] - sink);
+            total_[query] = std::fma(total_[query], down, 1.0f);
+            scale_sum(query, down);
+        }
+    }
+
+    void scale_sum(ptrdiff_t query, float factor) {
+        float *sum = sums_ + query * dim_v_;
+        const Vec by = L::set(factor);
+        for (int d = 0; d < dim_v_; d += L::n) {
+            L::store(sum + d, L::mul(L::load(sum + d), by));
+        }
+    }
+
     void store(int head) const {
         for (int row = 0; row < n_rows_; ++row) {
             const ptrdiff_t query = static_cast<ptrdiff_t>(head) * n_queries + row;
@@ -351,7 +374,7 @@ class Group {
     }
 
     ggml_tensor *node_ = nullptr;
-    const ggml_tensor *q_, *k_, *v_, *mask_;
+    const ggml_tensor *q_, *k_, *v_, *mask_, *sinks_;
     int dim_k_, dim_v_;
     int n_heads_;  // query heads of this KV head
     int64_t first_row_ = 0;

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
+#include <limits>
 
 #include "base/error.h"
 #include "graph/cpu_attention_kernel.h"
@@ -82,11 +83,14 @@ void attend_part(ggml_tensor *node, const Shape &shape, const RowAttentionKernel
 }
 
 void merge_parts(ggml_tensor *node, const Shape &shape, const RowAttentionKernel &kernel) {
+    const ggml_tensor *sinks = node->src[5];
     for (int64_t row = 0; row < shape.n_rows; ++row) {
         for (int64_t head = 0; head < shape.n_heads; ++head) {
+            const float sink = sinks != nullptr ? static_cast<const float *>(sinks->data)[head]
+                                                : -std::numeric_limits<float>::infinity();
             kernel.merge(
                 shape.parts(node, row, 0) + head * (2 + shape.dim_v), shape.n_parts,
-                static_cast<size_t>(shape.part_floats()), shape.dim_v,
+                static_cast<size_t>(shape.part_floats()), sink, shape.dim_v,
                 static_cast<float *>(node->data) + (row * shape.n_heads + head) * shape.dim_v);
         }
     }
@@ -122,16 +126,17 @@ bool fits_cpu_row_attention(const ggml_tensor *k, const ggml_tensor *v) {
 
 ggml_tensor *cpu_row_attention(ggml_context *ctx, CpuLevel level, ggml_tensor *q, ggml_tensor *k,
                                ggml_tensor *v, ggml_tensor *mask, ggml_tensor *slot_of_row,
-                               float scale) {
+                               float scale, ggml_tensor *sinks) {
     CHECK(q->type == GGML_TYPE_F32 && q->nb[0] == sizeof(float) && q->ne[0] == k->ne[0]);
     CHECK(q->ne[1] % k->ne[2] == 0 && k->ne[1] == v->ne[1] && k->ne[2] == v->ne[2]);
     CHECK(mask->type == GGML_TYPE_F16 && mask->ne[0] == k->ne[1]);
     CHECK(slot_of_row != nullptr || mask->ne[1] == q->ne[2]);
     const Shape shape(q, k, v);
-    std::array<ggml_tensor *, 5> sources = {q, k, v, mask, slot_of_row};
+    CHECK(sinks == nullptr || (sinks->type == GGML_TYPE_F32 && sinks->ne[0] == q->ne[1]));
+    std::array<ggml_tensor *, 6> sources = {q, k, v, mask, slot_of_row, sinks};
     ggml_tensor *node =
         ggml_custom_4d(ctx, GGML_TYPE_F32, shape.n_floats(), 1, 1, 1, sources.data(),
-                       slot_of_row != nullptr ? 5 : 4, run, GGML_N_TASKS_MAX,
+                       static_cast<int>(sources.size()), run, GGML_N_TASKS_MAX,
                        const_cast<RowAttentionKernel *>(&kernel_of(level)));
     scale = scale != 0.0f ? scale : 1.0f / std::sqrt(static_cast<float>(k->ne[0]));
     node->op_params[k_scale_slot] = std::bit_cast<int32_t>(scale);

@@ -17,9 +17,11 @@ bool fits_cpu_row_attention(const ggml_tensor *k, const ggml_tensor *v);
 // n_rows], 0 for a row that sees no key. q F32 [head_dim_k, n_head, n_rows], numbers of a head side
 // by side. Without slot_of_row all rows look at slot 0 and the mask is F16 [n_kv, n_rows]; with it
 // (I32 [n_rows]) a row looks at its slot and at that slot's mask, F16 [n_kv, 1, 1, n_slots]. 0 or
-// -infinity. level: not none, at most best_cpu_level(). scale 0: 1 / sqrt(head_dim_k).
+// -infinity. level: not none, at most best_cpu_level(). scale 0: 1 / sqrt(head_dim_k). sinks: F32
+// [n_head] or null, a logit per head that takes part in the softmax and has no value.
 ggml_tensor *cpu_row_attention(ggml_context *ctx, CpuLevel level, ggml_tensor *q, ggml_tensor *k,
                                ggml_tensor *v, ggml_tensor *mask,
-                               ggml_tensor *slot_of_row = nullptr, float scale = 0.0f);
+                               ggml_tensor *slot_of_row = nullptr, float scale = 0.0f,
+                               ggml_tensor *sinks = nullptr);
 
 }  // namespace orthorank

@@ -32,9 +32,10 @@ struct RowAttentionKernel {
     // A part of each head: the largest score (-infinity: it sees no key), the sum of exponentials
     // beside it, and that of values.
     void (*attend)(const RowAttentionTask &task);
-    // n_parts of one head, part_stride floats apart: what they make together. 0 without a key.
-    void (*merge)(const float *parts, int64_t n_parts, size_t part_stride, int64_t dim_v,
-                  float *out);
+    // n_parts of one head, part_stride floats apart: what they make together, with a logit beside
+    // the scores that has no value (-infinity: none). 0 without a key.
+    void (*merge)(const float *parts, int64_t n_parts, size_t part_stride, float sink,
+                  int64_t dim_v, float *out);
 };
 
 extern const RowAttentionKernel k_row_attention_avx2;

@@ -176,16 +176,16 @@ class Part {
         }
     }
 
-    static void merge(const float *parts, int64_t n_parts, size_t part_stride, int64_t dim_v,
-                      float *out) {
-        float highest = -k_infinity;
+    static void merge(const float *parts, int64_t n_parts, size_t part_stride, float sink,
+                      int64_t dim_v, float *out) {
+        float highest = sink;
         for (int64_t i = 0; i < n_parts; ++i) {
             const float of_part = parts[static_cast<size_t>(i) * part_stride];
             // Not a number is kept: what is not above anything is not below it either.
             highest = of_part <= highest ? highest : of_part;
         }
         std::memset(out, 0, static_cast<size_t>(dim_v) * sizeof(float));
-        float total = 0.0f;
+        float total = sink == -k_infinity ? 0.0f : std::exp(sink - highest);
         for (int64_t i = 0; i < n_parts; ++i) {
             const float *part = parts + static_cast<size_t>(i) * part_stride;
             if (part[0] == -k_infinity) {

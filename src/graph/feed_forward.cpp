@@ -12,8 +12,14 @@ ggml_tensor *BlockBuilder::ffn_input(int il, ggml_tensor *h) const {
 
 // act(gate) * up
 ggml_tensor *BlockBuilder::gated(int il, ggml_tensor *gate, ggml_tensor *up) const {
-    return spec(il).gate == Gate::gelu ? ggml_geglu_split(ctx_, gate, up)
-                                       : ggml_swiglu_split(ctx_, gate, up);
+    switch (spec(il).gate) {
+        case Gate::gelu:
+            return ggml_geglu_split(ctx_, gate, up);
+        case Gate::clamped:
+            return ggml_swiglu_oai(ctx_, gate, up, k_gate_alpha, k_gate_limit);
+        default:
+            return ggml_swiglu_split(ctx_, gate, up);
+    }
 }
 
 // h [n_embd, n_rows] -> h and what this half adds to it.
@@ -44,17 +50,39 @@ ggml_tensor *BlockBuilder::feed_forward(int il, ggml_tensor *h) const {
     return onto(il, layer.ffn_down, layer.ffn_down_bias, y, layer.ffn_post_norm, h);
 }
 
-// Mixture of experts as in Mixtral: softmax over all experts, the best n_expert_used, their
-// probabilities rescaled to sum to one, or as they are.
+// x [n_embd, n] -> [n_expert, n]
+ggml_tensor *BlockBuilder::router(int il, ggml_tensor *x) const {
+    const LayerWeights &layer = weights_.layers[il];
+    ggml_tensor *logits = ggml_mul_mat(ctx_, layer.ffn_gate_inp, x);
+    return layer.ffn_gate_inp_bias != nullptr ? ggml_add(ctx_, logits, layer.ffn_gate_inp_bias)
+                                              : logits;
+}
+
+// weights [d, m, n_expert], bias [m, n_expert] or null, x [d, 1 or n_used, n], ids [n_used, n] ->
+// [m, n_used, n]
+ggml_tensor *BlockBuilder::project_id(ggml_tensor *weights, ggml_tensor *bias, ggml_tensor *x,
+                                      ggml_tensor *ids) const {
+    ggml_tensor *y = product_id(weights, x, ids);
+    return bias != nullptr ? ggml_add_id(ctx_, y, bias, ids) : y;
+}
+
+// Mixture of experts: softmax over all, as in Mixtral, the best n_expert_used, their shares.
 ggml_tensor *BlockBuilder::experts(int il, ggml_tensor *x) const {
     const LayerWeights &layer = weights_.layers[il];
     const int64_t n = x->ne[1];
     const int n_used = hparams_.n_expert_used;
-    ggml_tensor *probs = ggml_soft_max(ctx_, ggml_mul_mat(ctx_, layer.ffn_gate_inp, x));
-    ggml_tensor *chosen = ggml_argsort_top_k(ctx_, probs, n_used);  // I32 [n_used, n]
+    const ExpertShares shares = spec(il).expert_shares;
+    ggml_tensor *scores = router(il, x);
+    if (shares != ExpertShares::of_used) {
+        scores = ggml_soft_max(ctx_, scores);
+    }
+    ggml_tensor *chosen = ggml_argsort_top_k(ctx_, scores, n_used);  // I32 [n_used, n]
     ggml_tensor *weights = ggml_get_rows(
-        ctx_, ggml_reshape_3d(ctx_, probs, 1, hparams_.n_expert, n), chosen);  // [1, n_used, n]
-    if (spec(il).normalises_experts) {
+        ctx_, ggml_reshape_3d(ctx_, scores, 1, hparams_.n_expert, n), chosen);  // [1, n_used, n]
+    if (shares == ExpertShares::of_used) {
+        weights = ggml_soft_max(ctx_, ggml_reshape_2d(ctx_, weights, n_used, n));
+        weights = ggml_reshape_3d(ctx_, weights, 1, n_used, n);
+    } else if (shares == ExpertShares::rescaled) {
         weights = ggml_reshape_2d(ctx_, weights, n_used, n);
         // 6.1e-5, the smallest normal F16, keeps the division finite (as libllama does).
         ggml_tensor *sum =
@@ -64,9 +92,11 @@ ggml_tensor *BlockBuilder::experts(int il, ggml_tensor *x) const {
     ggml_build_forward_expand(gf_, weights);
 
     x = ggml_reshape_3d(ctx_, x, hparams_.n_embd, 1, n);
-    ggml_tensor *up = product_id(layer.ffn_up_exps, x, chosen);  // [n_ff, n_used, n]
-    ggml_tensor *gate = product_id(layer.ffn_gate_exps, x, chosen);
-    ggml_tensor *y = product_id(layer.ffn_down_exps, gated(il, gate, up), chosen);
+    ggml_tensor *up =  // [n_ff, n_used, n]
+        project_id(layer.ffn_up_exps, layer.ffn_up_exps_bias, x, chosen);
+    ggml_tensor *gate = project_id(layer.ffn_gate_exps, layer.ffn_gate_exps_bias, x, chosen);
+    ggml_tensor *y =
+        project_id(layer.ffn_down_exps, layer.ffn_down_exps_bias, gated(il, gate, up), chosen);
     y = ggml_mul(ctx_, y, weights);  // [n_embd, n_used, n]
     ggml_tensor *total = nullptr;
     for (int i = 0; i < n_used; ++i) {

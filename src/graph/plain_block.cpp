@@ -16,16 +16,48 @@ ggml_tensor *BlockBuilder::plain_capped(ggml_tensor *x, float cap) const {
     return ggml_scale(ctx_, plain_sigmoid(ggml_scale(ctx_, x, 2.0f / cap)), 2.0f * cap);
 }
 
+// min(x, limit) = limit - max(limit - x, 0)
+ggml_tensor *BlockBuilder::at_most(ggml_tensor *x, float limit) const {
+    ggml_tensor *below = ggml_relu(ctx_, ggml_scale_bias(ctx_, x, -1.0f, limit));
+    return ggml_scale_bias(ctx_, below, -1.0f, limit);
+}
+
 // act(gate) * up, where GELU's tanh form is x sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3)).
 ggml_tensor *BlockBuilder::plain_gated(int il, ggml_tensor *gate, ggml_tensor *up) const {
     if (spec(il).gate == Gate::silu) {
         return ggml_swiglu_split(ctx_, gate, up);
+    }
+    if (spec(il).gate == Gate::clamped) {
+        gate = at_most(gate, k_gate_limit);
+        ggml_tensor *minus_up =
+            at_most(ggml_scale(ctx_, at_most(up, k_gate_limit), -1.0f), k_gate_limit);
+        ggml_tensor *factor = ggml_scale_bias(ctx_, minus_up, -1.0f, 1.0f);
+        ggml_tensor *share = plain_sigmoid(ggml_scale(ctx_, gate, k_gate_alpha));
+        return ggml_mul(ctx_, ggml_mul(ctx_, gate, share), factor);
     }
     constexpr float k_two_roots = 1.5957691216057308f;
     ggml_tensor *cube = ggml_mul(ctx_, ggml_sqr(ctx_, gate), gate);
     ggml_tensor *inner = ggml_add(ctx_, ggml_scale(ctx_, gate, k_two_roots),
                                   ggml_scale(ctx_, cube, k_two_roots * 0.044715f));
     return ggml_mul(ctx_, ggml_mul(ctx_, gate, plain_sigmoid(inner)), up);
+}
+
+// softmax(scale scores + mask), [n, n, n_head]. A sink logit is one more column, which has no key:
+// ggml's softmax with sinks has no backward pass.
+ggml_tensor *BlockBuilder::plain_softmax(int il, ggml_tensor *scores, ggml_tensor *mask,
+                                         float scale) const {
+    ggml_tensor *sinks = weights_.layers[il].attn_sinks;
+    if (sinks == nullptr) {
+        return ggml_soft_max_ext(ctx_, scores, mask, scale, 0.0f);
+    }
+    const int64_t n = scores->ne[0], n_rows = scores->ne[1], n_head = scores->ne[2];
+    ggml_tensor *all =
+        ggml_repeat_4d(ctx_, ggml_reshape_3d(ctx_, sinks, 1, 1, n_head), n + 1, n_rows, n_head, 1);
+    ggml_tensor *masked = ggml_add(ctx_, ggml_scale(ctx_, scores, scale), mask);
+    all = ggml_set(ctx_, all, masked, all->nb[1], all->nb[2], all->nb[3], 0);
+    ggml_tensor *probs = ggml_soft_max(ctx_, all);
+    return ggml_cont(ctx_,
+                     ggml_view_3d(ctx_, probs, n, n_rows, n_head, probs->nb[1], probs->nb[2], 0));
 }
 
 ggml_tensor *BlockBuilder::attend_plain(int il, ggml_tensor *a, const PlainInputs &inputs) const {
@@ -46,32 +78,39 @@ ggml_tensor *BlockBuilder::attend_plain(int il, ggml_tensor *a, const PlainInput
         scores = plain_capped(ggml_scale(ctx_, scores, scale), shape.attention_cap);
         scale = 1.0f;
     }
-    ggml_tensor *probs =  // [n, n, n_head]
-        ggml_soft_max_ext(ctx_, scores, inputs.mask, scale, 0.0f);
+    ggml_tensor *probs = plain_softmax(il, scores, inputs.mask, scale);
     ggml_tensor *o = ggml_mul_mat(ctx_, v, probs);  // [head_dim_v, n, n_head]
     o = ggml_cont(ctx_, ggml_permute(ctx_, o, 0, 2, 1, 3));
     return ggml_reshape_2d(ctx_, o, hparams_.head_dim_v * shape.n_head, n);
 }
 
-// Every expert for every row, weighted with 0 where it is not used.
+// Every expert for every row, weighted with 0 where it is not used. A softmax over the used ones
+// alone is that over all, rescaled.
 ggml_tensor *BlockBuilder::all_experts(int il, ggml_tensor *x, ggml_tensor *probs,
                                        ggml_tensor *expert_mask) const {
     const LayerWeights &layer = weights_.layers[il];
     const int64_t n = x->ne[1];
     ggml_tensor *weights = ggml_mul(ctx_, probs, expert_mask);  // [n_expert, n]
-    if (spec(il).normalises_experts) {
+    if (spec(il).expert_shares != ExpertShares::probabilities) {
         weights = ggml_div(ctx_, weights, ggml_repeat(ctx_, ggml_sum_rows(ctx_, weights), weights));
     }
-    const auto expert = [&](ggml_tensor *all, int e) {
-        return ggml_view_2d(ctx_, all, all->ne[0], all->ne[1], all->nb[1],
-                            all->nb[2] * static_cast<size_t>(e));
+    // x by expert e: matrices [d, m, n_expert], biases [m, n_expert] or null.
+    const auto project = [&](ggml_tensor *all, ggml_tensor *biases, int e, ggml_tensor *rows) {
+        const auto at = static_cast<size_t>(e);
+        ggml_tensor *y = ggml_mul_mat(
+            ctx_, ggml_view_2d(ctx_, all, all->ne[0], all->ne[1], all->nb[1], all->nb[2] * at),
+            rows);
+        return biases == nullptr
+                   ? y
+                   : ggml_add(ctx_, y,
+                              ggml_view_1d(ctx_, biases, biases->ne[0], biases->nb[1] * at));
     };
     ggml_tensor *total = nullptr;
     for (int e = 0; e < hparams_.n_expert; ++e) {
-        ggml_tensor *up = ggml_mul_mat(ctx_, expert(layer.ffn_up_exps, e), x);
-        ggml_tensor *gate = ggml_mul_mat(ctx_, expert(layer.ffn_gate_exps, e), x);
+        ggml_tensor *up = project(layer.ffn_up_exps, layer.ffn_up_exps_bias, e, x);
+        ggml_tensor *gate = project(layer.ffn_gate_exps, layer.ffn_gate_exps_bias, e, x);
         ggml_tensor *y =
-            ggml_mul_mat(ctx_, expert(layer.ffn_down_exps, e), plain_gated(il, gate, up));
+            project(layer.ffn_down_exps, layer.ffn_down_exps_bias, e, plain_gated(il, gate, up));
         ggml_tensor *weight = ggml_view_2d(ctx_, weights, 1, n, weights->nb[1],
                                            weights->nb[0] * static_cast<size_t>(e));
         y = ggml_mul(ctx_, y, ggml_cont(ctx_, weight));  // [n_embd, n]
@@ -107,7 +146,7 @@ ggml_tensor *BlockBuilder::whole_block(int il, ggml_tensor *h, const PlainInputs
     if (layer.ffn_gate_inp == nullptr) {
         return add_half(il, plain_ffn(il, x), layer.ffn_post_norm, h);
     }
-    ggml_tensor *probs = ggml_soft_max(ctx_, ggml_mul_mat(ctx_, layer.ffn_gate_inp, x));
+    ggml_tensor *probs = ggml_soft_max(ctx_, router(il, x));
     if (inputs.expert_mask == nullptr) {
         return probs;
     }

@@ -15,7 +15,7 @@ void read(const ArchKeys &keys, Hparams &h) {
     for (size_t il = 0; il < h.layers.size(); ++il) {
         LayerSpec &layer = h.layers[il];
         layer.n_ff_shared = shared[il] > 0 ? shared[il] : layer.n_ff;
-        layer.normalises_experts = false;
+        layer.expert_shares = ExpertShares::probabilities;
     }
     read_expert_width(keys, h);
 }

@@ -25,7 +25,7 @@ void add_peculiarities(Fnv1a &fnv, const Hparams &h) {
             continue;
         }
         for (const int n : {layer.window, layer.rotation.n_rot, static_cast<int>(layer.gate),
-                            layer.normalises_experts ? 1 : 0, layer.n_ff_shared}) {
+                            static_cast<int>(layer.expert_shares), layer.n_ff_shared}) {
             fnv.integer(n);
         }
         for (const float x : {layer.rotation.freq_base, layer.rotation.freq_scale,

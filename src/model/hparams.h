@@ -12,8 +12,16 @@ namespace orthorank {
 // How a rotation pairs the elements of a head: neighbours, or halves.
 enum class RopeType { norm, neox };
 
-// What gates a feed-forward network: x times the sigmoid of x, or GELU in its tanh form.
-enum class Gate { silu, gelu };
+// What gates a feed-forward network: x times the sigmoid of x; GELU in its tanh form; or gpt-oss's,
+// x sigmoid(k_gate_alpha x) (y + 1) with gate x at most k_gate_limit and up y within
+// +-k_gate_limit.
+enum class Gate { silu, gelu, clamped };
+constexpr float k_gate_alpha = 1.702f;
+constexpr float k_gate_limit = 7.0f;
+
+// What the used experts' outputs are multiplied by: their probabilities among all experts, as they
+// are or rescaled to sum to one, or the softmax over the used ones alone.
+enum class ExpertShares { probabilities, rescaled, of_used };
 
 // How a layer's queries and keys are turned, as ggml_rope_ext takes it: YaRN's attention factor is
 // already resolved.
@@ -44,8 +52,8 @@ struct LayerSpec {
     float attention_cap = 0.0f;    // c: products x become c tanh(x / c); 0: as they are
     float residual_scale = 1.0f;   // multiplies what a half adds to the residual stream
     Gate gate = Gate::silu;
-    bool normalises_experts = true;  // the used experts' probabilities are rescaled to sum to one
-    int n_ff_shared = 0;             // width of the expert that every row uses; 0: none
+    ExpertShares expert_shares = ExpertShares::rescaled;
+    int n_ff_shared = 0;  // width of the expert that every row uses; 0: none
 
     bool operator==(const LayerSpec &) const = default;
 };

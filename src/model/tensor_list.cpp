@@ -92,11 +92,13 @@ bool TensorList::add(ggml_tensor *&slot, const std::string &name, const Shape &n
 }
 
 bool TensorList::layer_tensor(ggml_tensor *LayerWeights::*slot, const Shape &ne, WeightUse use,
-                              Presence presence) {
+                              Presence presence, const char *file_name) {
     const LayerTensor &known = known_tensor(slot);
-    const bool is_there = add(weights_.layers[static_cast<size_t>(il_)].*slot, name_of(known.name),
-                              ne, use, presence);
+    const bool is_there =
+        add(weights_.layers[static_cast<size_t>(il_)].*slot,
+            name_of(file_name != nullptr ? file_name : known.name), ne, use, presence);
     if (is_there) {
+        requests_.back().info.name = name_of(known.name);
         requests_.back().is_norm =
             known.kind == TensorKind::norm || known.kind == TensorKind::head_norm;
         // The router is small, and its errors change experts.
@@ -105,8 +107,12 @@ bool TensorList::layer_tensor(ggml_tensor *LayerWeights::*slot, const Shape &ne,
     return is_there;
 }
 
-void TensorList::norm(ggml_tensor *LayerWeights::*slot) {
-    layer_tensor(slot, {h_.n_embd, 1, 1, 1}, WeightUse::vector);
+void TensorList::norm(ggml_tensor *LayerWeights::*slot, const char *file_name) {
+    layer_tensor(slot, {h_.n_embd, 1, 1, 1}, WeightUse::vector, Presence::required, file_name);
+}
+
+void TensorList::sinks() {
+    layer_tensor(&LayerWeights::attn_sinks, {spec().n_head, 1, 1, 1}, WeightUse::vector);
 }
 
 void TensorList::matrix(ggml_tensor *LayerWeights::*slot, int64_t n_in, int64_t n_out) {
@@ -239,6 +245,15 @@ void TensorList::experts() {
     layer_tensor(&LayerWeights::ffn_gate_exps, {h_.n_embd, n_ff, n, 1}, WeightUse::experts);
     layer_tensor(&LayerWeights::ffn_up_exps, {h_.n_embd, n_ff, n, 1}, WeightUse::experts);
     layer_tensor(&LayerWeights::ffn_down_exps, {n_ff, h_.n_embd, n, 1}, WeightUse::experts);
+}
+
+void TensorList::expert_biases() {
+    const int64_t n_ff = spec().n_ff;
+    const int64_t n = h_.n_expert;
+    layer_tensor(&LayerWeights::ffn_gate_inp_bias, {n, 1, 1, 1}, WeightUse::vector);
+    layer_tensor(&LayerWeights::ffn_gate_exps_bias, {n_ff, n, 1, 1}, WeightUse::vector);
+    layer_tensor(&LayerWeights::ffn_up_exps_bias, {n_ff, n, 1, 1}, WeightUse::vector);
+    layer_tensor(&LayerWeights::ffn_down_exps_bias, {h_.n_embd, n, 1, 1}, WeightUse::vector);
 }
 
 void TensorList::shared_expert(bool is_gated) {

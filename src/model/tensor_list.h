@@ -26,17 +26,22 @@ class TensorList {
     void begin_layer(int il) { il_ = il; }
     const LayerSpec &spec() const { return h_.layers[static_cast<size_t>(il_)]; }
 
-    // [n_embd]
-    void norm(ggml_tensor *LayerWeights::*slot);
+    // [n_embd]; file_name: what the file calls it behind "blk.N.", where that is not its usual
+    // name.
+    void norm(ggml_tensor *LayerWeights::*slot, const char *file_name = nullptr);
     // Projections to queries, keys and values, and from the heads; biases if the file has them.
     void attention();
     // The same from one tensor for Q, K and V, if the file has it.
     void fused_attention();
+    // A logit for each query head.
+    void sinks();
     // Norms of each head of queries and of keys; or of all heads together.
     void head_norms();
     void width_norms();
     // Gate, up and down, or the router and the experts.
     void feed_forward();
+    // Of a mixture: the router's and those of each expert's projections, all of them required.
+    void expert_biases();
     // Gate and up in one tensor, and down.
     void fused_feed_forward();
     // The expert that every row uses, of n_ff_shared; with a gate of its own or not.
@@ -56,7 +61,7 @@ class TensorList {
              Presence presence = Presence::required);
     void request(ggml_tensor *&slot, const TensorInfo &info, WeightUse use);
     bool layer_tensor(ggml_tensor *LayerWeights::*slot, const Shape &ne, WeightUse use,
-                      Presence presence = Presence::required);
+                      Presence presence = Presence::required, const char *file_name = nullptr);
     void matrix(ggml_tensor *LayerWeights::*slot, int64_t n_in, int64_t n_out);
     void bias(ggml_tensor *LayerWeights::*slot, int64_t n);
     void attention_biases();

@@ -19,6 +19,7 @@ struct LayerWeights {
     ggml_tensor *attn_k_bias = nullptr;
     ggml_tensor *attn_v_bias = nullptr;
     ggml_tensor *attn_output_bias = nullptr;
+    ggml_tensor *attn_sinks = nullptr;      // [n_head], a logit beside a row's products with keys
     ggml_tensor *attn_q_norm = nullptr;     // [head_dim_k], or of all heads together [n_embd_q]
     ggml_tensor *attn_k_norm = nullptr;     // [head_dim_k] or [n_embd_k]
     ggml_tensor *attn_post_norm = nullptr;  // [n_embd], of what attention adds
@@ -29,10 +30,14 @@ struct LayerWeights {
     ggml_tensor *ffn_gate_bias = nullptr;
     ggml_tensor *ffn_up_bias = nullptr;
     ggml_tensor *ffn_down_bias = nullptr;
-    ggml_tensor *ffn_gate_inp = nullptr;   // [n_embd, n_expert], the router
-    ggml_tensor *ffn_gate_exps = nullptr;  // [n_embd, n_ff, n_expert]
-    ggml_tensor *ffn_up_exps = nullptr;    // [n_embd, n_ff, n_expert]
-    ggml_tensor *ffn_down_exps = nullptr;  // [n_ff, n_embd, n_expert]
+    ggml_tensor *ffn_gate_inp = nullptr;        // [n_embd, n_expert], the router
+    ggml_tensor *ffn_gate_exps = nullptr;       // [n_embd, n_ff, n_expert]
+    ggml_tensor *ffn_up_exps = nullptr;         // [n_embd, n_ff, n_expert]
+    ggml_tensor *ffn_down_exps = nullptr;       // [n_ff, n_embd, n_expert]
+    ggml_tensor *ffn_gate_inp_bias = nullptr;   // [n_expert]
+    ggml_tensor *ffn_gate_exps_bias = nullptr;  // [n_ff, n_expert]
+    ggml_tensor *ffn_up_exps_bias = nullptr;    // [n_ff, n_expert]
+    ggml_tensor *ffn_down_exps_bias = nullptr;  // [n_embd, n_expert]
     // The expert that every row uses, and what gates it.
     ggml_tensor *ffn_gate_shexp = nullptr;      // [n_embd, n_ff_shared]
     ggml_tensor *ffn_up_shexp = nullptr;        // [n_embd, n_ff_shared]
@@ -55,7 +60,8 @@ struct Weights {
 
 // What a tensor of a layer is there for.
 enum class LayerPart { kv, q_o, ffn, experts };
-// A layer's own norm, one of queries or keys, a bias, a matrix, or the router of a mixture.
+// A layer's own norm, one of queries or keys, a bias (a sink logit too), a matrix, or the router of
+// a mixture.
 enum class TensorKind { norm, head_norm, bias, matrix, router };
 
 // One tensor that layers may have.
@@ -68,7 +74,7 @@ struct LayerTensor {
 
 // All of them. Whoever does something with every tensor of a layer (counting bytes, summing Taylor
 // scores) goes through this list.
-constexpr std::array<LayerTensor, 28> k_layer_tensors = {{
+constexpr std::array<LayerTensor, 33> k_layer_tensors = {{
     {&LayerWeights::attn_q, "attn_q.weight", LayerPart::q_o, TensorKind::matrix},
     {&LayerWeights::attn_k, "attn_k.weight", LayerPart::kv, TensorKind::matrix},
     {&LayerWeights::attn_v, "attn_v.weight", LayerPart::kv, TensorKind::matrix},
@@ -95,6 +101,11 @@ constexpr std::array<LayerTensor, 28> k_layer_tensors = {{
     {&LayerWeights::attn_k_bias, "attn_k.bias", LayerPart::kv, TensorKind::bias},
     {&LayerWeights::attn_v_bias, "attn_v.bias", LayerPart::kv, TensorKind::bias},
     {&LayerWeights::attn_output_bias, "attn_output.bias", LayerPart::q_o, TensorKind::bias},
+    {&LayerWeights::attn_sinks, "attn_sinks.weight", LayerPart::q_o, TensorKind::bias},
+    {&LayerWeights::ffn_gate_inp_bias, "ffn_gate_inp.bias", LayerPart::ffn, TensorKind::bias},
+    {&LayerWeights::ffn_gate_exps_bias, "ffn_gate_exps.bias", LayerPart::experts, TensorKind::bias},
+    {&LayerWeights::ffn_up_exps_bias, "ffn_up_exps.bias", LayerPart::experts, TensorKind::bias},
+    {&LayerWeights::ffn_down_exps_bias, "ffn_down_exps.bias", LayerPart::experts, TensorKind::bias},
     {&LayerWeights::ffn_gate_bias, "ffn_gate.bias", LayerPart::ffn, TensorKind::bias},
     {&LayerWeights::ffn_up_bias, "ffn_up.bias", LayerPart::ffn, TensorKind::bias},
     {&LayerWeights::ffn_down_bias, "ffn_down.bias", LayerPart::ffn, TensorKind::bias},

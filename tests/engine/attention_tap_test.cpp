@@ -79,6 +79,21 @@ TEST(AttentionTap, SeesDistributionsOverEarlierRows) {
     }
 }
 
+// What a sink logit takes is missing from the keys' probabilities.
+TEST(AttentionTap, ASinkLogitTakesItsShare) {
+    const auto model = load_tiny(tiny_architecture("gpt_oss"));
+    Logits logits;
+    const AttentionTap tap = tapped(*model, 512, {1}, logits);
+    for (const std::vector<float> &head : tap.seen_.at(1)) {
+        double sum = 0;
+        for (int key = 0; key < k_n_tokens; ++key) {
+            sum += head[(k_n_tokens - 1) * k_n_tokens + key];
+        }
+        EXPECT_GT(sum, 0.1);
+        EXPECT_LT(sum, 0.9999);
+    }
+}
+
 TEST(AttentionTap, IsTheSameInChunksAndChangesNothing) {
     const Model &model = fixture_model("tiny-llama-gqa");
     Logits whole, chunks, without;

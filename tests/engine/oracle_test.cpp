@@ -145,6 +145,17 @@ TEST_P(ArchitectureOracleTest, QuantisedTooWithRowsOf256) {
 INSTANTIATE_TEST_SUITE_P(Tiny, ArchitectureOracleTest, testing::ValuesIn(tiny_architectures()),
                          [](const auto &test) { return test.param.name; });
 
+// As gpt-oss's files have them.
+TEST(Mxfp4OracleTest, ExpertsAreLibllamas) {
+    const TempDir dir;
+    TinyModel model = widened(tiny_architecture("gpt_oss"));
+    model.weight_type = GGML_TYPE_Q8_0;
+    model.expert_type = GGML_TYPE_MXFP4;
+    write_tiny_gguf(model, dir.file("tiny.gguf"));
+    expect_libllama(dir.file("tiny.gguf"),
+                    {.n_prompt = 120, .nmse_across_shapes = k_nmse_quantised});
+}
+
 // More nodes than graphs had room for: each used expert adds a view and an addition.
 TEST(ManyExpertsOracleTest, AHundredUsedExpertsOverflowedTheGraph) {
     const TempDir dir;

@@ -27,6 +27,7 @@ struct Shape {
     int n_kv = 256;
     ggml_type kv_type = GGML_TYPE_F16;
     IsVisible is_visible = [](int row, int key) { return key <= row + 156; };
+    bool has_sinks = false;
 };
 
 std::ostream &operator<<(std::ostream &out, const Shape &shape) {
@@ -59,6 +60,8 @@ std::vector<Shape> shapes() {
         {.name = "odd_heads", .head_dim_k = 80, .head_dim_v = 48},
         {.name = "widest_heads", .head_dim_k = 256, .head_dim_v = 272, .n_head = 2},
         {.name = "f32", .kv_type = GGML_TYPE_F32},
+        {.name = "sinks", .has_sinks = true},
+        {.name = "sinks_of_a_window", .is_visible = is_in_window, .has_sinks = true},
     };
 }
 
@@ -79,7 +82,14 @@ class CpuAttention : public testing::TestWithParam<Shape> {
         ggml_tensor *k = cache(shape.head_dim_k);
         ggml_tensor *v = cache(shape.head_dim_v);
         mask_ = ggml_new_tensor_2d(inputs_.get(), GGML_TYPE_F16, shape.n_kv, shape.n_rows);
+        if (shape.has_sinks) {
+            sinks_ = ggml_new_tensor_1d(inputs_.get(), GGML_TYPE_F32, shape.n_head);
+        }
         buffer_.reset(ggml_backend_alloc_ctx_tensors(inputs_.get(), backend_.get()));
+        for (int head = 0; shape.has_sinks && head < shape.n_head; ++head) {
+            // Below all products, among them, above them.
+            static_cast<float *>(sinks_->data)[head] = 15.0f * static_cast<float>(head) - 20.0f;
+        }
         for (ggml_tensor *tensor : {q, k, v}) {
             fill(tensor);
         }
@@ -128,11 +138,12 @@ class CpuAttention : public testing::TestWithParam<Shape> {
         ggml_tensor *o = ggml_flash_attn_ext(
             graphs_.get(), ggml_permute(graphs_.get(), q_, 0, 2, 1, 3), k_, v_, mask_,
             1.0f / std::sqrt(static_cast<float>(shape_.head_dim_k)), 0.0f, 0.0f);
+        ggml_flash_attn_ext_add_sinks(o, sinks_);
         ggml_prec_set_acc(o, GGML_PREC_F32);
         return o;
     }
     ggml_tensor *ours(int n_lanes) {
-        return cpu_attention(graphs_.get(), q_, k_, v_, mask_, n_lanes);
+        return cpu_attention(graphs_.get(), q_, k_, v_, mask_, n_lanes, 0.0f, sinks_);
     }
 
     // The graph of a node, for several runs with these numbers of threads; the last one's result.
@@ -160,6 +171,7 @@ class CpuAttention : public testing::TestWithParam<Shape> {
     ggml_tensor *k_ = nullptr;
     ggml_tensor *v_ = nullptr;
     ggml_tensor *mask_ = nullptr;
+    ggml_tensor *sinks_ = nullptr;
 };
 
 // Somebody's own llama.cpp may be compiled for less than this processor.

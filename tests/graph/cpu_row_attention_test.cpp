@@ -24,6 +24,7 @@ struct Shape {
     ggml_type kv_type = GGML_TYPE_F16;
     int n_visible = 200;  // of row 0; of others one more each
     int hole = 0;         // every so manieth key is hidden; 0: none
+    bool has_sinks = false;
 };
 
 std::ostream &operator<<(std::ostream &out, const Shape &shape) {
@@ -41,6 +42,8 @@ constexpr Shape k_shapes[] = {
     {.name = "odd_heads", .head_dim_k = 80, .head_dim_v = 48, .n_head = 4, .n_head_kv = 2},
     {.name = "odd_keys", .n_kv = 77, .n_visible = 70},
     {.name = "f32", .kv_type = GGML_TYPE_F32},
+    {.name = "sinks", .n_kv = 768, .n_visible = 700, .has_sinks = true},
+    {.name = "sinks_alone", .n_visible = -2, .has_sinks = true},
 };
 
 constexpr int k_n_rows = 5;
@@ -60,6 +63,9 @@ class CpuRowAttention : public testing::TestWithParam<Shape> {
         mask_ = ggml_new_tensor_2d(ctx_.get(), GGML_TYPE_F16, s.n_kv, k_n_rows);
         slot_mask_ = ggml_new_tensor_4d(ctx_.get(), GGML_TYPE_F16, s.n_kv, 1, 1, k_n_slots);
         slots_ = ggml_new_tensor_1d(ctx_.get(), GGML_TYPE_I32, k_n_rows);
+        if (s.has_sinks) {
+            sinks_ = ggml_new_tensor_1d(ctx_.get(), GGML_TYPE_F32, s.n_head);
+        }
         buffer_.reset(
             ggml_backend_alloc_ctx_tensors_from_buft(ctx_.get(), ggml_backend_cpu_buffer_type()));
         std::mt19937 random(11);
@@ -68,6 +74,9 @@ class CpuRowAttention : public testing::TestWithParam<Shape> {
             for (int64_t i = 0; i < ggml_nelements(tensor); ++i) {
                 set(tensor, i, normal(random));
             }
+        }
+        for (int head = 0; s.has_sinks && head < s.n_head; ++head) {
+            set(sinks_, head, sink(head));
         }
         for (int64_t key = 0; key < s.n_kv; ++key) {
             for (int row = 0; row < k_n_rows; ++row) {
@@ -82,6 +91,7 @@ class CpuRowAttention : public testing::TestWithParam<Shape> {
         }
     }
 
+    static float sink(int head) { return 3.0f * static_cast<float>(head) - 6.0f; }
     static int slot_of(int row) { return (row + 1) % k_n_slots; }
     static bool sees(int row, int64_t key) {
         const Shape &s = GetParam();
@@ -118,7 +128,7 @@ class CpuRowAttention : public testing::TestWithParam<Shape> {
         for (int head = 0; head < s.n_head; ++head) {
             const int kv_head = head / (s.n_head / s.n_head_kv);
             std::vector<double> sums(static_cast<size_t>(s.head_dim_v), 0.0);
-            double total = 0;
+            double total = s.has_sinks ? std::exp(static_cast<double>(sink(head))) : 0.0;
             for (int key = 0; key < s.n_kv; ++key) {
                 double score = sees(as, key) ? 0.0 : -INFINITY;
                 for (int i = 0; i < s.head_dim_k && sees(as, key); ++i) {
@@ -153,10 +163,10 @@ class CpuRowAttention : public testing::TestWithParam<Shape> {
         return {data, data + ggml_nelements(result)};
     }
     ggml_tensor *together(CpuLevel level) {
-        return cpu_row_attention(ctx_.get(), level, q_, k_, v_, mask_);
+        return cpu_row_attention(ctx_.get(), level, q_, k_, v_, mask_, nullptr, 0.0f, sinks_);
     }
     ggml_tensor *by_slots(CpuLevel level) {
-        return cpu_row_attention(ctx_.get(), level, q_, k_, v_, slot_mask_, slots_);
+        return cpu_row_attention(ctx_.get(), level, q_, k_, v_, slot_mask_, slots_, 0.0f, sinks_);
     }
     static bool has(CpuLevel level) { return level <= best_cpu_level(); }
     static void expect_near(const std::vector<float> &found, const std::vector<float> &expected) {
@@ -170,6 +180,7 @@ class CpuRowAttention : public testing::TestWithParam<Shape> {
     ggml_backend_buffer_ptr buffer_;
     ggml_tensor *q_ = nullptr, *k_ = nullptr, *v_ = nullptr;
     ggml_tensor *mask_ = nullptr, *slot_mask_ = nullptr, *slots_ = nullptr;
+    ggml_tensor *sinks_ = nullptr;
 };
 
 TEST_P(CpuRowAttention, IsExactUpToRounding) {
@@ -206,8 +217,8 @@ TEST_P(CpuRowAttention, ARowOfABatchIsAsAlone) {
                                       q_->nb[2] * static_cast<size_t>(row));
         ggml_tensor *slot =
             ggml_view_1d(ctx_.get(), slots_, 1, sizeof(int32_t) * static_cast<size_t>(row));
-        const std::vector<float> alone =
-            run(cpu_row_attention(ctx_.get(), best_cpu_level(), q, k_, v_, slot_mask_, slot));
+        const std::vector<float> alone = run(cpu_row_attention(ctx_.get(), best_cpu_level(), q, k_,
+                                                               v_, slot_mask_, slot, 0.0f, sinks_));
         EXPECT_TRUE(same_bits(
             alone, std::vector<float>(all.begin() + row * n, all.begin() + (row + 1) * n)))
             << row;

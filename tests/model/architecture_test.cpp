@@ -95,9 +95,35 @@ TEST_F(ArchitectureKeys, Experts) {
     expect_refused("key qwen3moe.expert_count is missing");
     make("qwen2moe");
     EXPECT_EQ(read().layers[0].n_ff_shared, 96);
-    EXPECT_FALSE(read().layers[0].normalises_experts);
+    EXPECT_EQ(read().layers[0].expert_shares, ExpertShares::probabilities);
     gguf_remove_key(meta(), "qwen2moe.expert_shared_feed_forward_length");
     EXPECT_EQ(read().layers[0].n_ff_shared, 128);
+}
+
+TEST_F(ArchitectureKeys, GptOss) {
+    make("gpt_oss");
+    const Hparams h = read();
+    EXPECT_THAT(windows(), ElementsAre(20, 0, 20));
+    EXPECT_EQ(h.layers[0].n_ff, 64);
+    EXPECT_EQ(h.layers[0].gate, Gate::clamped);
+    EXPECT_EQ(h.layers[0].expert_shares, ExpertShares::of_used);
+    EXPECT_EQ(h.layers[0].rotation.ext_factor, 1.0f);
+    EXPECT_EQ(h.layers[0].attention_scale, 1.0f / std::sqrt(32.0f));
+    const auto model = load();
+    const LayerWeights &layer = model->weights().layers[1];
+    EXPECT_STREQ(ggml_get_name(layer.ffn_norm), "blk.1.ffn_norm.weight");
+    EXPECT_EQ(layer.attn_post_norm, nullptr);
+    EXPECT_EQ(layer.attn_sinks->ne[0], 4);
+    EXPECT_EQ(layer.ffn_down_exps_bias->ne[1], 8);
+    // Three of eight experts, with their biases; the router and the norm before them.
+    EXPECT_EQ(layer_weight_bytes(*model, 1).ffn,
+              4 * (3 * (3 * 64 * 64 + 2 * 64 + 64) + 64 * 8 + 8 + 64));
+    gguf_set_val_f32(meta(), "gpt-oss.rope.freq_base_swa", 1000.0f);
+    EXPECT_EQ(read().layers[0].rotation.freq_base, 1000.0f);
+    EXPECT_EQ(read().layers[1].rotation.freq_base, 150000.0f);
+    gguf_remove_key(meta(), "gpt-oss.expert_count");
+    gguf_remove_key(meta(), "gpt-oss.expert_used_count");
+    expect_refused("key gpt-oss.expert_count is missing");
 }
 
 TEST_F(ArchitectureKeys, ScalesAndTemperature) {
@@ -189,10 +215,17 @@ TEST_F(ArchitectureKeys, WhatIsNotComputedIsRefusedByName) {
 
 TEST_F(ArchitectureKeys, EachMissingTensorIsNamed) {
     const std::pair<const char *, const char *> tensors[] = {
-        {"gemma3", "blk.3.post_ffw_norm.weight"}, {"gemma2", "blk.1.post_attention_norm.weight"},
-        {"qwen3moe", "blk.0.attn_k_norm.weight"}, {"qwen2moe", "blk.2.ffn_gate_inp_shexp.weight"},
-        {"phi", "blk.1.ffn_up.weight"},           {"granitemoe", "blk.1.ffn_down_shexp.weight"},
-        {"olmo2", "blk.1.attn_q_norm.weight"}};
+        {"gemma3", "blk.3.post_ffw_norm.weight"},
+        {"gemma2", "blk.1.post_attention_norm.weight"},
+        {"qwen3moe", "blk.0.attn_k_norm.weight"},
+        {"qwen2moe", "blk.2.ffn_gate_inp_shexp.weight"},
+        {"phi", "blk.1.ffn_up.weight"},
+        {"granitemoe", "blk.1.ffn_down_shexp.weight"},
+        {"olmo2", "blk.1.attn_q_norm.weight"},
+        {"gpt_oss", "blk.1.attn_sinks.weight"},
+        {"gpt_oss", "blk.0.ffn_gate_inp.bias"},
+        {"gpt_oss", "blk.2.ffn_up_exps.bias"},
+        {"gpt_oss", "blk.2.post_attention_norm.weight"}};
     for (const auto &[name, tensor] : tensors) {
         make(name);
         file_.remove_tensor(tensor);

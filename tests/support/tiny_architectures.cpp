@@ -127,11 +127,30 @@ TinyModel mistral3() {
     return m;
 }
 
+// Gates and ups that reach the clamp; experts of a width of their own.
+TinyModel gpt_oss() {
+    TinyModel m = named("gpt_oss", "gpt-oss");
+    m.head_dim = 32;
+    m.has_qkv_biases = true;
+    m.has_all_biases = true;
+    m.has_sinks = true;
+    m.ffn_norm = "post_attention_norm";
+    m.n_expert = 8;
+    m.n_expert_used = 3;
+    m.n_ff_expert = 64;
+    m.gate_gain = 4;
+    m.rope_freq_base = 150000;
+    m.rope_scaling = "yarn";
+    m.rope_factor = 4;
+    m.integers = {{"attention.sliding_window", 20}};
+    return m;
+}
+
 }  // namespace
 
 std::vector<TinyModel> tiny_architectures() {
-    return {gemma3(),  gemma2(),     qwen3moe(), qwen2moe(), phi3(),    smollm3(),
-            granite(), granitemoe(), olmo2(),    olmo3(),    mistral3()};
+    return {gemma3(),  gemma2(),     qwen3moe(), qwen2moe(), phi3(),     smollm3(),
+            granite(), granitemoe(), olmo2(),    olmo3(),    mistral3(), gpt_oss()};
 }
 
 TinyModel tiny_architecture(const std::string &name) {

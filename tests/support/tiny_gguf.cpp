@@ -190,6 +190,16 @@ class Maker {
     void norm(const std::string &name, int64_t n) {
         add(name, {n}, [](Random &r, int64_t) { return 1.0f + 0.3f * r.uniform(); });
     }
+    void expert(const std::string &name, std::vector<int64_t> ne, float gain) {
+        matrix(name, std::move(ne), gain);
+        if (m_.expert_type != GGML_TYPE_COUNT) {
+            file_.tensors.back().type = m_.expert_type;
+        }
+    }
+    // Of each expert.
+    void biases(const std::string &name, int64_t n) {
+        add(name, {n, m_.n_expert}, [](Random &r, int64_t) { return 0.3f * r.uniform(); });
+    }
     void bias(const std::string &name, int64_t n) {
         add(name, {n}, [](Random &r, int64_t) { return 0.3f * r.uniform(); });
     }
@@ -218,6 +228,10 @@ class Maker {
             matrix(blk + "attn_v.weight", {m_.n_embd, n_kv});
         }
         matrix(blk + "attn_output.weight", {n_q, m_.n_embd});
+        if (m_.has_sinks) {
+            add(blk + "attn_sinks.weight", {m_.n_head},
+                [](Random &r, int64_t) { return 3.0f * r.uniform(); });
+        }
         if (m_.has_post_norms) {
             norm(blk + "post_attention_norm.weight", m_.n_embd);
         }
@@ -241,7 +255,7 @@ class Maker {
 
     void ffn(const std::string &blk) {
         if (m_.has_pre_norms) {
-            norm(blk + "ffn_norm.weight", m_.n_embd);
+            norm(blk + m_.ffn_norm + ".weight", m_.n_embd);
         }
         if (m_.has_post_norms) {
             norm(blk + "post_ffw_norm.weight", m_.n_embd);
@@ -268,9 +282,16 @@ class Maker {
     void experts(const std::string &blk) {
         const int64_t n_ff = m_.n_ff_expert > 0 ? m_.n_ff_expert : m_.n_ff;
         matrix(blk + "ffn_gate_inp.weight", {m_.n_embd, m_.n_expert});
-        matrix(blk + "ffn_gate_exps.weight", {m_.n_embd, n_ff, m_.n_expert}, 1.5f);
-        matrix(blk + "ffn_up_exps.weight", {m_.n_embd, n_ff, m_.n_expert}, 1.5f);
-        matrix(blk + "ffn_down_exps.weight", {n_ff, m_.n_embd, m_.n_expert});
+        const float down_gain = 2.25f / (m_.gate_gain * m_.gate_gain);
+        expert(blk + "ffn_gate_exps.weight", {m_.n_embd, n_ff, m_.n_expert}, m_.gate_gain);
+        expert(blk + "ffn_up_exps.weight", {m_.n_embd, n_ff, m_.n_expert}, m_.gate_gain);
+        expert(blk + "ffn_down_exps.weight", {n_ff, m_.n_embd, m_.n_expert}, down_gain);
+        if (m_.has_all_biases) {
+            bias(blk + "ffn_gate_inp.bias", m_.n_expert);
+            biases(blk + "ffn_gate_exps.bias", n_ff);
+            biases(blk + "ffn_up_exps.bias", n_ff);
+            biases(blk + "ffn_down_exps.bias", m_.n_embd);
+        }
         if (m_.n_ff_shared == 0) {
             return;
         }

@@ -40,7 +40,7 @@ struct TinyModel {
     int n_ctx = 2048;
     bool is_tied = false;         // no output.weight
     bool has_qkv_biases = false;  // qwen2
-    bool has_all_biases = false;  // attention output and FFN biases too (llama only)
+    bool has_all_biases = false;  // of attention's output, FFN and experts too
     bool has_qk_norms = false;    // qwen3
     bool has_rope_freqs = false;  // Llama 3.1
     float rope_freq_base = 10000;
@@ -56,6 +56,10 @@ struct TinyModel {
     int n_ff_expert = 0;               // with its own key; 0: n_ff
     int n_ff_shared = 0;
     bool has_shared_gate = false;
+    bool has_sinks = false;  // a logit per head
+    std::string ffn_norm = "ffn_norm";
+    float gate_gain = 1.5f;                   // of experts' gate and up
+    ggml_type expert_type = GGML_TYPE_COUNT;  // of the experts' matrices; COUNT: as the others
     std::vector<std::pair<std::string, int>> integers;  // further keys
     std::vector<std::pair<std::string, float>> numbers;
     std::string chat_template;              // empty: none

@@ -86,6 +86,43 @@ TinyModel widened(TinyModel model) {
     return model;
 }
 
+TinyFile make_uneven_file(const TinyModel &model, int n_more) {
+    TinyFile file = make_tiny_file(model);
+    const int64_t head_dim = model.head_dim > 0 ? model.head_dim : model.n_embd / model.n_head;
+    std::vector<int32_t> heads;
+    std::vector<int32_t> heads_kv;
+    std::vector<int32_t> widths;
+    for (int il = 0; il < model.n_layers + n_more; ++il) {
+        const int divisor = il % 2 == 0 ? 2 : 1;
+        heads.push_back(model.n_head / divisor);
+        heads_kv.push_back(model.n_head_kv / divisor);
+        widths.push_back(model.n_ff / divisor);
+        if (il >= model.n_layers) {
+            continue;
+        }
+        const std::string blk = "blk." + std::to_string(il) + ".";
+        file.tensor(blk + "attn_q.weight").ne = {model.n_embd, head_dim * heads.back()};
+        file.tensor(blk + "attn_k.weight").ne = {model.n_embd, head_dim * heads_kv.back()};
+        file.tensor(blk + "attn_v.weight").ne = {model.n_embd, head_dim * heads_kv.back()};
+        file.tensor(blk + "attn_output.weight").ne = {head_dim * heads.back(), model.n_embd};
+        file.tensor(blk + "ffn_gate.weight").ne = {model.n_embd, widths.back()};
+        file.tensor(blk + "ffn_up.weight").ne = {model.n_embd, widths.back()};
+        file.tensor(blk + "ffn_down.weight").ne = {widths.back(), model.n_embd};
+    }
+    const auto set = [&](const char *key, const std::vector<int32_t> &values) {
+        gguf_set_arr_data(file.meta.get(), (model.arch + key).c_str(), GGUF_TYPE_INT32,
+                          values.data(), values.size());
+    };
+    set(".attention.head_count", heads);
+    set(".attention.head_count_kv", heads_kv);
+    set(".feed_forward_length", widths);
+    gguf_set_val_u32(file.meta.get(), (model.arch + ".attention.key_length").c_str(),
+                     static_cast<uint32_t>(head_dim));
+    gguf_set_val_u32(file.meta.get(), (model.arch + ".attention.value_length").c_str(),
+                     static_cast<uint32_t>(head_dim));
+    return file;
+}
+
 std::ostream &operator<<(std::ostream &out, const TinyModel &model) {
     return out << model.name;
 }

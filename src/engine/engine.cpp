@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "engine/engine_impl.h"
 #include "engine/forward.h"
+#include "model/devices.h"
 
 namespace orthorank {
 
@@ -21,27 +22,54 @@ int context_size(const Model &model, const EngineOptions &options) {
     return options.n_ctx > 0 ? options.n_ctx : n_ctx_train;
 }
 
+CpuLevel level_on(const LayerSplit &split, Kernels kernels) {
+    const int cpu = static_cast<int>(split.devices.size()) - 1;
+    return split.has_layers(cpu) ? cpu_level_of(kernels) : CpuLevel::none;
+}
+
+BufferTypes types_of(const LayerSplit &split, const Backends &backends) {
+    BufferTypes types;
+    for (int i = 0; i < static_cast<int>(split.devices.size()); ++i) {
+        types.push_back(split.has_layers(i) ? backends.buffer_type(i) : nullptr);
+    }
+    return types;
+}
+
+std::vector<ggml_backend_buffer_type_t> types_by_layer(const LayerSplit &split,
+                                                       const BufferTypes &types) {
+    std::vector<ggml_backend_buffer_type_t> by_layer;
+    for (const int device : split.of_layer) {
+        by_layer.push_back(types[static_cast<size_t>(device)]);
+    }
+    return by_layer;
+}
+
 }  // namespace
 
 Engine::Impl::Impl(const Model &model_in, const EngineOptions &options_in, int n_ctx_in)
     : model(model_in),
       options(options_in),
       n_ctx(n_ctx_in),
-      level(cpu_level_of(model.devices().front(), options.kernels)),
+      level(level_on(model.split(), options.kernels)),
       backends(model.devices(), options.n_threads),
-      cache(model.hparams(), backends.buffer_type(), options.kv_type, n_ctx, options.n_sequences),
+      types(types_of(model.split(), backends)),
+      cache(model.hparams(), types_by_layer(model.split(), types), options.kv_type, n_ctx,
+            options.n_sequences),
       corrections(model, options.correction_type),
-      sinks(backends.buffer_type(), model.hparams().n_embd,
+      sinks(types, model.hparams().n_embd,
             static_cast<int64_t>(model.hparams().n_layers) * options.n_sequences, "sinks"),
-      runner(model, cache, backends, sinks.tensor()),
-      hidden(backends.buffer_type(), model.hparams().n_embd,
-             [this](const ggml_tensor *rows) { runner.forget(rows); }),
+      runner(model, cache, backends, &sinks),
+      hidden(types, model.hparams().n_embd,
+             [this](const DeviceRows *rows) { runner.forget(rows); }),
       slots(std::make_shared<Slots>(options.n_sequences)) {}
 
 Engine::Engine(const Model &model, const EngineOptions &options)
     : impl_(std::make_unique<Impl>(model, options, context_size(model, options))) {}
 
-Engine::~Engine() = default;
+Engine::~Engine() {
+    impl_.reset();
+    count_freed_buffers();
+}
 
 const Model &Engine::model() const {
     return impl_->model;
@@ -140,12 +168,17 @@ Sequence Engine::fork(const Sequence &sequence) {
     copy.n_rows_offered_ = sequence.n_rows_offered_;
     copy.n_rows_computed_ = sequence.n_rows_computed_;
     const size_t n_layers = static_cast<size_t>(impl_->model.hparams().n_layers);
-    ggml_tensor *sinks = impl_->sinks.tensor();
-    std::vector<uint8_t> bytes(sinks->nb[1] * n_layers);
-    ggml_backend_tensor_get(sinks, bytes.data(),
-                            bytes.size() * static_cast<size_t>(sequence.slot()), bytes.size());
-    ggml_backend_tensor_set(sinks, bytes.data(), bytes.size() * static_cast<size_t>(copy.slot()),
-                            bytes.size());
+    for (int device = 0; device < impl_->sinks.n_devices(); ++device) {
+        ggml_tensor *sinks = impl_->sinks.tensor(device);
+        if (sinks == nullptr) {
+            continue;
+        }
+        std::vector<uint8_t> bytes(sinks->nb[1] * n_layers);
+        ggml_backend_tensor_get(sinks, bytes.data(),
+                                bytes.size() * static_cast<size_t>(sequence.slot()), bytes.size());
+        ggml_backend_tensor_set(sinks, bytes.data(),
+                                bytes.size() * static_cast<size_t>(copy.slot()), bytes.size());
+    }
     return copy;
 }
 

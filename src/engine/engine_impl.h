@@ -19,8 +19,9 @@ struct Engine::Impl {
     const Model &model;
     EngineOptions options;
     int n_ctx;       // as asked for; the cache's is rounded up
-    CpuLevel level;  // of our own products, for prompts
+    CpuLevel level;  // of our own kernels; none where no layer is on a CPU
     Backends backends;
+    BufferTypes types;  // of buffers that live between graphs
     KvCache cache;
     CorrectionStore corrections;
     DeviceRows sinks;  // of the layers of each slot: row slot * n_layers + il

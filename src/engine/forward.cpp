@@ -134,11 +134,21 @@ void ForwardPass::take_hidden() {
     for (size_t i = 0; i < batch_.size(); ++i) {
         const std::span<const float> rows = batch_[i].hidden;
         if (!rows.empty()) {
-            ggml_backend_tensor_set(hidden(), rows.data(),
-                                    hidden()->nb[1] * static_cast<size_t>(sets_.first_row(i)),
+            ggml_tensor *hidden = hidden_before(options_.first_layer);
+            ggml_backend_tensor_set(hidden, rows.data(),
+                                    hidden->nb[1] * static_cast<size_t>(sets_.first_row(i)),
                                     rows.size_bytes());
         }
     }
+}
+
+ggml_tensor *ForwardPass::hidden_before(int il) const {
+    return hidden_->tensor(engine_.model.split().device_of(il));
+}
+
+int ForwardPass::begin_layer(const Segment &segment) const {
+    const bool is_first = &segment == &schedule_.segments.front();
+    return is_first ? options_.first_layer : (&segment - 1)->end_layer;
 }
 
 void ForwardPass::step() {
@@ -208,7 +218,9 @@ SegmentShape ForwardPass::shape_of(const Segment &segment, int first, int end) c
     SegmentShape shape;
     shape.weights = &weights_;
     shape.own = own_;
-    shape.hidden = hidden();
+    shape.hidden = hidden_.get();
+    shape.begin_layer = begin_layer(segment);
+    shape.end_layer = segment.end_layer;
     shape.first_row = first;
     shape.rows = sets_.shape(sets_.range(first, end), false);
     shape.from_tokens = is_first && batch_.front().hidden.empty();
@@ -232,8 +244,10 @@ void ForwardPass::run_body(std::span<const RowRef> rows) {
     SegmentShape shape;
     shape.weights = &weights_;
     shape.own = own_;
-    shape.hidden = hidden();
+    shape.hidden = hidden_.get();
     shape.body_layer = schedule_.segments[segment_].row_layer;
+    shape.begin_layer = shape.body_layer;
+    shape.end_layer = shape.body_layer;
     shape.body = sets_.shape(rows, true);
     engine_.runner.run(
         shape, [&](SegmentGraph &graph) { fill(graph, part); }, options_.watch);
@@ -262,7 +276,7 @@ void ForwardPass::run_rows(int first, int end) {
     }
     const SegmentGraph &graph = engine_.runner.run(
         shape, [&](SegmentGraph &g) { fill(g, rows); }, options_.watch);
-    check_stored(segment, first, end);
+    check_stored(segment, graph, first, end);
     if (shape.attention_layer >= 0) {
         tap_attention(graph, first);
     }

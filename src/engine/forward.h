@@ -80,7 +80,10 @@ class ForwardPass {
     void advance();
     void take_back();
     int32_t n_rows_of(size_t chunk) const;
-    ggml_tensor *hidden() const { return hidden_ ? hidden_->tensor() : nullptr; }
+    // The hidden rows where they stand before layer il.
+    ggml_tensor *hidden_before(int il) const;
+    // Before which layer the hidden rows stand when a segment begins.
+    int begin_layer(const Segment &segment) const;
     bool taps_hidden_after(int il) const;
     bool keeps_hidden() const;
     // Runs rows first..end of the packed batch through the segment's layers, in one graph after
@@ -95,7 +98,7 @@ class ForwardPass {
     // What leaves the engine, and what stays in the cache, is numbers: else Error{format} or
     // Error{limit}, which says why.
     void check_finite(const char *what, std::span<const float> values) const;
-    void check_stored(const Segment &segment, int first, int end) const;
+    void check_stored(const Segment &segment, const SegmentGraph &graph, int first, int end) const;
     [[noreturn]] void refuse(const std::string &what, const char *advice) const;
     void read_scores(const SegmentGraph &graph, int first);
     void read_logits(const SegmentGraph &graph, std::span<const RowRef> outputs) const;

@@ -52,12 +52,13 @@ void ForwardPass::read_logits(const SegmentGraph &graph, std::span<const RowRef>
 }
 
 void ForwardPass::tap_hidden(int boundary) {
-    const auto n_embd = static_cast<size_t>(hidden()->ne[0]);
+    const ggml_tensor *hidden = hidden_before(boundary);
+    const auto n_embd = static_cast<size_t>(hidden->ne[0]);
     std::vector<float> rows;
     for (size_t i = 0; i < batch_.size(); ++i) {
         rows.resize(static_cast<size_t>(n_rows_of(i)) * n_embd);
-        ggml_backend_tensor_get(hidden(), rows.data(),
-                                hidden()->nb[1] * static_cast<size_t>(sets_.first_row(i)),
+        ggml_backend_tensor_get(hidden, rows.data(),
+                                hidden->nb[1] * static_cast<size_t>(sets_.first_row(i)),
                                 rows.size() * sizeof(float));
         check_finite("hidden states", rows);
         options_.tap->on_hidden(boundary, order_[i], rows);

@@ -117,10 +117,12 @@ void ForwardPass::run_received(int first, int end) {
     const RowRef &ref = sets_.ref(first);
     SegmentShape shape;
     shape.weights = &weights_;
-    shape.hidden = hidden();
+    shape.hidden = hidden_.get();
     shape.first_row = first;
     shape.rows = sets_.shape(sets_.range(first, end), false);
     shape.score_layer = schedule_.segments[segment_].score_layer;
+    shape.begin_layer = shape.score_layer;
+    shape.end_layer = shape.score_layer;
     shape.attention_scores = true;
     const SegmentGraph &graph = engine_.runner.run(
         shape,

@@ -34,8 +34,9 @@ ggml_tensor *BlockBuilder::rope(int il, ggml_tensor *x, ggml_tensor *positions) 
         return x;
     }
     const bool is_long = cache_ != nullptr && cache_->n_ctx() > rotation.n_ctx_orig;
-    ggml_tensor *by_context = is_long ? weights_.rope_long : weights_.rope_short;
-    ggml_tensor *factors = weights_.rope_freqs != nullptr ? weights_.rope_freqs : by_context;
+    const LayerWeights &layer = weights_.layers[static_cast<size_t>(il)];
+    ggml_tensor *by_context = is_long ? layer.rope_long : layer.rope_short;
+    ggml_tensor *factors = layer.rope_freqs != nullptr ? layer.rope_freqs : by_context;
     const int mode = rotation.type == RopeType::neox ? GGML_ROPE_TYPE_NEOX : GGML_ROPE_TYPE_NORMAL;
     return ggml_rope_ext(ctx_, x, positions, factors, rotation.n_rot, mode, rotation.n_ctx_orig,
                          rotation.freq_base, rotation.freq_scale, rotation.ext_factor,

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <memory>
 #include <new>
+#include <string_view>
 
 #include "base/error.h"
 #include "base/threads.h"
@@ -11,7 +12,20 @@ namespace orthorank {
 
 namespace {
 
-// Sets the thread count through the registry, so that dynamically loaded backends work too.
+// About what ggml's scheduler asks for: two tensors for each of 30 inputs that a split may have, as
+// many splits as tensors, and a tenth of that for its tables.
+size_t scheduler_bytes(size_t n_tensors) {
+    return n_tensors * 30 * 2 * sizeof(ggml_tensor) / 10 * 11;
+}
+
+bool is_rpc(ggml_backend_t backend) {
+    ggml_backend_dev_t device = ggml_backend_get_device(backend);
+    ggml_backend_reg_t registry = device ? ggml_backend_dev_backend_reg(device) : nullptr;
+    return registry != nullptr && std::string_view(ggml_backend_reg_name(registry)) == "RPC";
+}
+
+}  // namespace
+
 void set_threads(ggml_backend_t backend, int n_threads) {
     ggml_backend_dev_t device = ggml_backend_get_device(backend);
     ggml_backend_reg_t registry = device ? ggml_backend_dev_backend_reg(device) : nullptr;
@@ -23,14 +37,6 @@ void set_threads(ggml_backend_t backend, int n_threads) {
         reinterpret_cast<ggml_backend_set_n_threads_t>(address)(backend, n_threads);
     }
 }
-
-// About what ggml's scheduler asks for: two tensors for each of 30 inputs that a split may have, as
-// many splits as tensors, and a tenth of that for its tables.
-size_t scheduler_bytes(size_t n_tensors) {
-    return n_tensors * 30 * 2 * sizeof(ggml_tensor) / 10 * 11;
-}
-
-}  // namespace
 
 // Four numbers for each of these inputs, and what its allocator and its hash tables note of each
 // tensor; of the inputs themselves only those of splits that exist are written.
@@ -48,14 +54,42 @@ Backends::Backends(const std::vector<ggml_backend_dev_t> &devices, int n_threads
                  ggml_backend_dev_name(device));
         }
         set_threads(backend.get(), n_threads_);
+        if (is_rpc(backend.get())) {
+            add_empty_graph(backend.get());
+        }
         backends_.push_back(backend.get());
         owned_.push_back(std::move(backend));
     }
     CHECK(!backends_.empty());
 }
 
-ggml_backend_buffer_type_t Backends::buffer_type() const {
-    return ggml_backend_get_default_buffer_type(backends_.front());
+void Backends::add_empty_graph(ggml_backend_t backend) {
+    EmptyGraph empty;
+    empty.backend = backend;
+    empty.ctx.reset(ggml_init(
+        {ggml_tensor_overhead() * 4 + ggml_graph_overhead_custom(4, false), nullptr, true}));
+    ggml_tensor *number = ggml_new_tensor_1d(empty.ctx.get(), GGML_TYPE_F32, 1);
+    empty.graph = ggml_new_graph_custom(empty.ctx.get(), 4, false);
+    ggml_build_forward_expand(empty.graph, ggml_scale_inplace(empty.ctx.get(), number, 1.0f));
+    empty.buffer.reset(ggml_backend_alloc_ctx_tensors(empty.ctx.get(), backend));
+    if (!empty.buffer) {
+        fail(ErrorKind::limit, "no memory on {}", ggml_backend_name(backend));
+    }
+    ggml_backend_buffer_clear(empty.buffer.get(), 0);
+    empty_graphs_.push_back(std::move(empty));
+}
+
+void Backends::forget_graphs() const {
+    for (const EmptyGraph &empty : empty_graphs_) {
+        if (ggml_backend_graph_compute(empty.backend, empty.graph) != GGML_STATUS_SUCCESS) {
+            fail(ErrorKind::device, "{} failed to compute a graph",
+                 ggml_backend_name(empty.backend));
+        }
+    }
+}
+
+ggml_backend_buffer_type_t Backends::buffer_type(int device) const {
+    return ggml_backend_get_default_buffer_type(of_device(device));
 }
 
 ggml_backend_sched_ptr Backends::make_scheduler(size_t n_tensors) const {

@@ -5,7 +5,7 @@
 namespace orthorank {
 
 size_t max_nodes(int n_layers, size_t n_pieces, int n_expert_used) {
-    const size_t n_of_layer = 96 + 10 * n_pieces + 2 * static_cast<size_t>(n_expert_used);
+    const size_t n_of_layer = 98 + 10 * n_pieces + 2 * static_cast<size_t>(n_expert_used);
     return 128 + 32 * n_pieces + static_cast<size_t>(n_layers) * n_of_layer;
 }
 
@@ -136,6 +136,20 @@ void BlockBuilder::store_kv(int il, ggml_tensor *a, ggml_tensor *positions,
 void BlockBuilder::store(int il, ggml_tensor *k, ggml_tensor *v, ggml_tensor *cells) const {
     ggml_build_forward_expand(gf_, ggml_set_rows(ctx_, cache_->k(il), k, cells));
     ggml_build_forward_expand(gf_, ggml_set_rows(ctx_, cache_->v(il), v, cells));
+    if (!cache_->is_on_host(il)) {
+        add_stored(k, cache_->k(il)->type);
+        add_stored(v, cache_->v(il)->type);
+    }
+}
+
+// A NaN or an infinity among numbers makes their sum one. At once, on this layer's device.
+void BlockBuilder::add_stored(ggml_tensor *x, ggml_type type) const {
+    if (type != GGML_TYPE_F32) {
+        x = ggml_cast(ctx_, ggml_cast(ctx_, x, type), GGML_TYPE_F32);
+    }
+    ggml_tensor *sum = ggml_sum(ctx_, x);
+    stored_sum_ = stored_sum_ != nullptr ? ggml_add(ctx_, stored_sum_, sum) : sum;
+    ggml_build_forward_expand(gf_, stored_sum_);
 }
 
 ggml_tensor *BlockBuilder::attention_output(int il, ggml_tensor *a, const RowSet &rows,

@@ -116,6 +116,9 @@ class BlockBuilder {
     // h [n_embd, n] -> logits [n_vocab, n]; the second can be differentiated.
     ggml_tensor *logits(ggml_tensor *h) const;
     ggml_tensor *plain_logits(ggml_tensor *h) const;
+    // The sum of all keys and values, as they are stored, that went to layers of the cache which
+    // the host does not read, F32 [1]; null: to none.
+    ggml_tensor *stored_sum() const { return stored_sum_; }
 
  private:
     // Of a layer's rows: [head_dim_k, n_head, n], [n_embd_k, n], [n_embd_v, n].
@@ -132,6 +135,7 @@ class BlockBuilder {
                               ggml_tensor *residual) const;
     const LayerSpec &spec(int il) const { return hparams_.layers[static_cast<size_t>(il)]; }
     Projected project_all(int il, ggml_tensor *a, const RowInputs &inputs) const;
+    void add_stored(ggml_tensor *x, ggml_type type) const;
     void store(int il, ggml_tensor *k, ggml_tensor *v, ggml_tensor *cells) const;
     ggml_tensor *finish(int il, ggml_tensor *h, ggml_tensor *q, const RowSet &rows,
                         const RowInputs &inputs) const;
@@ -189,6 +193,7 @@ class BlockBuilder {
     const KvCache *cache_;
     OwnKernels own_;
     mutable CpuMatmul cpu_matmul_;  // remembers packed rows
+    mutable ggml_tensor *stored_sum_ = nullptr;
 };
 
 // An upper bound of the nodes and leaves that n layers make over row sets of n pieces. With experts

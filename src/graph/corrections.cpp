@@ -75,7 +75,8 @@ bool release_unused_of(Entries &entries) {
 
 std::shared_ptr<const CorrectionTensors> CorrectionStore::upload(const CorrectionPtr &correction,
                                                                  int il, const std::string &where) {
-    const auto found = corrections_.find(correction.get());
+    const Key<Correction> key{correction.get(), model_.split().device_of(il)};
+    const auto found = corrections_.find(key);
     if (found != corrections_.end()) {
         return found->second.tensors;
     }
@@ -107,13 +108,14 @@ std::shared_ptr<const CorrectionTensors> CorrectionStore::upload(const Correctio
     }
     ggml_set_name(tensors->bias, "correction.bias");
     set_values(tensors->bias, correction->bias, where, "correction bias");
-    corrections_[correction.get()] = {correction, tensors};
+    corrections_[key] = {correction, tensors};
     return tensors;
 }
 
 std::shared_ptr<const ProbeTensors> CorrectionStore::upload(const ProbePtr &probe, int il,
                                                             const std::string &where) {
-    const auto found = probes_.find(probe.get());
+    const Key<Probe> key{probe.get(), model_.split().device_of(il)};
+    const auto found = probes_.find(key);
     if (found != probes_.end()) {
         return found->second.tensors;
     }
@@ -125,7 +127,7 @@ std::shared_ptr<const ProbeTensors> CorrectionStore::upload(const ProbePtr &prob
     allocate(tensors->ctx, tensors->buffer, model_, il);
     ggml_set_name(tensors->weight, "probe.weight");
     set_values(tensors->weight, probe->weight, where, "probe");
-    probes_[probe.get()] = {probe, tensors};
+    probes_[key] = {probe, tensors};
     return tensors;
 }
 

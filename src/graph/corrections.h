@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ggml-cpp.h"
@@ -35,7 +36,7 @@ class CorrectionStore {
     // type: of down and up on the device.
     CorrectionStore(const Model &model, CorrectionType type) : model_(model), type_(type) {}
 
-    // On the backend that has the weights of layer il, unless it is uploaded already. `where`: the
+    // On the device that has the weights of layer il, unless it is there already. `where`: the
     // layer of the plan, for messages.
     std::shared_ptr<const CorrectionTensors> upload(const CorrectionPtr &correction, int il,
                                                     const std::string &where);
@@ -53,10 +54,14 @@ class CorrectionStore {
         std::shared_ptr<const Tensors> tensors;
     };
 
+    // And the device of the layers that it is for.
+    template <typename Data>
+    using Key = std::pair<const Data *, int>;
+
     const Model &model_;
     CorrectionType type_;
-    std::map<const Correction *, Entry<Correction, CorrectionTensors>> corrections_;
-    std::map<const Probe *, Entry<Probe, ProbeTensors>> probes_;
+    std::map<Key<Correction>, Entry<Correction, CorrectionTensors>> corrections_;
+    std::map<Key<Probe>, Entry<Probe, ProbeTensors>> probes_;
 };
 
 }  // namespace orthorank

@@ -14,21 +14,31 @@ constexpr int64_t k_min_hidden_rows = 64;
 
 }  // namespace
 
-DeviceRows::DeviceRows(ggml_backend_buffer_type_t buffer_type, int64_t n_embd, int64_t n_rows,
-                       const char *what)
-    : ctx_(ggml_init({ggml_tensor_overhead() * 2, nullptr, true})),
-      tensor_(ggml_new_tensor_2d(ctx_.get(), GGML_TYPE_F32, n_embd, n_rows)) {
-    ggml_set_name(tensor_, what);
-    buffer_.reset(ggml_backend_alloc_ctx_tensors_from_buft(ctx_.get(), buffer_type));
-    if (!buffer_) {
-        fail(ErrorKind::limit, "no memory for the {} of {} rows", what, n_rows);
+DeviceRows::DeviceRows(const BufferTypes &types, int64_t n_embd, int64_t n_rows, const char *what)
+    : n_rows_(n_rows) {
+    for (ggml_backend_buffer_type_t type : types) {
+        Rows &rows = rows_.emplace_back();
+        if (type == nullptr) {
+            continue;
+        }
+        rows.ctx.reset(ggml_init({ggml_tensor_overhead() * 2, nullptr, true}));
+        rows.tensor = ggml_new_tensor_2d(rows.ctx.get(), GGML_TYPE_F32, n_embd, n_rows);
+        ggml_set_name(rows.tensor, what);
+        rows.buffer.reset(ggml_backend_alloc_ctx_tensors_from_buft(rows.ctx.get(), type));
+        if (!rows.buffer) {
+            fail(ErrorKind::limit, "no memory for the {} of {} rows", what, n_rows);
+        }
+        advise_huge_pages(rows.buffer.get());
+        ggml_backend_buffer_clear(rows.buffer.get(), 0);
     }
-    advise_huge_pages(buffer_.get());
-    ggml_backend_buffer_clear(buffer_.get(), 0);
 }
 
 int64_t DeviceRows::bytes() const {
-    return static_cast<int64_t>(ggml_backend_buffer_get_size(buffer_.get()));
+    size_t bytes = 0;
+    for (const Rows &rows : rows_) {
+        bytes += rows.buffer ? ggml_backend_buffer_get_size(rows.buffer.get()) : 0;
+    }
+    return static_cast<int64_t>(bytes);
 }
 
 std::vector<HiddenRowsPool::Entry>::iterator HiddenRowsPool::find_free(int64_t n) {
@@ -58,12 +68,12 @@ DeviceRows *HiddenRowsPool::take(int64_t n) {
     }
     if (found != entries_.end()) {
         // Before the new ones are made, so that there is never room needed for both.
-        on_free_(found->rows->tensor());
+        on_free_(found->rows.get());
         entries_.erase(found);
     }
     const int64_t n_rows = std::max(k_min_hidden_rows, n) + 1;
     entries_.push_back(
-        {std::make_unique<DeviceRows>(buffer_type_, n_embd_, n_rows, "hidden states"), true});
+        {std::make_unique<DeviceRows>(types_, n_embd_, n_rows, "hidden states"), true});
     return entries_.back().rows.get();
 }
 

@@ -1,5 +1,5 @@
-// Rows of numbers on the computing device that live between graphs: hidden states and sinks.
-// F32 [n_embd, n_rows] in a buffer of their own, cleared when made. Moves with its buffer.
+// Rows of numbers on the computing devices that live between graphs: hidden states and sinks.
+// F32 [n_embd, n_rows] on each device, in a buffer of its own, cleared when made.
 #pragma once
 
 #include <cstdint>
@@ -12,20 +12,29 @@
 
 namespace orthorank {
 
+// By device (LayerSplit::devices): the type of its buffers that live as long as an engine, null for
+// one that has no layers.
+using BufferTypes = std::vector<ggml_backend_buffer_type_t>;
+
 class DeviceRows {
  public:
     // Throws Error{limit} when there is no memory for them; `what` names them in the message.
-    DeviceRows(ggml_backend_buffer_type_t buffer_type, int64_t n_embd, int64_t n_rows,
-               const char *what);
+    DeviceRows(const BufferTypes &types, int64_t n_embd, int64_t n_rows, const char *what);
 
-    ggml_tensor *tensor() const { return tensor_; }
-    int64_t n_rows() const { return tensor_->ne[1]; }
+    // On this device; null where it has no layers.
+    ggml_tensor *tensor(int device) const { return rows_[static_cast<size_t>(device)].tensor; }
+    int n_devices() const { return static_cast<int>(rows_.size()); }
+    int64_t n_rows() const { return n_rows_; }
     int64_t bytes() const;
 
  private:
-    ggml_context_ptr ctx_;
-    ggml_backend_buffer_ptr buffer_;
-    ggml_tensor *tensor_ = nullptr;
+    struct Rows {
+        ggml_context_ptr ctx;
+        ggml_backend_buffer_ptr buffer;
+        ggml_tensor *tensor = nullptr;
+    };
+    int64_t n_rows_;
+    std::vector<Rows> rows_;
 };
 
 // The hidden rows that passes borrow. A pass has its own from its first graph to its last, so that
@@ -34,9 +43,9 @@ class DeviceRows {
 class HiddenRowsPool {
  public:
     // on_free is told of rows that are about to go: graphs may point at them.
-    HiddenRowsPool(ggml_backend_buffer_type_t buffer_type, int64_t n_embd,
-                   std::function<void(const ggml_tensor *)> on_free)
-        : buffer_type_(buffer_type), n_embd_(n_embd), on_free_(std::move(on_free)) {}
+    HiddenRowsPool(BufferTypes types, int64_t n_embd,
+                   std::function<void(const DeviceRows *)> on_free)
+        : types_(std::move(types)), n_embd_(n_embd), on_free_(std::move(on_free)) {}
 
     // Room for n rows and one more, the scratch row where padding goes: the smallest free ones that
     // suffice, or new ones in place of the largest free ones. Throws Error{limit}.
@@ -53,9 +62,9 @@ class HiddenRowsPool {
     // when all are taken.
     std::vector<Entry>::iterator find_free(int64_t n);
 
-    ggml_backend_buffer_type_t buffer_type_;
+    BufferTypes types_;
     int64_t n_embd_;
-    std::function<void(const ggml_tensor *)> on_free_;
+    std::function<void(const DeviceRows *)> on_free_;
     std::vector<Entry> entries_;
 };
 

@@ -1,6 +1,6 @@
-// The keys and values of all sequences of an engine, in buffers of the computing device: for each
-// layer one tensor of K and one of V, [n_embd_k or n_embd_v, n_ctx * n_slots]. A sequence owns a
-// slot, the rows slot * n_ctx .. (slot + 1) * n_ctx - 1; the row of a position is its cell. Which
+// The keys and values of all sequences of an engine, each layer's in a buffer of its device: for
+// each layer one tensor of K and one of V, [n_embd_k or n_embd_v, n_ctx * n_slots]. A sequence owns
+// a slot, the rows slot * n_ctx .. (slot + 1) * n_ctx - 1; the row of a position is its cell. Which
 // cells are valid is known by the sequences, not here. In main memory a cell takes memory once it
 // is opened, so a long context costs what is used of it. One thread at a time.
 #pragma once
@@ -16,10 +16,10 @@ namespace orthorank {
 
 class KvCache {
  public:
-    // n_ctx is rounded up to k_kv_padding. Throws Error{limit} when the buffer cannot be
-    // allocated, and as check_kv_type does.
-    KvCache(const Hparams &hparams, ggml_backend_buffer_type_t buffer_type, KvType type, int n_ctx,
-            int n_slots);
+    // by_layer: the buffer type of each layer. n_ctx is rounded up to k_kv_padding. Throws
+    // Error{limit} when a buffer cannot be allocated, and as check_kv_type does.
+    KvCache(const Hparams &hparams, const std::vector<ggml_backend_buffer_type_t> &by_layer,
+            KvType type, int n_ctx, int n_slots);
 
     int n_ctx() const { return n_ctx_; }
     int n_slots() const { return n_slots_; }
@@ -38,18 +38,21 @@ class KvCache {
     // Whether keys and values of n cells from `first` on are numbers: what passes the type's
     // largest has become an infinity.
     bool is_finite(int il, int slot, int64_t first, int64_t n) const;
-    // Can the host read it where it is?
-    bool is_on_host() const;
+    // Can the host read this layer where it is?
+    bool is_on_host(int il) const;
     // Copies the cells of positions 0..n-1 of one slot to another, layers 0..end_layer-1.
     void copy_cells(int from_slot, int to_slot, int64_t n, int end_layer);
 
  private:
-    void clear_cells(int slot, int64_t first, int64_t n);
+    // The layers of one buffer type.
+    struct Part {
+        ggml_context_ptr ctx;
+        ggml_backend_buffer_ptr buffer;
+    };
 
     int n_ctx_;
     int n_slots_;
-    ggml_context_ptr ctx_;
-    ggml_backend_buffer_ptr buffer_;
+    std::vector<Part> parts_;
     std::vector<ggml_tensor *> k_;
     std::vector<ggml_tensor *> v_;
     std::vector<int64_t> n_open_;  // by slot

@@ -46,16 +46,21 @@ void check_kv_type(const Hparams &hparams, KvType type) {
     }
 }
 
-int64_t kv_cache_bytes(const Hparams &hparams, KvType type, int n_ctx, int n_slots) {
+int64_t kv_layer_bytes(const Hparams &hparams, KvType type, int il, int n_ctx, int n_slots) {
     check_kv_type(hparams, type);
     const auto of_ggml = static_cast<ggml_type>(ggml_type_of(type));
-    size_t bytes_per_cell = 0;
-    for (int il = 0; il < hparams.n_layers; ++il) {
-        bytes_per_cell += ggml_row_size(of_ggml, hparams.n_embd_k(il)) +
-                          ggml_row_size(of_ggml, hparams.n_embd_v(il));
-    }
+    const size_t bytes_per_cell =
+        ggml_row_size(of_ggml, hparams.n_embd_k(il)) + ggml_row_size(of_ggml, hparams.n_embd_v(il));
     const int64_t n_cells = (int64_t{n_ctx} + k_kv_padding - 1) / k_kv_padding * k_kv_padding;
     return static_cast<int64_t>(bytes_per_cell) * n_cells * n_slots;
+}
+
+int64_t kv_cache_bytes(const Hparams &hparams, KvType type, int n_ctx, int n_slots) {
+    int64_t bytes = 0;
+    for (int il = 0; il < hparams.n_layers; ++il) {
+        bytes += kv_layer_bytes(hparams, type, il, n_ctx, n_slots);
+    }
+    return bytes;
 }
 
 }  // namespace orthorank

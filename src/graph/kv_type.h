@@ -22,8 +22,9 @@ double kv_element_bytes(KvType type);
 // Throws Error{usage} when the model's heads are no whole blocks of the type (Q8_0: of 32).
 void check_kv_type(const Hparams &hparams, KvType type);
 
-// The bytes that a cache of these measures takes when it is full, without making one. Throws as
-// check_kv_type does.
+// The bytes that a cache of these measures takes when it is full, without making one; those of
+// layer il. Throw as check_kv_type does.
 int64_t kv_cache_bytes(const Hparams &hparams, KvType type, int n_ctx, int n_slots);
+int64_t kv_layer_bytes(const Hparams &hparams, KvType type, int il, int n_ctx, int n_slots);
 
 }  // namespace orthorank

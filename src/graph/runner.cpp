@@ -3,6 +3,7 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "model/devices.h"
 #include "model/huge_pages.h"
 
 namespace orthorank {
@@ -84,7 +85,7 @@ void write_input(ggml_tensor *tensor, const std::function<void(uint16_t *)> &wri
 }
 
 Runner::Runner(const Model &model, const KvCache &cache, const Backends &backends,
-               ggml_tensor *sinks, int64_t max_kept_bytes)
+               const DeviceRows *sinks, int64_t max_kept_bytes)
     : model_(model),
       cache_(cache),
       backends_(backends),
@@ -93,9 +94,11 @@ Runner::Runner(const Model &model, const KvCache &cache, const Backends &backend
 
 void Runner::clear() {
     kept_.clear();
+    count_freed_buffers();
 }
 
-void Runner::forget(const ggml_tensor *hidden) {
+void Runner::forget(const DeviceRows *hidden) {
+    count_freed_buffers();
     kept_.remove_if([hidden](const Entry &entry) { return entry.graph.shape.hidden == hidden; });
 }
 
@@ -107,6 +110,7 @@ Runner::Entry &Runner::entry_for(const SegmentShape &shape) {
         if (!large_.scheduler || n > large_capacity_) {
             const size_t capacity = std::max(large_capacity_, n);
             large_.scheduler.reset();
+            count_freed_buffers();
             large_.scheduler = backends_.make_scheduler(capacity);
             large_capacity_ = capacity;
         }
@@ -129,6 +133,47 @@ Runner::Entry &Runner::entry_for(const SegmentShape &shape) {
     return kept_.front();
 }
 
+void Runner::assign_devices(const Entry &entry) const {
+    int first = 0;
+    for (const DevicePart &part : entry.graph.parts) {
+        ggml_backend_t backend = backends_.of_device(part.device);
+        for (int i = first; i < part.end_node; ++i) {
+            ggml_tensor *node = ggml_graph_node(entry.graph.gf, i);
+            // Where a node writes into a buffer that is there already, or what a device cannot do,
+            // the scheduler knows.
+            const bool has_place = node->view_src != nullptr;
+            if (!has_place && ggml_backend_supports_op(backend, node)) {
+                ggml_backend_sched_set_tensor_backend(entry.scheduler.get(), node, backend);
+            }
+        }
+        first = part.end_node;
+    }
+}
+
+void Runner::allocate(Entry &entry) {
+    ggml_backend_sched_t scheduler = entry.scheduler.get();
+    if (model_.split().is_split()) {
+        assign_devices(entry);
+    }
+    const SegmentShape &shape = entry.graph.shape;
+    const int64_t n_bytes_before = buffer_bytes(scheduler);
+    if (!ggml_backend_sched_alloc_graph(scheduler, entry.graph.gf)) {
+        const int n_rows = std::max(shape.rows.n_rows, shape.body.n_rows);
+        drop(entry);
+        fail(ErrorKind::limit, "no memory for a compute buffer ({} rows)", n_rows);
+    }
+    const int64_t n_bytes = buffer_bytes(scheduler);
+    if (n_bytes_before != 0 && n_bytes != n_bytes_before) {
+        count_freed_buffers();
+    }
+    advise_compute_buffers(entry.graph.gf);
+    if (&entry != &large_) {
+        entry.is_allocated = true;
+        entry.n_bytes += n_bytes;
+        shrink_kept();
+    }
+}
+
 SegmentGraph &Runner::run(const SegmentShape &shape,
                           const std::function<void(SegmentGraph &)> &fill, GraphWatch *watch) {
     Entry &entry = entry_for(shape);
@@ -136,23 +181,17 @@ SegmentGraph &Runner::run(const SegmentShape &shape,
     if (ggml_graph_n_nodes(graph.gf) == 0) {
         return graph;
     }
-    ggml_backend_sched_t scheduler = entry.scheduler.get();
     if (!entry.is_allocated) {
-        if (!ggml_backend_sched_alloc_graph(scheduler, graph.gf)) {
-            drop(entry);
-            fail(ErrorKind::limit, "no memory for a compute buffer ({} rows)",
-                 std::max(shape.rows.n_rows, shape.body.n_rows));
-        }
-        advise_compute_buffers(graph.gf);
-        if (&entry != &large_) {
-            entry.is_allocated = true;
-            entry.n_bytes += buffer_bytes(scheduler);
-            shrink_kept();
-        }
+        allocate(entry);
     }
+    ggml_backend_sched_t scheduler = entry.scheduler.get();
     fill(graph);
     if (watch != nullptr) {
         watch->on_graph(graph);
+    }
+    if (n_freed_ != n_freed_buffers()) {
+        n_freed_ = n_freed_buffers();
+        backends_.forget_graphs();
     }
     ggml_backend_sched_set_eval_callback(scheduler, watch != nullptr ? show_node : nullptr, watch);
     if (ggml_backend_sched_graph_compute(scheduler, graph.gf) != GGML_STATUS_SUCCESS) {
@@ -163,6 +202,7 @@ SegmentGraph &Runner::run(const SegmentShape &shape,
 }
 
 void Runner::drop(Entry &entry) {
+    count_freed_buffers();
     if (&entry == &large_) {
         large_ = {};
         large_capacity_ = 0;
@@ -176,6 +216,7 @@ void Runner::shrink_kept() {
     while (n_bytes > max_kept_bytes_ && kept_.size() > 1) {
         n_bytes -= kept_.back().n_bytes;
         kept_.pop_back();
+        count_freed_buffers();
     }
 }
 

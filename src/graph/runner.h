@@ -20,10 +20,10 @@ constexpr int64_t k_max_kept_bytes = int64_t{16} << 20;
 
 class Runner {
  public:
-    // sinks: see build_segment(). max_kept_bytes: of kept graphs, their nodes, schedulers and
-    // compute buffers; the last one run is kept anyway.
-    Runner(const Model &model, const KvCache &cache, const Backends &backends, ggml_tensor *sinks,
-           int64_t max_kept_bytes = k_max_kept_bytes);
+    // sinks: see build_segment(); may be null. max_kept_bytes: of kept graphs, their nodes,
+    // schedulers and compute buffers; the last one run is kept anyway.
+    Runner(const Model &model, const KvCache &cache, const Backends &backends,
+           const DeviceRows *sinks, int64_t max_kept_bytes = k_max_kept_bytes);
 
     // Runs the graph of this shape: `fill` sets its inputs, then it is computed; the outputs may be
     // read until the next call. watch: null, or sees it run.
@@ -32,7 +32,7 @@ class Runner {
     // Forgets all kept graphs: tensors that they may point at are gone.
     void clear();
     // Forgets those that point at these hidden rows.
-    void forget(const ggml_tensor *hidden);
+    void forget(const DeviceRows *hidden);
     // Bytes of compute buffers held now.
     int64_t compute_bytes() const;
     // Kept graphs, and the bytes of their nodes, schedulers and compute buffers.
@@ -47,6 +47,9 @@ class Runner {
         int64_t n_bytes = 0;  // of nodes and scheduler and, once allocated, compute buffers
     };
     Entry &entry_for(const SegmentShape &shape);
+    void allocate(Entry &entry);
+    // Where layers are split: each node to the device of its layer.
+    void assign_devices(const Entry &entry) const;
     // Forgets the kept graphs that were not used for longest, until the rest is small enough.
     void shrink_kept();
     // Forgets an entry that could not run: a scheduler without its buffer must not be used again.
@@ -55,11 +58,12 @@ class Runner {
     const Model &model_;
     const KvCache &cache_;
     const Backends &backends_;
-    ggml_tensor *sinks_;
+    const DeviceRows *sinks_;
     int64_t max_kept_bytes_;
     std::list<Entry> kept_;  // most recently used first
     Entry large_;
     size_t large_capacity_ = 0;  // nodes its scheduler is made for
+    uint64_t n_freed_ = 0;       // n_freed_buffers() when a graph ran last
 };
 
 // Copies host data to an input tensor; does nothing when the graph does not use that tensor.

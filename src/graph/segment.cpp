@@ -12,16 +12,27 @@ namespace {
 
 class SegmentBuilder {
  public:
-    SegmentBuilder(const Model &model, const KvCache &cache, ggml_tensor *sinks,
+    SegmentBuilder(const Model &model, const KvCache &cache, const DeviceRows *sinks,
                    SegmentGraph &graph)
         : model_(model),
           sinks_(sinks),
           graph_(graph),
           shape_(graph.shape),
           ctx_(graph.ctx.get()),
-          block_(ctx_, graph.gf, model.hparams(), *shape_.weights, &cache, shape_.own) {}
+          block_(ctx_, graph.gf, model.hparams(), *shape_.weights, &cache, shape_.own),
+          device_(model.split().device_of(shape_.begin_layer)) {}
 
     void build() {
+        build_nodes();
+        graph_.stored_sum = block_.stored_sum();
+        if (graph_.stored_sum != nullptr) {
+            output(graph_.stored_sum);
+        }
+        end_part();
+    }
+
+ private:
+    void build_nodes() {
         ggml_tensor *h = first_hidden();
         if (shape_.rows.n_rows == 0) {
             return;  // a row layer's body alone
@@ -33,23 +44,44 @@ class SegmentBuilder {
         }
         const size_t n_dense = shape_.dense_layers.size();
         for (size_t i = 0; i < n_dense; ++i) {
+            go_to(shape_.dense_layers[i], h);
             const bool is_last = shape_.has_head && !shape_.writes_hidden && i + 1 == n_dense &&
                                  shape_.attention_layer != shape_.dense_layers[i];
             h = is_last ? last_layer(shape_.dense_layers[i], h)
                         : dense_layer(shape_.dense_layers[i], h);
         }
-        if (shape_.writes_hidden && h != hidden_rows_) {
-            expand(ggml_cpy(ctx_, h, hidden_view()));
+        if (shape_.writes_hidden && (h != hidden_rows_ || hidden_out() != hidden_in())) {
+            go_to(shape_.end_layer, h);
+            expand(ggml_cpy(ctx_, h, view_rows(hidden_out(), shape_.first_row, h->ne[1])));
         }
         if (shape_.score_layer >= 0) {
+            go_to(shape_.score_layer, h);
             score_tail(h);
         }
         if (shape_.has_head && shape_.outputs.n_rows > 0) {
+            go_to(model_.hparams().n_layers, h);
             head(h);
         }
     }
 
- private:
+    // What follows is of this layer: on its device, where h is copied to.
+    void go_to(int il, ggml_tensor *h) {
+        const int device = model_.split().device_of(il);
+        if (device != device_) {
+            expand(h);
+            end_part();
+            device_ = device;
+        }
+    }
+
+    void end_part() { graph_.parts.push_back({ggml_graph_n_nodes(graph_.gf), device_}); }
+
+    ggml_tensor *hidden_of(int il) const {
+        return shape_.hidden->tensor(model_.split().device_of(il));
+    }
+    ggml_tensor *hidden_in() const { return hidden_of(shape_.begin_layer); }
+    ggml_tensor *hidden_out() const { return hidden_of(shape_.end_layer); }
+
     void expand(ggml_tensor *tensor) { ggml_build_forward_expand(graph_.gf, tensor); }
 
     ggml_tensor *input(ggml_type type, int64_t n) {
@@ -58,19 +90,13 @@ class SegmentBuilder {
         return tensor;
     }
 
-    ggml_tensor *hidden_view() {
-        const ggml_tensor *hidden = shape_.hidden;
-        return ggml_view_2d(ctx_, shape_.hidden, hidden->ne[0], shape_.rows.n_rows, hidden->nb[1],
-                            hidden->nb[1] * static_cast<size_t>(shape_.first_row));
-    }
-
     // The residual stream that the rows start from, after the row layer's body if there is one.
     ggml_tensor *first_hidden() {
         if (shape_.from_tokens) {
             graph_.tokens = input(GGML_TYPE_I32, shape_.rows.n_rows);
             return block_.embed(graph_.tokens);
         }
-        ggml_tensor *hidden = shape_.hidden;
+        ggml_tensor *hidden = hidden_in();
         if (shape_.body_layer >= 0 && shape_.body.n_rows > 0) {
             hidden = row_layer_body();
         }
@@ -80,8 +106,7 @@ class SegmentBuilder {
         if (shape_.rows.n_rows == 0) {
             return nullptr;
         }
-        hidden_rows_ = ggml_view_2d(ctx_, hidden, hidden->ne[0], shape_.rows.n_rows, hidden->nb[1],
-                                    hidden->nb[1] * static_cast<size_t>(shape_.first_row));
+        hidden_rows_ = view_rows(hidden, shape_.first_row, shape_.rows.n_rows);
         return hidden_rows_;
     }
 
@@ -90,10 +115,10 @@ class SegmentBuilder {
     ggml_tensor *row_layer_body() {
         graph_.body_ids = input(GGML_TYPE_I32, shape_.body.n_rows);
         graph_.body = block_.make_inputs(shape_.body);
-        ggml_tensor *h = ggml_get_rows(ctx_, shape_.hidden, graph_.body_ids);  // [n_embd, k]
+        ggml_tensor *h = ggml_get_rows(ctx_, hidden_in(), graph_.body_ids);  // [n_embd, k]
         ggml_tensor *a = block_.attention_norm(shape_.body_layer, h);
         h = block_.body(shape_.body_layer, h, a, shape_.body, graph_.body);
-        ggml_tensor *updated = ggml_set_rows(ctx_, shape_.hidden, h, graph_.body_ids);
+        ggml_tensor *updated = ggml_set_rows(ctx_, hidden_in(), h, graph_.body_ids);
         expand(updated);
         return updated;
     }
@@ -187,7 +212,7 @@ class SegmentBuilder {
         return tensor;
     }
 
-    ggml_tensor *view_rows(ggml_tensor *x, int first, int n) {
+    ggml_tensor *view_rows(ggml_tensor *x, int first, int64_t n) {
         return ggml_view_2d(ctx_, x, x->ne[0], n, x->nb[1], x->nb[1] * static_cast<size_t>(first));
     }
 
@@ -215,7 +240,7 @@ class SegmentBuilder {
         if (score.is_batched) {
             return products_with_sinks(x, score.n_rows);
         }
-        ggml_tensor *sink = view_rows(sinks_, sink_row(score.slot), 1);
+        ggml_tensor *sink = view_rows(sinks(), sink_row(score.slot), 1);
         if (score.has_sink) {
             sink = ggml_cpy(ctx_, view_rows(x, 0, 1), sink);
             expand(sink);
@@ -239,13 +264,16 @@ class SegmentBuilder {
 
     // Each row with its own sink: [1, 1, n].
     ggml_tensor *products_with_sinks(ggml_tensor *x, int64_t n) {
-        const int64_t n_embd = sinks_->ne[0];
+        const int64_t n_embd = model_.hparams().n_embd;
         graph_.sink_ids = input(GGML_TYPE_I32, n);
-        ggml_tensor *sinks = ggml_get_rows(ctx_, sinks_, graph_.sink_ids);
+        ggml_tensor *of_rows = ggml_get_rows(ctx_, sinks(), graph_.sink_ids);
         return output(ggml_mul_mat(ctx_, ggml_reshape_3d(ctx_, x, n_embd, 1, n),
-                                   ggml_reshape_3d(ctx_, sinks, n_embd, 1, n)));
+                                   ggml_reshape_3d(ctx_, of_rows, n_embd, 1, n)));
     }
 
+    ggml_tensor *sinks() const {
+        return sinks_->tensor(model_.split().device_of(shape_.score_layer));
+    }
     int sink_row(int slot) const { return slot * model_.hparams().n_layers + shape_.score_layer; }
 
     void attention_scores(ggml_tensor *h) {
@@ -257,11 +285,12 @@ class SegmentBuilder {
     static constexpr float k_l2_eps = 1e-12f;
 
     const Model &model_;
-    ggml_tensor *sinks_;
+    const DeviceRows *sinks_;
     SegmentGraph &graph_;
     const SegmentShape &shape_;
     ggml_context *ctx_;
     BlockBuilder block_;
+    int device_;  // that has the layer at hand
     ggml_tensor *hidden_rows_ = nullptr;
     ggml_tensor *attention_output_norms_ = nullptr;
     bool is_gathered_ = false;  // h holds the output rows only
@@ -278,7 +307,7 @@ bool can_batch_scores(ScoreKind kind) {
            kind == ScoreKind::attention_output;
 }
 
-SegmentGraph build_segment(const Model &model, const KvCache &cache, ggml_tensor *sinks,
+SegmentGraph build_segment(const Model &model, const KvCache &cache, const DeviceRows *sinks,
                            const SegmentShape &shape) {
     SegmentGraph graph;
     graph.shape = shape;

@@ -12,6 +12,7 @@
 #include "ggml-cpp.h"
 #include "graph/block.h"
 #include "graph/corrections.h"
+#include "graph/device_rows.h"
 #include "select/policy.h"
 
 namespace orthorank {
@@ -44,8 +45,12 @@ struct UpdateShape {
 struct SegmentShape {
     const Weights *weights = nullptr;  // the model's for this phase
     OwnKernels own;
-    // The hidden rows of the pass, F32 [n_embd, capacity]; null: it goes from tokens to logits.
-    ggml_tensor *hidden = nullptr;
+    // The hidden rows of the pass; null: it goes from tokens to logits. They are read on the device
+    // of begin_layer and written on that of end_layer: the layers that the graph begins and ends
+    // before, whatever it has of them.
+    const DeviceRows *hidden = nullptr;
+    int begin_layer = 0;
+    int end_layer = 0;
     // The graph's rows, n of them, stand at hidden rows first_row .. first_row + n - 1.
     int first_row = 0;
     RowSet rows;
@@ -72,11 +77,18 @@ struct SegmentShape {
     bool operator==(const SegmentShape &) const = default;
 };
 
+// Nodes of a graph up to end_node - 1, from those of the part before, are of layers on this device.
+struct DevicePart {
+    int end_node = 0;
+    int device = 0;
+};
+
 struct SegmentGraph {
     SegmentShape shape;
     std::unique_ptr<std::byte[]> memory;  // of ctx
     ggml_context_ptr ctx;
     ggml_cgraph *gf = nullptr;
+    std::vector<DevicePart> parts;
     // inputs, null where the shape has none
     ggml_tensor *tokens = nullptr;          // I32 [n_rows]
     ggml_tensor *cells = nullptr;           // I64 [n_rows]
@@ -91,11 +103,14 @@ struct SegmentGraph {
     std::vector<ggml_tensor *> scores;  // F32 [n_rows] per SegmentShape::scores; null: nothing
     ggml_tensor *attention = nullptr;   // F32 [n_kv, n_rows, n_head]
     ggml_tensor *logits = nullptr;      // F32 [n_vocab, outputs.n_rows]
+    // F32 [1], no number if any key or value is none that went to a cache which the host does not
+    // read; null: there are none.
+    ggml_tensor *stored_sum = nullptr;
 };
 
-// sinks: F32 [n_embd, n_layers * n_slots], row slot * n_layers + il; a graph with position 0 writes
-// its sink there.
-SegmentGraph build_segment(const Model &model, const KvCache &cache, ggml_tensor *sinks,
+// sinks: F32 [n_embd, n_layers * n_slots], row slot * n_layers + il, on that layer's device; a
+// graph with position 0 writes its sink there.
+SegmentGraph build_segment(const Model &model, const KvCache &cache, const DeviceRows *sinks,
                            const SegmentShape &shape);
 
 }  // namespace orthorank

@@ -1,7 +1,6 @@
 #include "graph/taylor.h"
 
 #include <ggml-cpp.h>
-#include <ggml-cpu.h>
 
 #include <algorithm>
 #include <cmath>
@@ -11,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/threads.h"
+#include "graph/backends.h"
 #include "graph/block.h"
 #include "graph/gradient_graph.h"
 #include "model/file_bytes.h"
@@ -37,9 +37,9 @@ class Taylor {
           file_(model.path()),
           bytes_(model.path(), true),
           requests_(list_weights(file_, hparams_, weights_)),
-          backend_(ggml_backend_cpu_init()) {
-        ggml_backend_cpu_set_n_threads(backend_.get(),
-                                       n_threads > 0 ? n_threads : default_n_threads());
+          backend_(ggml_backend_init_by_type(GGML_BACKEND_DEVICE_TYPE_CPU, nullptr)) {
+        CHECK(backend_ != nullptr);
+        set_threads(backend_.get(), n_threads > 0 ? n_threads : default_n_threads());
         hidden_.resize(static_cast<size_t>(hparams_.n_layers) + 1);
     }
 
@@ -110,10 +110,6 @@ class Taylor {
     };
 
     bool is_in_block(ggml_tensor **slot, int il) {
-        if (slot == &weights_.rope_freqs || slot == &weights_.rope_short ||
-            slot == &weights_.rope_long) {
-            return il >= 0;  // every block turns by them
-        }
         if (il < 0) {
             return slot == &weights_.output || slot == &weights_.output_norm;
         }

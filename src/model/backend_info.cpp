@@ -28,7 +28,7 @@ const char *type_name(enum ggml_backend_dev_type type) {
 }  // namespace
 
 std::vector<DeviceInfo> list_devices() {
-    choose_devices("");  // loads what ggml has as modules
+    load_backends();
     std::vector<DeviceInfo> devices;
     for (size_t i = 0; i < ggml_backend_dev_count(); ++i) {
         ggml_backend_dev_t device = ggml_backend_dev_get(i);
@@ -43,13 +43,25 @@ std::vector<DeviceInfo> list_devices() {
 }
 
 std::string device_name(const Model &model) {
-    return ggml_backend_dev_name(model.devices().front());
+    std::string names;
+    for (const DeviceShare &share : model.shares()) {
+        if (!share.layers.empty()) {
+            names += (names.empty() ? "" : ", ") + share.device;
+        }
+    }
+    return names;
 }
 
 std::string device_identity(const Model &model) {
-    ggml_backend_dev_t device = model.devices().front();
-    return fmt::format("{} ({})", ggml_backend_dev_name(device),
-                       ggml_backend_dev_description(device));
+    std::string text;
+    for (const DeviceShare &share : model.shares()) {
+        if (!share.layers.empty()) {
+            text +=
+                fmt::format("{}{} ({})", text.empty() ? "" : ", ", share.device, share.description);
+            text += model.split().is_split() ? fmt::format(": {} layers", share.layers.size()) : "";
+        }
+    }
+    return text;
 }
 
 std::string ggml_version_text() {

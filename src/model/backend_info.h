@@ -20,9 +20,10 @@ struct DeviceInfo {
 // All devices of ggml's registry.
 std::vector<DeviceInfo> list_devices();
 
-// The name of the device that a model computes on.
+// The name of the device that a model computes on, or those of several: "RPC0, CPU".
 std::string device_name(const Model &model);
-// With its description, such as the processor's model: another one rounds differently.
+// With descriptions, such as the processor's model, and, of several, their numbers of layers:
+// others round differently.
 std::string device_identity(const Model &model);
 
 // ggml's version, such as "0.25.0".

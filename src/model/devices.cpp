@@ -4,10 +4,12 @@
 #include <ggml.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cctype>
 #include <mutex>
 
 #include "base/error.h"
+#include "base/strings.h"
 #include "model/ggml_log.h"
 
 namespace orthorank {
@@ -17,15 +19,7 @@ namespace {
 // Rows in the imagined batch that a device is asked about, as in libllama.
 constexpr int64_t k_n_rows_asked = 512;
 
-void load_backends() {
-    capture_ggml_log();
-    static std::once_flag once;
-    std::call_once(once, [] {
-        if (ggml_backend_dev_count() == 0) {
-            ggml_backend_load_all();  // a ggml built with back ends as loadable modules
-        }
-    });
-}
+std::atomic<uint64_t> n_freed = 0;
 
 bool same_name(const std::string &a, const std::string &b) {
     return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](unsigned char x, unsigned char y) {
@@ -43,6 +37,21 @@ ggml_backend_dev_t find_device(const std::string &name) {
         known += (known.empty() ? "" : ", ") + std::string(ggml_backend_dev_name(device));
     }
     fail(ErrorKind::device, "there is no device '{}' (known: {})", name, known);
+}
+
+std::vector<ggml_backend_dev_t> default_devices(ggml_backend_dev_t cpu) {
+    std::vector<ggml_backend_dev_t> devices;
+    for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
+        ggml_backend_dev_t device = ggml_backend_dev_get(i);
+        if (ggml_backend_dev_type(device) == GGML_BACKEND_DEVICE_TYPE_GPU) {
+            devices.push_back(device);
+        }
+    }
+    if (devices.empty()) {
+        ggml_backend_dev_t integrated = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_IGPU);
+        devices.push_back(integrated != nullptr ? integrated : cpu);
+    }
+    return devices;
 }
 
 // The buffer types that `device` offers for weights, best first.
@@ -98,24 +107,48 @@ bool supports(ggml_backend_dev_t device, ggml_backend_buffer_type_t type, const 
 
 }  // namespace
 
-std::vector<ggml_backend_dev_t> choose_devices(const std::string &name) {
+void load_backends() {
+    capture_ggml_log();
+    static std::once_flag once;
+    std::call_once(once, [] {
+        if (ggml_backend_dev_count() == 0) {
+            ggml_backend_load_all();  // a ggml built with back ends as loadable modules
+        }
+    });
+}
+
+std::vector<ggml_backend_dev_t> choose_devices(const std::string &names) {
     load_backends();
     ggml_backend_dev_t cpu = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
     if (cpu == nullptr) {
         fail(ErrorKind::device, "ggml offers no CPU device: its installation is incomplete");
     }
-    ggml_backend_dev_t first = nullptr;
-    if (!name.empty()) {
-        first = find_device(name);
-    } else {
-        first = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_GPU);
-        first = first ? first : ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_IGPU);
-        first = first ? first : cpu;
+    if (names.empty()) {
+        return default_devices(cpu);
     }
-    if (first == cpu) {
-        return {cpu};
+    std::vector<ggml_backend_dev_t> devices;
+    for (const std::string &name : split_at(names, ',')) {
+        ggml_backend_dev_t device = find_device(name);
+        if (std::find(devices.begin(), devices.end(), device) != devices.end()) {
+            fail(ErrorKind::usage, "--device {}: {} is named twice", names, name);
+        }
+        devices.push_back(device);
     }
-    return {first, cpu};
+    return devices;
+}
+
+std::vector<ggml_backend_dev_t> first_device(const std::string &names) {
+    ggml_backend_dev_t first = choose_devices(names).front();
+    ggml_backend_dev_t cpu = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
+    return first == cpu ? std::vector{cpu} : std::vector{first, cpu};
+}
+
+void count_freed_buffers() {
+    ++n_freed;
+}
+
+uint64_t n_freed_buffers() {
+    return n_freed;
 }
 
 ggml_backend_buffer_type_t choose_buffer_type(const std::vector<ggml_backend_dev_t> &devices,

@@ -4,6 +4,7 @@
 
 #include <ggml-backend.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -19,9 +20,21 @@ enum class WeightUse {
     vector,   // norms, biases, rope factors: always F32
 };
 
-// The device called `name` (empty: the first GPU, or the CPU), then the CPU as the last resort.
-// Throws Error{device} with the known names.
-std::vector<ggml_backend_dev_t> choose_devices(const std::string &name);
+// The devices of these names, separated by commas and each once, in their order. Empty: all GPUs,
+// those of RPC servers among them (rpc_servers.h), else an integrated GPU, else the CPU. Throws
+// Error{device} with the known names, Error{usage} for one that is named twice.
+std::vector<ggml_backend_dev_t> choose_devices(const std::string &names);
+
+// The first of them, then the CPU as the last resort.
+std::vector<ggml_backend_dev_t> first_device(const std::string &names);
+
+// Loads ggml's back ends where they are modules. Others do so by themselves.
+void load_backends();
+
+// How often buffers of devices were freed in this process, as their owners say: what servers keep
+// of a buffer's graphs is then gone (Backends::forget_graphs). Thread-safe.
+void count_freed_buffers();
+uint64_t n_freed_buffers();
 
 // The buffer type for one weight: the first that supports its use, of each device's own type and,
 // before a CPU's own type and if `repack`, the layouts that the CPU converts weights to for speed.

@@ -11,7 +11,7 @@
 namespace orthorank {
 
 LayerSample::LayerSample(const std::string &gguf_path, const std::string &device)
-    : file_(gguf_path), devices_(choose_devices(device)), hparams_(read_hparams(file_)) {
+    : file_(gguf_path), devices_(first_device(device)), hparams_(read_hparams(file_)) {
     for (const WeightRequest &request : list_weights(file_, hparams_, weights_)) {
         if (request.is_convertible) {
             requests_.push_back(request);
@@ -54,7 +54,7 @@ LayerSample::Matrices LayerSample::load(const std::string &type, bool repack) co
         }
     }
     matrices.store = std::make_unique<WeightStore>(
-        file_.path(), Placement{devices_, true, repack, hparams_.n_expert_used}, sample);
+        file_.path(), Placement{{devices_, {0}}, true, repack, hparams_.n_expert_used}, sample);
     slots.resize(sample.size());
     matrices.tensors = std::move(slots);
     ConversionError error;

@@ -17,7 +17,7 @@ namespace orthorank {
 
 class LayerSample {
  public:
-    // The block in the middle. Throws as Model::load does.
+    // The block in the middle, on the first of these devices. Throws as Model::load does.
     LayerSample(const std::string &gguf_path, const std::string &device);
 
     struct Matrices {

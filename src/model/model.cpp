@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <set>
 
 #include "base/error.h"
 #include "model/devices.h"
@@ -21,7 +22,8 @@ struct Model::Impl {
     std::string path;
     bool use_mmap = true;
     Hparams hparams;
-    std::vector<ggml_backend_dev_t> devices;
+    LayerSplit split;
+    std::vector<int64_t> device_bytes;  // of weights, by split.devices
     std::unique_ptr<WeightStore> store;
     // Pointers into the store; by phase, the second only when the types differ.
     std::array<Weights, 2> weights;
@@ -71,9 +73,40 @@ int64_t count_params(const std::vector<WeightRequest> &requests) {
     int64_t n = 0;
     for (const WeightRequest &request : requests) {
         const auto &ne = request.info.ne;
-        n += request.is_tied ? 0 : ne[0] * ne[1] * ne[2] * ne[3];
+        n += request.is_tied || request.is_repeated ? 0 : ne[0] * ne[1] * ne[2] * ne[3];
     }
     return n;
+}
+
+std::vector<int64_t> layer_bytes(const std::vector<WeightRequest> &requests, int n_layers) {
+    std::vector<int64_t> bytes(static_cast<size_t>(n_layers), 0);
+    for (const WeightRequest &request : requests) {
+        if (request.layer >= 0 && request.layer < n_layers) {
+            const auto &ne = request.info.ne;
+            bytes[static_cast<size_t>(request.layer)] += static_cast<int64_t>(
+                ggml_row_size(static_cast<ggml_type>(request.type), ne[0]) * ne[1] * ne[2] * ne[3]);
+        }
+    }
+    return bytes;
+}
+
+// Each tensor once, where it lies: on its layer's device, or on the CPU.
+std::vector<int64_t> device_bytes(const std::vector<WeightRequest> &requests,
+                                  const LayerSplit &split) {
+    std::vector<int64_t> bytes(split.devices.size(), 0);
+    std::set<const ggml_tensor *> seen;
+    for (const WeightRequest &request : requests) {
+        const ggml_tensor *tensor = *request.slot;
+        if (!seen.insert(tensor).second) {
+            continue;
+        }
+        const auto wanted = static_cast<size_t>(split.device_of(request.layer));
+        ggml_backend_dev_t device =
+            ggml_backend_buft_get_device(ggml_backend_buffer_get_type(tensor->buffer));
+        const bool is_there = device == split.devices[wanted];
+        bytes[is_there ? wanted : bytes.size() - 1] += static_cast<int64_t>(ggml_nbytes(tensor));
+    }
+    return bytes;
 }
 
 WeightCopy copy_of(const std::string &type, const std::vector<WeightRequest> &requests,
@@ -94,14 +127,17 @@ WeightCopy copy_of(const std::string &type, const std::vector<WeightRequest> &re
 }  // namespace
 
 Model::Model() : impl_(std::make_unique<Impl>()) {}
-Model::~Model() = default;
+Model::~Model() {
+    impl_.reset();
+    count_freed_buffers();
+}
 
 std::unique_ptr<Model> Model::load(const std::string &path, const ModelOptions &options) {
     std::unique_ptr<Model> model(new Model);
     Impl &m = *model->impl_;
     m.path = path;
     m.use_mmap = options.use_mmap;
-    m.devices = choose_devices(options.device);
+    const std::vector<ggml_backend_dev_t> devices = choose_devices(options.device);
     const GgufFile file(path);
     m.hparams = read_hparams(file);
     m.types = options.weights;
@@ -123,10 +159,12 @@ std::unique_ptr<Model> Model::load(const std::string &path, const ModelOptions &
         }
         all.insert(all.end(), plain_requests.begin(), plain_requests.end());
     }
+    m.split = split_layers(devices, options.split, layer_bytes(all, m.hparams.n_layers));
     m.vocab = Vocab::load(path);
     CHECK(m.vocab->n_tokens() == m.hparams.n_vocab);
     m.store = std::make_unique<WeightStore>(
-        path, Placement{m.devices, options.use_mmap, options.repack, m.hparams.n_expert_used}, all);
+        path, Placement{m.split, options.use_mmap, options.repack, m.hparams.n_expert_used}, all);
+    m.device_bytes = device_bytes(all, m.split);
     m.copies[0] = copy_of(m.types.prefill, requests, *m.store);
     m.copies[1] =
         decode_requests.empty() ? m.copies[0] : copy_of(m.types.decode, decode_requests, *m.store);
@@ -174,8 +212,32 @@ const Vocab &Model::vocab() const {
     return *impl_->vocab;
 }
 
+const LayerSplit &Model::split() const {
+    return impl_->split;
+}
+
 const std::vector<ggml_backend_dev_t> &Model::devices() const {
-    return impl_->devices;
+    return impl_->split.devices;
+}
+
+std::vector<DeviceShare> Model::shares() const {
+    const LayerSplit &split = impl_->split;
+    std::vector<DeviceShare> shares;
+    for (size_t i = 0; i < split.devices.size(); ++i) {
+        DeviceShare share;
+        share.device = ggml_backend_dev_name(split.devices[i]);
+        share.description = ggml_backend_dev_description(split.devices[i]);
+        share.weight_bytes = impl_->device_bytes[i];
+        for (int il = 0; il < impl_->hparams.n_layers; ++il) {
+            if (split.device_of(il) == static_cast<int>(i)) {
+                share.layers.push_back(il);
+            }
+        }
+        if (share.weight_bytes > 0) {
+            shares.push_back(std::move(share));
+        }
+    }
+    return shares;
 }
 
 const std::string &Model::file_type() const {

@@ -10,19 +10,20 @@
 #include <vector>
 
 #include "model/hparams.h"
+#include "model/layer_split.h"
 #include "model/weight_types.h"
 #include "model/weights.h"
-
-typedef struct ggml_backend_device *ggml_backend_dev_t;
 
 namespace orthorank {
 
 class Vocab;
 
 struct ModelOptions {
-    // A device's name as `orthorank info` lists it, such as "CPU" or "CUDA0". Empty: the first GPU,
-    // or the CPU. An unknown name throws Error{device} with the known ones.
+    // Names of devices as `orthorank info` lists them, such as "CPU" or "CUDA0,RPC0". Empty: see
+    // choose_devices(). An unknown name throws Error{device} with the known ones.
     std::string device;
+    // Which of them has which layers, as split_layers() takes it.
+    std::string split = "auto";
     bool use_mmap = true;  // false: read the weights into memory
     bool repack = true;    // false: never convert weights to the device's own layouts (repacked)
     // Weights of the prefill that are repacked are held as the file has them too: in the mapping,
@@ -46,6 +47,14 @@ struct TensorTypeCount {
     int64_t bytes = 0;
 };
 
+// What one device has of a model.
+struct DeviceShare {
+    std::string device;  // its name
+    std::string description;
+    std::vector<int> layers;
+    int64_t weight_bytes = 0;
+};
+
 class Model {
  public:
     // Throws Error{file}, Error{format}, Error{device}, or Error{usage} when a type of weights does
@@ -65,8 +74,12 @@ class Model {
     const WeightCopy &weight_copy(Phase phase) const;
     WeightTypes weight_types() const;
     const Vocab &vocab() const;
-    // The device that computes, then further ones in order of preference; the last is a CPU.
+    // The devices, and which layers each has.
+    const LayerSplit &split() const;
+    // The device that computes, or the first of several; then further ones; the last is a CPU.
     const std::vector<ggml_backend_dev_t> &devices() const;
+    // Of every device that has weights, in the order of split().
+    std::vector<DeviceShare> shares() const;
     // The file's type, and after "as" what its matrices are held in where that differs: "Q4_1",
     // "Q4_1 as bf16". What results depend on.
     std::string type_in_use() const;

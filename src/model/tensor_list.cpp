@@ -76,6 +76,7 @@ void TensorList::request(ggml_tensor *&slot, const TensorInfo &info, WeightUse u
     request.slot = &slot;
     request.info = info;
     request.use = use;
+    request.layer = il_;
     request.type = use == WeightUse::vector ? GGML_TYPE_F32 : info.type;
     request.is_convertible = use == WeightUse::matrix || use == WeightUse::experts;
     requests_.push_back(request);
@@ -125,12 +126,15 @@ void TensorList::bias(ggml_tensor *LayerWeights::*slot, int64_t n) {
 
 void TensorList::ends() {
     const Shape ne = {h_.n_embd, h_.n_vocab, 1, 1};
+    il_ = -1;
     add(weights_.token_embd, "token_embd.weight", ne, WeightUse::rows);
+    il_ = h_.n_layers;
     add(weights_.output_norm, "output_norm.weight", {h_.n_embd, 1, 1, 1}, WeightUse::vector);
     requests_.back().is_norm = true;
     if (!add(weights_.output, "output.weight", ne, WeightUse::matrix, Presence::optional)) {
         WeightRequest tied = requests_.front();
         tied.slot = &weights_.output;
+        tied.layer = il_;
         tied.use = WeightUse::matrix;
         tied.is_convertible = true;
         tied.is_tied = true;
@@ -138,16 +142,21 @@ void TensorList::ends() {
     }
 }
 
-void TensorList::rope_freqs() {
+void TensorList::rope_factors(ggml_tensor *LayerWeights::*slot, const char *name) {
     const Shape ne = {h_.layers.front().rotation.n_rot / 2, 1, 1, 1};
-    add(weights_.rope_freqs, "rope_freqs.weight", ne, WeightUse::vector, Presence::optional);
+    if (add(weights_.layers[static_cast<size_t>(il_)].*slot, name, ne, WeightUse::vector,
+            Presence::optional)) {
+        requests_.back().is_repeated = il_ > 0;
+    }
+}
+
+void TensorList::rope_freqs() {
+    rope_factors(&LayerWeights::rope_freqs, "rope_freqs.weight");
 }
 
 void TensorList::rope_by_context() {
-    const Shape ne = {h_.layers.front().rotation.n_rot / 2, 1, 1, 1};
-    add(weights_.rope_long, "rope_factors_long.weight", ne, WeightUse::vector, Presence::optional);
-    add(weights_.rope_short, "rope_factors_short.weight", ne, WeightUse::vector,
-        Presence::optional);
+    rope_factors(&LayerWeights::rope_long, "rope_factors_long.weight");
+    rope_factors(&LayerWeights::rope_short, "rope_factors_short.weight");
 }
 
 void TensorList::attention() {

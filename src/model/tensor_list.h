@@ -19,12 +19,14 @@ class TensorList {
 
     // The embedding, the last norm, the output head (or the embedding again).
     void ends();
-    // Optional: the tensor that divides all frequencies; the two of short and long contexts.
-    void rope_freqs();
-    void rope_by_context();
 
     void begin_layer(int il) { il_ = il; }
     const LayerSpec &spec() const { return h_.layers[static_cast<size_t>(il_)]; }
+
+    // Optional: the tensor that divides all frequencies; the two of short and long contexts. The
+    // same for every layer.
+    void rope_freqs();
+    void rope_by_context();
 
     // [n_embd]; file_name: what the file calls it behind "blk.N.", where that is not its usual
     // name.
@@ -68,6 +70,7 @@ class TensorList {
     void part(ggml_tensor *LayerWeights::*slot, const TensorInfo &whole, int64_t &first_row,
               int64_t n_rows);
     void experts();
+    void rope_factors(ggml_tensor *LayerWeights::*slot, const char *name);
     bool is_in_a_layer(const std::string &name) const;
 
     const GgufFile &file_;

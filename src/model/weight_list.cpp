@@ -13,13 +13,13 @@ std::vector<WeightRequest> list_weights(const GgufFile &file, const Hparams &hpa
     const Architecture &architecture = architecture_named(hparams.arch);
     TensorList list(file, hparams, weights);
     list.ends();
-    if (architecture.rope_factors == RopeFactors::one) {
-        list.rope_freqs();
-    } else if (architecture.rope_factors == RopeFactors::by_context) {
-        list.rope_by_context();
-    }
     for (int il = 0; il < hparams.n_layers; ++il) {
         list.begin_layer(il);
+        if (architecture.rope_factors == RopeFactors::one) {
+            list.rope_freqs();
+        } else if (architecture.rope_factors == RopeFactors::by_context) {
+            list.rope_by_context();
+        }
         architecture.list_layer(list);
     }
     return list.finish();

@@ -17,10 +17,12 @@ struct WeightRequest {
     ggml_tensor **slot = nullptr;  // where the loaded tensor's pointer goes
     TensorInfo info;               // of the file's tensor, or of some of its rows
     WeightUse use = WeightUse::matrix;
+    int layer = 0;                // of it; the embedding's is -1, the head's n_layers
     int type = 0;                 // the ggml_type to hold it in
     bool is_convertible = false;  // a matrix that may be held in another type than the file's
     bool is_norm = false;         // part of the model's fingerprint
     bool is_tied = false;         // the output head that is the embedding again
+    bool is_repeated = false;     // another layer asks for the same: counted once
     bool is_plain = false;        // never in a layout of the device's own
 };
 

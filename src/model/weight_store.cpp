@@ -91,7 +91,7 @@ WeightStore::Group &WeightStore::group_for(ggml_backend_buffer_type_t type, bool
 // Weights stay where the file is mapped when the CPU reads them as they are.
 bool WeightStore::can_stay_mapped(const WeightRequest &request,
                                   ggml_backend_buffer_type_t type) const {
-    ggml_backend_dev_t cpu = placement_.devices.back();
+    ggml_backend_dev_t cpu = placement_.split.devices.back();
     ggml_backend_dev_props props{};
     ggml_backend_dev_get_props(cpu, &props);
     return file_->is_mapped() && type == ggml_backend_dev_buffer_type(cpu) &&
@@ -106,8 +106,11 @@ void WeightStore::place(const std::vector<WeightRequest> &requests) {
     for (const WeightRequest &request : requests) {
         TensorInfo info = request.info;
         info.type = request.type;
+        const LayerSplit &split = placement_.split;
+        ggml_backend_dev_t device =
+            split.devices[static_cast<size_t>(split.device_of(request.layer))];
         ggml_backend_buffer_type_t type =
-            choose_buffer_type(placement_.devices, info, request.use,
+            choose_buffer_type({device, split.devices.back()}, info, request.use,
                                placement_.repack && !request.is_plain, placement_.n_expert_used);
         ggml_tensor *&tensor = placed[{info.offset, request.type, type}];
         if (tensor == nullptr) {
@@ -126,8 +129,9 @@ void WeightStore::map_group(Group &group) {
     for (const Group::Item &item : group.items) {
         max_bytes = std::max(max_bytes, ggml_nbytes(item.tensor));
     }
-    group.buffer.reset(ggml_backend_dev_buffer_from_host_ptr(
-        placement_.devices.back(), file_->map(), static_cast<size_t>(file_->size()), max_bytes));
+    group.buffer.reset(
+        ggml_backend_dev_buffer_from_host_ptr(placement_.split.devices.back(), file_->map(),
+                                              static_cast<size_t>(file_->size()), max_bytes));
     if (group.buffer == nullptr) {
         fail(ErrorKind::device, "{}: the device cannot use the mapped file; load without mapping",
              path_);

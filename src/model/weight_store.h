@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "model/file_bytes.h"
+#include "model/layer_split.h"
 #include "model/weight_conversion.h"
 #include "model/weight_list.h"
 
@@ -19,7 +20,7 @@ namespace orthorank {
 
 // Where weights may go.
 struct Placement {
-    std::vector<ggml_backend_dev_t> devices;  // in order of preference, a CPU last
+    LayerSplit split;  // a layer's weights go to its device, or, if that cannot, to the CPU
     bool use_mmap = true;
     bool repack = true;
     int n_expert_used = 0;

@@ -44,17 +44,17 @@ struct LayerWeights {
     ggml_tensor *ffn_down_shexp = nullptr;      // [n_ff_shared, n_embd]
     ggml_tensor *ffn_gate_inp_shexp = nullptr;  // [n_embd]
     ggml_tensor *ffn_post_norm = nullptr;       // [n_embd], of what the feed-forward half adds
+    // What divides the frequencies of rotations, [n_rot / 2]: in every context, or those of
+    // contexts up to and beyond the original one. One for the model, held by each device once.
+    ggml_tensor *rope_freqs = nullptr;
+    ggml_tensor *rope_short = nullptr;
+    ggml_tensor *rope_long = nullptr;
 };
 
 struct Weights {
     ggml_tensor *token_embd = nullptr;   // [n_embd, n_vocab], for get_rows
     ggml_tensor *output_norm = nullptr;  // [n_embd]
     ggml_tensor *output = nullptr;  // [n_embd, n_vocab], for mul_mat (tied: the embedding's data)
-    // What divides the frequencies of rotations, [n_rot / 2]: in every context, or those of
-    // contexts up to and beyond the original one.
-    ggml_tensor *rope_freqs = nullptr;
-    ggml_tensor *rope_short = nullptr;
-    ggml_tensor *rope_long = nullptr;
     std::vector<LayerWeights> layers;
 };
 

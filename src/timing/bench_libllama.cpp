@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/threads.h"
+#include "model/backend_info.h"
 #include "model/ggml_log.h"
 #include "model/gguf_file.h"
 #include "session/log_probs.h"
@@ -20,6 +21,13 @@ constexpr int k_ubatch = 512;
 
 // What libllama may offload to: the model's device, or nothing for the CPU; and the list's end.
 std::vector<ggml_backend_dev_t> devices_for_libllama(const Model &model) {
+    if (model.split().is_split()) {
+        fail(
+            ErrorKind::usage,
+            "the arm libllama runs on one device, and this model is split over {}: leave it out of "
+            "--arms",
+            device_name(model));
+    }
     ggml_backend_dev_t device = model.devices().front();
     const auto type = ggml_backend_dev_type(device);
     if (type == GGML_BACKEND_DEVICE_TYPE_CPU) {

@@ -29,7 +29,8 @@ Hparams hparams(int head_dim = 32) {
 }
 
 KvCache make_cache(KvType type, int n_ctx, int n_slots = 1) {
-    return {hparams(), ggml_backend_cpu_buffer_type(), type, n_ctx, n_slots};
+    const std::vector by_layer(3, ggml_backend_cpu_buffer_type());
+    return {hparams(), by_layer, type, n_ctx, n_slots};
 }
 
 std::vector<uint8_t> row(const KvCache &cache, int il, int slot, int64_t position) {

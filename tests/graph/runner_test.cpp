@@ -34,7 +34,9 @@ class RunnerTest : public testing::Test {
 
     const Model &model_ = fixture_model("tiny-llama-gqa");
     const Backends backends_{model_.devices(), 1};
-    KvCache cache_{model_.hparams(), backends_.buffer_type(), KvType::f16, 256, 1};
+    KvCache cache_{model_.hparams(),
+                   std::vector(model_.hparams().layers.size(), backends_.buffer_type()),
+                   KvType::f16, 256, 1};
 };
 
 TEST_F(RunnerTest, KeptGraphsTakeNoMoreThanTheirBytes) {

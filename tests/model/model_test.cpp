@@ -99,7 +99,8 @@ TEST_P(TinyModelTest, OptionalTensors) {
     expect_optional(l.attn_output_bias, tiny.has_all_biases, "blk.1.attn_output.bias");
     expect_optional(l.attn_q_norm, tiny.has_qk_norms, "blk.1.attn_q_norm.weight");
     expect_optional(l.attn_k_norm, tiny.has_qk_norms, "blk.1.attn_k_norm.weight");
-    expect_optional(model->weights().rope_freqs, tiny.has_rope_freqs, "rope_freqs.weight");
+    expect_optional(model->weights().layers.back().rope_freqs, tiny.has_rope_freqs,
+                    "rope_freqs.weight");
     const bool is_moe = tiny.n_expert > 0;
     expect_optional(l.ffn_gate, !is_moe, "blk.1.ffn_gate.weight");
     expect_optional(l.ffn_up, !is_moe, "blk.1.ffn_up.weight");

@@ -18,6 +18,7 @@ void add_eval(CLI::App &app, const Argv &argv);
 void add_longbench(CLI::App &app, const Argv &argv);
 void add_chat(CLI::App &app, const Argv &argv);
 void add_serve(CLI::App &app, const Argv &argv);
+void add_rpc_server(CLI::App &app, const Argv &argv);
 void add_trace(CLI::App &app, const Argv &argv);
 void add_bench(CLI::App &app, const Argv &argv);
 void add_info(CLI::App &app, const Argv &argv);

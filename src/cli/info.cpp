@@ -136,6 +136,17 @@ nlohmann::ordered_json hparams_json(const Hparams &hparams) {
             {"rms_eps", hparams.rms_eps}};
 }
 
+// Of the KV cache of one sequence, what lies with the layers of a device.
+int64_t kv_bytes_of(const Model &model, const DeviceShare &share, const InfoArguments &arguments,
+                    int n_ctx) {
+    int64_t bytes = 0;
+    for (const int il : share.layers) {
+        bytes += kv_layer_bytes(model.hparams(), kv_type_from_name(arguments.model.kv_type), il,
+                                n_ctx, 1);
+    }
+    return bytes;
+}
+
 nlohmann::ordered_json model_json(const Model &model, const InfoArguments &arguments, int n_ctx,
                                   int64_t kv_bytes) {
     nlohmann::ordered_json json;
@@ -150,6 +161,13 @@ nlohmann::ordered_json model_json(const Model &model, const InfoArguments &argum
         json["buffers"].push_back({{"name", name}, {"bytes", bytes}});
     }
     json["kv_cache"] = {{"n_ctx", n_ctx}, {"type", arguments.model.kv_type}, {"bytes", kv_bytes}};
+    json["shares"] = nlohmann::ordered_json::array();
+    for (const DeviceShare &share : model.shares()) {
+        json["shares"].push_back({{"device", share.device},
+                                  {"layers", share.layers},
+                                  {"weight_bytes", share.weight_bytes},
+                                  {"kv_bytes", kv_bytes_of(model, share, arguments, n_ctx)}});
+    }
     json["kernels"] = kernels_of(arguments.model);
     json["device"] = device_name(model);
     json["devices"] = nlohmann::ordered_json::array();
@@ -186,6 +204,38 @@ void print_model(const Model &model) {
     }
 }
 
+// "layers 0-14", "layer 3", or "no layers": a device has a range of them.
+std::string range_text(const std::vector<int> &layers) {
+    if (layers.empty()) {
+        return "no layers";
+    }
+    return layers.size() == 1 ? fmt::format("layer {}", layers.front())
+                              : fmt::format("layers {}-{}", layers.front(), layers.back());
+}
+
+void print_devices(const Model &model, const InfoArguments &arguments, int n_ctx) {
+    const std::vector<DeviceShare> shares = model.shares();
+    print("\ndevices\n");
+    for (const DeviceInfo &device : list_devices()) {
+        const bool is_used =
+            std::any_of(shares.begin(), shares.end(), [&](const DeviceShare &share) {
+                return share.device == device.name && !share.layers.empty();
+            });
+        const std::string memory =
+            device.bytes_total > 0 ? fmt::format(", {}, {} free", bytes_text(device.bytes_total),
+                                                 bytes_text(device.bytes_free))
+                                   : "";
+        print("  {:<10} {}, {}{}{}\n", device.name, device.type, device.description, memory,
+              is_used ? "  (used)" : "");
+    }
+    print("\nwho holds what\n");
+    for (const DeviceShare &share : shares) {
+        print("  {:<10} {:<14} weights {:>10}, KV cache {:>10}\n", share.device,
+              range_text(share.layers), bytes_text(share.weight_bytes),
+              bytes_text(kv_bytes_of(model, share, arguments, n_ctx)));
+    }
+}
+
 void print_storage(const Model &model, const InfoArguments &arguments, int n_ctx,
                    int64_t kv_bytes) {
     if (model.weight_types() == WeightTypes{}) {
@@ -208,13 +258,7 @@ void print_storage(const Model &model, const InfoArguments &arguments, int n_ctx
     for (const auto &[name, bytes] : model.buffer_bytes()) {
         print("  {:<18} {:>10}\n", name, bytes_text(bytes));
     }
-    print("\ndevices\n");
-    for (const DeviceInfo &device : list_devices()) {
-        const bool is_used = device.name == device_name(model);
-        print("  {:<10} {}, {}{}{}\n", device.name, device.type, device.description,
-              device.bytes_total > 0 ? ", " + bytes_text(device.bytes_total) : "",
-              is_used ? "  (used)" : "");
-    }
+    print_devices(model, arguments, n_ctx);
 }
 
 std::string correction_text(const LayerPlan &layer) {

@@ -41,6 +41,7 @@ int run(int argc, char **argv) {
     orthorank::add_longbench(app, arguments);
     orthorank::add_chat(app, arguments);
     orthorank::add_serve(app, arguments);
+    orthorank::add_rpc_server(app, arguments);
     orthorank::add_trace(app, arguments);
     orthorank::add_bench(app, arguments);
     orthorank::add_info(app, arguments);

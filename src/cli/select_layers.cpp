@@ -16,6 +16,7 @@
 #include "cli/select_layers.h"
 #include "cli/shared_options.h"
 #include "engine/plan_files.h"
+#include "model/backend_info.h"
 #include "report/result_frame.h"
 #include "select/sparsity.h"
 
@@ -61,7 +62,17 @@ std::string loss_text(double loss, size_t n_windows) {
     return fmt::format("{:.4f} (ppl {:.2f})", nll, std::exp(nll));
 }
 
+// Gradients need operations that not every device has.
+void say_where_taylor_runs(const Run &run) {
+    const std::string device = device_name(run.inputs.engine->model());
+    if (run.inputs.settings.method == SelectionMethod::shortened_taylor && device != "CPU") {
+        remark("note: Taylor scores are computed on the CPU, from the model's file, not on {}",
+               device);
+    }
+}
+
 LayerOrder search(const Run &run, const LayerOrder &done, bool brute_force) {
+    say_where_taylor_runs(run);
     const std::string partial = partial_path(run.arguments.out);
     Progress progress(brute_force ? "brute force" : "select-layers", stderr, is_dumb_terminal());
     LayerSelectionOptions options;

@@ -17,6 +17,7 @@
 #include "engine/plan_files.h"
 #include "eval/streams.h"
 #include "model/backend_info.h"
+#include "model/rpc_servers.h"
 #include "model/vocab.h"
 #include "report/json_text.h"
 #include "report/result_frame.h"
@@ -60,6 +61,11 @@ void print_choice(const Model &model) {
                                             weight_copy_text(decode)));
 }
 
+[[noreturn]] void end_without_server(const std::string &message) {
+    remark("orthorank: {}; what was finished and written is kept", message);
+    ::_exit(1);  // other threads are in the middle of anything
+}
+
 }  // namespace
 
 std::string model_path(const ModelArguments &arguments) {
@@ -75,9 +81,20 @@ void add_model_options(CLI::App &command, ModelArguments &arguments) {
                     "model, a GGUF file (default: $ORTHORANK_MODEL, else the installed model)")
         ->type_name("FILE");
     command
+        .add_option("--rpc", arguments.rpc,
+                    "RPC servers whose devices are used too, separated by commas (see rpc-server)")
+        ->type_name("HOST:PORT");
+    command
         .add_option("--device", arguments.device,
-                    "device to compute on, as `info` lists them (default: the first GPU, or CPU)")
+                    "devices to compute on, as `info` lists them, separated by commas (default: "
+                    "all GPUs and devices of RPC servers, or CPU)")
         ->type_name("NAME");
+    command
+        .add_option("--split", arguments.split,
+                    "layers over these devices: auto, by their free memory; none, all on the "
+                    "first; or a share for each, such as 3,1")
+        ->capture_default_str()
+        ->type_name("SHARES");
     command
         .add_option("--threads", arguments.n_threads,
                     "CPU threads (default: one per processor that is granted)")
@@ -127,7 +144,11 @@ std::unique_ptr<Model> load_model(const ModelArguments &arguments) {
              "no model at {}: name one with -m, or run `make deps` to install the default model",
              path);
     }
+    if (!arguments.rpc.empty()) {
+        connect_servers(arguments.rpc, end_without_server);
+    }
     options.device = arguments.device;
+    options.split = arguments.split;
     const bool is_auto = options.weights.is_auto();
     if (is_auto) {
         const WeightChoice choice = choose_weights_for(path, arguments.device, arguments.n_threads,

@@ -16,11 +16,13 @@
 
 namespace orthorank {
 
-// -m/--model, --device, --threads, --kv-type, --correction-type, --weights, --no-mmap,
-// --kernels
+// -m/--model, --rpc, --device, --split, --threads, --kv-type, --correction-type, --weights,
+// --no-mmap, --kernels
 struct ModelArguments {
     std::string path;
+    std::string rpc;
     std::string device;
+    std::string split = "auto";
     int n_threads = 0;
     std::string kv_type = "f16";
     std::string correction_type = "f16";
@@ -35,8 +37,9 @@ void add_json_option(CLI::App &command, std::string &path);
 // -m, or $ORTHORANK_MODEL, or the installed model.
 std::string model_path(const ModelArguments &arguments);
 
-// Loads that model. With --weights auto it first times or remembers, and says what was chosen on
-// standard error. Throws as Model::load does.
+// Loads that model, on devices of servers too. With --weights auto it first times or remembers, and
+// says what was chosen on standard error. Throws as Model::load and connect_servers do; a server
+// that is lost later ends the program with a line and exit code 1.
 std::unique_ptr<Model> load_model(const ModelArguments &arguments);
 
 // What numbers depend on, of --kernels: kernels_text().

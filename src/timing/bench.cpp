@@ -49,7 +49,15 @@ class EngineArm : public BenchArm {
         });
     }
 
-    void run(const BenchShape &, const BenchTokens &) override { drain(); }
+    void run(const BenchShape &, const BenchTokens &) override {
+        const std::optional<RpcTraffic> before = rpc_traffic();
+        drain();
+        traffic_ = rpc_traffic();
+        if (traffic_ && before) {
+            traffic_->sent -= before->sent;
+            traffic_->received -= before->received;
+        }
+    }
 
     bool run_observed(const BenchShape &shape, const BenchTokens &tokens,
                       OperationTimes &times) override {
@@ -82,10 +90,13 @@ class EngineArm : public BenchArm {
         }
         facts.fraction_of_rows = n_selecting > 0 ? sum / n_selecting : 1.0;
         facts.memory = engine_->memory();
+        facts.traffic = traffic_;
         return facts;
     }
 
  private:
+    std::optional<RpcTraffic> traffic_;  // of the last run
+
     // The prompt of an earlier repetition is still there: only what was decoded goes.
     bool is_at_depth(const BenchShape &shape, const BenchTokens &tokens) {
         std::vector<const int32_t *> prompts;

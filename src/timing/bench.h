@@ -14,6 +14,7 @@
 
 #include "engine/engine.h"
 #include "graph/operation.h"
+#include "model/rpc_servers.h"
 
 namespace orthorank {
 
@@ -50,6 +51,7 @@ struct RunFacts {
     // Of the rows offered to selecting layers; 1 without any.
     double fraction_of_rows = 1.0;
     std::optional<Engine::MemoryUse> memory;  // of an engine made for this shape alone
+    std::optional<RpcTraffic> traffic;        // over the links to RPC servers
 };
 
 // Something that can run a shape. Not thread-safe.
@@ -98,6 +100,7 @@ struct BenchResult {
     std::optional<OperationTimes> operations;  // of one run, in passes of their own
     // The process's so far, all arms' memory included, when this shape was done.
     std::optional<int64_t> peak_resident_bytes;
+    int64_t n_tokens() const { return int64_t{shape.n_tokens} * shape.n_sequences; }
     // tokens of all sequences / seconds
     double tokens_per_second(double of_seconds) const;
 };

@@ -43,6 +43,7 @@ struct BenchReport {
     std::string weights;      // --weights: "file", "bf16"
     int64_t weight_bytes = 0;
     std::string device;
+    std::vector<DeviceShare> shares;
     std::string kernels;  // as EngineOptions names them, with the processor's level
     std::string text;     // which text, and how much of it
     int n_threads = 0;

@@ -101,6 +101,13 @@ void read_memory(const nlohmann::ordered_json &json, BenchResult &result) {
     use.correction_bytes = json.at("corrections");
 }
 
+nlohmann::ordered_json traffic_json(const std::optional<RpcTraffic> &traffic) {
+    if (!traffic) {
+        return nullptr;
+    }
+    return {{"sent", traffic->sent}, {"received", traffic->received}};
+}
+
 nlohmann::ordered_json quality_json(const PerplexityResult *quality) {
     if (quality == nullptr) {
         return nullptr;
@@ -179,6 +186,7 @@ BenchReport bench_report(const Model &model, const BenchStudy &study, const Benc
         report.weight_bytes += bytes;
     }
     report.device = device_name(model);
+    report.shares = model.shares();
     report.text = text_description(text, study.shapes);
     report.kernels = kernels_text(study.engine.kernels);
     report.n_threads = study.engine.n_threads > 0 ? study.engine.n_threads : default_n_threads();
@@ -278,6 +286,7 @@ nlohmann::ordered_json bench_row_json(const BenchRow &row, const BenchReport &re
             ? nlohmann::ordered_json(nullptr)
             : nlohmann::ordered_json(process_ratios(*row.dense, result, report.n_processes));
     json["memory_bytes"] = memory_json(row, report);
+    json["rpc_bytes"] = traffic_json(result.facts.traffic);
     json["perplexity"] = quality_json(row.quality);
     json["operations"] = operations_json(result.operations);
     json["seconds"] = result.seconds;
@@ -292,6 +301,9 @@ void read_bench_row(const nlohmann::ordered_json &json, BenchResult &result) {
         result.facts.layer_fractions = fractions.get<std::vector<double>>();
     }
     read_memory(json.at("memory_bytes"), result);
+    if (const auto &traffic = json.at("rpc_bytes"); !traffic.is_null()) {
+        result.facts.traffic = RpcTraffic{traffic.at("sent"), traffic.at("received")};
+    }
     const auto &operations = json.at("operations");
     if (operations.is_null()) {
         return;

@@ -37,6 +37,8 @@ std::string processes_text(const BenchRow &row, int n_processes) {
                        *std::max_element(ratios.begin(), ratios.end()));
 }
 
+constexpr double k_gigabit = 1e9 / 8;  // bytes a second
+
 // Of a row that has memory.
 int64_t all_bytes(const BenchRow &row, const BenchReport &report) {
     return report.weight_bytes + bytes_beside_weights(*row.result->facts.memory);
@@ -101,6 +103,37 @@ ComparisonTable memory_table(const BenchReport &report) {
     return table;
 }
 
+// What went over the links to RPC servers; no rows where nothing did.
+ComparisonTable link_table(const BenchReport &report) {
+    ComparisonTable table;
+    for (const BenchRow &row : report.rows) {
+        const std::optional<RpcTraffic> &traffic = row.result->facts.traffic;
+        if (!traffic) {
+            continue;
+        }
+        const auto n = static_cast<double>(row.result->n_tokens());
+        const auto all = static_cast<double>(traffic->sent + traffic->received);
+        add_row({{"arm", row.arm->name},
+                 {"shape", shape_text(row.result->shape)},
+                 {"sent a token", fmt::format("{:.0f} B", static_cast<double>(traffic->sent) / n)},
+                 {"received a token",
+                  fmt::format("{:.0f} B", static_cast<double>(traffic->received) / n)},
+                 {"at most over 1 Gbit/s", fmt::format("{:.1f} t/s", n * k_gigabit / all)}},
+                table);
+    }
+    return table;
+}
+
+std::string shares_text(const BenchReport &report) {
+    std::string text = "who holds what:";
+    for (const DeviceShare &share : report.shares) {
+        text += fmt::format(" {} ({}) {} layers, {};", share.device, share.description,
+                            share.layers.size(), bytes_text(share.weight_bytes));
+    }
+    text.back() = '\n';
+    return text;
+}
+
 // One table for each shape: operations down, arms across, milliseconds of a run and their share.
 std::vector<ComparisonTable> breakdown_tables(const BenchReport &report) {
     std::vector<ComparisonTable> tables;
@@ -151,6 +184,10 @@ std::string report_text(const BenchReport &report, std::string (*text_of)(const 
     const ComparisonTable memory = memory_table(report);
     if (!memory.rows.empty()) {
         text.append("\n").append(text_of(memory));
+    }
+    const ComparisonTable links = link_table(report);
+    if (!links.rows.empty()) {
+        text.append("\n").append(shares_text(report)).append(line_end).append(text_of(links));
     }
     if (report.peak) {
         text.append("\n").append(text_of(roofline_table(report)));

@@ -1,0 +1,46 @@
+// Devices of other machines by ggml's RPC: a client's list of servers, and a server. ggml's own
+// answer to a server that is not there, speaks another version or goes away is to abort; here the
+// first two are found before ggml is asked, and the third ends the program in good order.
+#pragma once
+
+#include <ggml-backend.h>
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+namespace orthorank {
+
+// Ends the program with this message; must not return. Called by any thread.
+using OnServerLost = void (*)(const std::string &message);
+
+// Adds the devices of these servers, "HOST:PORT,HOST:PORT", to ggml's: RPC0, RPC1, ... Servers that
+// are there already are left alone. Each is greeted first, in a few seconds: throws Error{usage}
+// for a list that is none, Error{device} for a server that cannot be reached, does not answer,
+// speaks another version or has no devices, or where ggml was built without RPC. From then on a
+// lost server calls on_lost, and SIGPIPE is ignored: that is how a lost connection shows.
+void connect_servers(const std::string &list, OnServerLost on_lost);
+
+// Bytes that went over the connections to servers that are open now, by the system's count; nothing
+// where there are none, or it does not count.
+struct RpcTraffic {
+    int64_t sent = 0;
+    int64_t received = 0;
+};
+std::optional<RpcTraffic> rpc_traffic();
+
+struct DeviceServerOptions {
+    std::string host = "127.0.0.1";  // an address or name of this machine
+    int port = 50052;                // 0: a free one
+    std::string device;              // as choose_devices() takes it
+    int n_threads = 0;               // of a CPU; 0: default_n_threads()
+    std::string cache_dir;           // keeps large weights for the next client; empty: nowhere
+};
+
+// Serves these devices, one client after another, until the process ends. Once it answers, another
+// thread calls on_ready with "ADDRESS:PORT". Throws Error{device} when that cannot be had.
+[[noreturn]] void serve_devices(const DeviceServerOptions &options,
+                                const std::function<void(const std::string &)> &on_ready);
+
+}  // namespace orthorank

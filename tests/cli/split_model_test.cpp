@@ -1,0 +1,278 @@
+// Layers on the devices of RPC servers, over loopback, in one process: what one device computes,
+// several compute.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <memory>
+
+#include "engine/engine.h"
+#include "model/devices.h"
+#include "model/layer_split.h"
+#include "model/rpc_servers.h"
+#include "support/compare.h"
+#include "support/device_server.h"
+#include "support/engine_runs.h"
+#include "support/errors.h"
+
+namespace orthorank::test {
+namespace {
+
+using testing::ElementsAre;
+
+// Exact kernels on the CPU: a server computes the same, but for how graphs are cut.
+constexpr double k_rounding = 1e-9;
+
+[[noreturn]] void end_test(const std::string &message) {
+    std::fprintf(stderr, "%s\n", message.c_str());
+    ::_exit(1);
+}
+
+// RPC0 and RPC1, of the whole process: ggml forgets no device.
+class SplitModel : public testing::Test {
+ protected:
+    static void SetUpTestSuite() {
+        servers_ = std::make_unique<std::array<DeviceServer, 2>>();
+        connect_servers((*servers_)[0].endpoint() + "," + (*servers_)[1].endpoint(), end_test);
+    }
+    static void TearDownTestSuite() { servers_.reset(); }
+
+    static std::unique_ptr<Model> load(const std::string &path, const std::string &devices,
+                                       const std::string &split) {
+        ModelOptions options;
+        options.device = devices;
+        options.split = split;
+        options.use_mmap = false;
+        return Model::load(path, options);
+    }
+
+    TempDir dir_;
+    std::string path(const TinyModel &tiny) const {
+        write_tiny_gguf(tiny, dir_.file("m.gguf"));
+        return dir_.file("m.gguf");
+    }
+
+ private:
+    static inline std::unique_ptr<std::array<DeviceServer, 2>> servers_;
+};
+
+// What a sequence gave: the logits of a prompt and of single steps behind it.
+struct Given {
+    Logits prompt;
+    Logits steps;
+    std::vector<LayerRecord> records;
+};
+
+Given run_all(const Model &model, const Plan &plan, EngineOptions options, Apply apply) {
+    Engine engine(model, options);
+    Sequence sequence = engine.new_sequence(plan, apply);
+    Given given;
+    given.prompt = run(engine, sequence, random_tokens(90, 1));
+    given.steps = run_steps(engine, sequence, random_tokens(4, 2));
+    for (int il = 0; il < model.hparams().n_layers; ++il) {
+        given.records.push_back(sequence.record(il));
+    }
+    return given;
+}
+
+void expect_same(const Given &found, const Given &expected, double limit = k_rounding) {
+    EXPECT_TRUE(nmse_below(limit, found.prompt, expected.prompt));
+    EXPECT_TRUE(nmse_below(limit, found.steps, expected.steps));
+    for (size_t il = 0; il < expected.records.size(); ++il) {
+        EXPECT_TRUE(same_record(found.records[il], expected.records[il], 1e-4)) << il;
+    }
+}
+
+Plan selecting(const Model &model, const std::string &policy) {
+    const Hparams &hparams = model.hparams();
+    return completed(select_plan(hparams.n_layers, {1, hparams.n_layers - 1}, 0.4, policy, 3),
+                     hparams.n_embd, 4);
+}
+
+TEST_F(SplitModel, ComputesWhatOneDeviceDoesHoweverItIsSplit) {
+    struct Split {
+        std::string devices;
+        std::string shares;
+    };
+    for (const TinyModel &tiny : {tiny_llama_rope(), tiny_mixtral(), tiny_architecture("gemma3")}) {
+        const std::string file = path(tiny);
+        const auto one = load_on_cpu(file);
+        const Plan plan = selecting(*one, "orthogonal");
+        EngineOptions options = test_options();
+        options.chunk_rows = 37;
+        const Given expected = run_all(*one, plan, options, Apply::both);
+        const Given dense =
+            run_all(*one, dense_plan(one->hparams().n_layers), options, Apply::both);
+        for (const Split &split : {Split{"RPC0,RPC1", "2,1"}, Split{"RPC1", "none"},
+                                   Split{"CPU,RPC0", "1,2"}, Split{"RPC1,CPU,RPC0", "1,1,1"}}) {
+            SCOPED_TRACE(tiny.name + " " + split.devices + " " + split.shares);
+            const auto model = load(file, split.devices, split.shares);
+            EXPECT_EQ(model->split().is_split(), split.shares != "none");
+            expect_same(run_all(*model, plan, options, Apply::both), expected);
+            expect_same(run_all(*model, dense_plan(one->hparams().n_layers), options, Apply::both),
+                        dense);
+        }
+    }
+}
+
+TEST_F(SplitModel, EveryPolicyPicksTheSameRows) {
+    const std::string file = path(tiny_llama_gqa_tied());
+    const auto one = load_on_cpu(file);
+    const auto model = load(file, "RPC0,RPC1", "1,2");
+    for (const std::string_view name : policy_names()) {
+        SCOPED_TRACE(name);
+        Plan plan = selecting(*one, std::string(name));
+        if (name == "inherit") {
+            plan.layers[1].policy = policy_from_name("orthogonal");
+        }
+        const bool is_for_prompts = needs_whole_prompt(plan.layers[1].policy.score);
+        const Apply apply = is_for_prompts ? Apply::prefill : Apply::both;
+        expect_same(run_all(*model, plan, test_options(), apply),
+                    run_all(*one, plan, test_options(), apply));
+    }
+}
+
+// Our own kernels in the CPU's layers alone, a half-precision cache, and quantised weights.
+TEST_F(SplitModel, TheCpusOwnKernelsStayOnTheCpu) {
+    TinyModel tiny = widened(tiny_qwen3());
+    tiny.weight_type = GGML_TYPE_Q8_0;
+    const std::string file = path(tiny);
+    const auto one = load_on_cpu(file);
+    const auto model = load(file, "RPC0,CPU", "1,1");
+    EngineOptions options = test_options();
+    options.kernels = Kernels::fast;
+    options.kv_type = KvType::f16;
+    const Plan plan = dense_plan(one->hparams().n_layers);
+    expect_same(run_all(*model, plan, options, Apply::both),
+                run_all(*one, plan, options, Apply::both), k_nmse_quantised);
+}
+
+struct Member {
+    Plan plan;
+    int n_tokens = 0;
+};
+
+// Ragged prompts in one call, then steps together, then a prompt beside steps.
+std::vector<Logits> run_together(const Model &model) {
+    const int n = model.hparams().n_layers;
+    const std::vector<Member> members = {{dense_plan(n), 33},
+                                         {select_plan(n, {1, 2}, 0.333), 71},
+                                         {skip_plan(n, {1}), 7},
+                                         {selecting(model, "cosine"), 40}};
+    EngineOptions options = test_options();
+    options.n_sequences = static_cast<int>(members.size());
+    options.chunk_rows = 50;
+    Engine engine(model, options);
+    std::vector<Sequence> sequences;
+    std::vector<std::vector<int32_t>> tokens;
+    for (const Member &member : members) {
+        sequences.push_back(engine.new_sequence(member.plan));
+        tokens.push_back(random_tokens(member.n_tokens, static_cast<uint64_t>(member.n_tokens)));
+    }
+    std::vector<Logits> all;
+    const auto forward = [&](size_t end, size_t n_rows) {
+        std::vector<Chunk> batch;
+        for (size_t i = 0; i < end; ++i) {
+            const auto rows = std::span(tokens[i]).first(n_rows > 0 ? n_rows : tokens[i].size());
+            batch.push_back(
+                chunk_of(sequences[i], rows, n_rows > 0 ? Phase::decode : Phase::prefill));
+        }
+        if (end < members.size()) {
+            batch.push_back(chunk_of(sequences[end], tokens[end]));
+        }
+        const std::vector<Logits> logits = run_batch(engine, batch);
+        all.insert(all.end(), logits.begin(), logits.end());
+    };
+    forward(3, 0);
+    forward(4, 1);
+    forward(3, 1);
+    sequences.pop_back();
+    Sequence copy = engine.fork(sequences[1]);
+    all.push_back(run_steps(engine, copy, random_tokens(3, 9)));
+    return all;
+}
+
+TEST_F(SplitModel, BatchesAreWhatTheyAreOnOneDevice) {
+    const std::string file = path(tiny_llama());
+    const auto one = load_on_cpu(file);
+    const auto model = load(file, "RPC0,RPC1", "1,1");
+    const std::vector<Logits> expected = run_together(*one);
+    const std::vector<Logits> found = run_together(*model);
+    ASSERT_EQ(found.size(), expected.size());
+    for (size_t i = 0; i < found.size(); ++i) {
+        EXPECT_TRUE(nmse_below(k_rounding, found[i], expected[i])) << i;
+    }
+}
+
+// Hidden states can be taken and given at every boundary, also those between devices.
+TEST_F(SplitModel, PassesStopAndGoOnAtEveryLayer) {
+    const std::string file = path(tiny_llama());
+    const auto model = load(file, "RPC0,RPC1", "2,1");
+    const auto tokens = random_tokens(60, 6);
+    const Plan plan = select_plan(3, {2}, 0.5);
+    for (int layer = 0; layer <= 3; ++layer) {
+        Engine engine(*model, test_options());
+        Sequence straight = engine.new_sequence(plan);
+        HiddenTap tap({layer});
+        const Logits expected = run(engine, straight, tokens, Outputs::all, &tap);
+        straight.clear();
+        Chunk chunk = chunk_of(straight, {});
+        chunk.hidden = tap.hidden(layer);
+        ForwardOptions options;
+        options.first_layer = layer;
+        EXPECT_TRUE(same_bits(run_batch(engine, std::span(&chunk, 1), options).front(), expected))
+            << layer;
+    }
+}
+
+// A server forgets its graphs whenever a buffer is freed, whoever freed it.
+TEST_F(SplitModel, KeptGraphsOutliveBuffersThatAreFreed) {
+    const std::string file = path(tiny_llama());
+    const auto model = load(file, "RPC0", "none");
+    Engine engine(*model, test_options());
+    Sequence sequence = engine.new_sequence(dense_plan(3));
+    run(engine, sequence, random_tokens(20, 1));
+    run_steps(engine, sequence, random_tokens(3, 2));
+    { const Engine other(*model, test_options()); }
+    EXPECT_EQ(run_steps(engine, sequence, random_tokens(3, 3)).size(), 3u * k_tiny_n_vocab);
+}
+
+TEST_F(SplitModel, KeysBeyondTheCachesTypeAreFoundOnTheDevice) {
+    TinyFile tiny = make_tiny_file(tiny_llama());
+    for (float &value : tiny.tensor("blk.2.attn_k.weight").values) {
+        value *= 1e7f;
+    }
+    tiny.write(dir_.file("m.gguf"));
+    const auto model = load(dir_.file("m.gguf"), "RPC0,RPC1", "1,1");
+    EngineOptions options = test_options();
+    options.kv_type = KvType::f16;
+    Engine engine(*model, options);
+    Sequence sequence = engine.new_sequence(dense_plan(3));
+    expect_error(ErrorKind::limit, "keys or values of layer 2",
+                 [&] { run(engine, sequence, random_tokens(20, 1)); });
+    expect_error(ErrorKind::limit, "keys or values of layer 2",
+                 [&] { run(engine, sequence, random_tokens(1, 1)); });
+}
+
+TEST_F(SplitModel, LayersFollowTheShares) {
+    const auto devices = choose_devices("RPC1,CPU,RPC0");
+    const std::vector<int64_t> equal(12, 100);
+    LayerSplit split = split_layers(devices, "2,1,3", equal);
+    EXPECT_EQ(split.devices, (std::vector{devices[0], devices[2], devices[1]})) << "the CPU last";
+    EXPECT_THAT(split.of_layer, ElementsAre(0, 0, 0, 0, 2, 2, 1, 1, 1, 1, 1, 1));
+    split = split_layers(devices, "1,0,1", {900, 100, 100, 100});
+    EXPECT_THAT(split.of_layer, ElementsAre(0, 1, 1, 1)) << "bytes count, not layers";
+    EXPECT_EQ(split_layers(devices, "none", equal).devices.size(), 2u);
+    EXPECT_TRUE(split_layers(devices, "auto", equal).is_split());
+    for (const char *text : {"1,2", "1,2,x", "0,0,0", "1,-1,1", "", "nan,1,1", "halves"}) {
+        expect_error(ErrorKind::usage, "expected auto, none, or a share for each of the 3 devices",
+                     [&] { split_layers(devices, text, equal); });
+    }
+    expect_error(ErrorKind::usage, "named twice", [] { choose_devices("RPC0,RPC0"); });
+    expect_error(ErrorKind::device, "RPC1", [] { choose_devices("RPC7"); });
+}
+
+}  // namespace
+}  // namespace orthorank::test

@@ -60,9 +60,8 @@ ChoiceDocument choices_document(size_t index, const json &item, const char *targ
         complain(fmt::format("no choice of '{}' has label 1", targets));
     }
     ChoiceDocument document = make_choice_document(
-        index,
-        std::string(k_prefix) + "\n\nQ: " + item["question"].get<std::string>() + "\nA:", choices,
-        gold);
+        index, fmt::format("{}\n\nQ: {}\nA:", k_prefix, item["question"].get<std::string>()),
+        choices, gold);
     document.labels = labels;
     return document;
 }
@@ -94,8 +93,7 @@ std::vector<GenerationDocument> read_truthfulqa_generation(const std::string &pa
         if (references.incorrect.empty()) {
             fail(ErrorKind::format, "{}:{}: no incorrect answer", path, table.lines[i]);
         }
-        const std::string prompt =
-            std::string(k_prefix) + "\n\nQ: " + std::string(strip(row[question]));
+        const std::string prompt = fmt::format("{}\n\nQ: {}", k_prefix, strip(row[question]));
         documents.push_back({documents.size(), prompt, std::move(references.correct),
                              std::move(references.incorrect)});
     }

@@ -2,6 +2,7 @@
 
 #include <httplib.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cstring>
@@ -113,6 +114,12 @@ struct HttpServer::Impl : httplib::Server {
         }));
         add_get_routes();
         add_post_routes();
+    }
+
+    ~Impl() override {
+        if (svr_sock_ != INVALID_SOCKET) {  // bound and never started
+            ::close(svr_sock_);
+        }
     }
 
     void bind() {
@@ -320,7 +327,8 @@ struct HttpServer::Impl : httplib::Server {
     int port = 0;
     std::optional<Service> given_service;
     std::atomic<const Service *> service = nullptr;
-    std::atomic<int> n_busy = 0;  // connections whose answers are not written yet
+    std::atomic<int> n_busy = 0;          // connections whose answers are not written yet
+    std::atomic<bool> has_ended = false;  // the thread listens no more
     std::thread thread;
 };
 
@@ -349,7 +357,14 @@ std::string HttpServer::url() const {
 }
 
 void HttpServer::start() {
-    impl_->thread = std::thread([this] { impl_->listen_after_bind(); });
+    impl_->thread = std::thread([this] {
+        impl_->listen_after_bind();
+        impl_->has_ended = true;
+    });
+    // Before the library listens its stop() does nothing, and joining would wait for ever.
+    while (!impl_->is_running() && !impl_->has_ended) {
+        std::this_thread::sleep_for(milliseconds(1));
+    }
 }
 
 void HttpServer::open(const Service &service) {

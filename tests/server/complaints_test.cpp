@@ -349,6 +349,19 @@ TEST(Complaints, AnotherHostNeedsAKey) {
     expect_error(ErrorKind::device, "cannot listen", [&] { HttpServer again(options); });
 }
 
+// As when the model cannot be loaded: the listening thread may not have begun yet.
+TEST(Complaints, AServerThatIsStoppedAtOnceEndsAndFreesItsPort) {
+    HttpOptions options;
+    options.port = 0;
+    for (int i = 0; i < 200; ++i) {
+        HttpServer server(options);
+        options.port = server.port();
+        if (i % 2 == 0) {
+            server.start();
+        }
+    }
+}
+
 TEST(Complaints, MetricsHaveNoContent) {
     const RunningServer server;
     server.complete({{"prompt", "xylophone"}, {"max_tokens", 3}, {"orthorank", {{"plan", "p"}}}});

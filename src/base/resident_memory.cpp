@@ -10,17 +10,30 @@
 
 namespace orthorank {
 
-std::optional<int64_t> peak_resident_bytes() {
+namespace {
+
+// A line of /proc/self/status, in bytes.
+std::optional<int64_t> status_bytes(const std::string &wanted) {
     std::ifstream status("/proc/self/status");
     for (std::string line; std::getline(status, line);) {
         std::istringstream words(line);
         std::string name, unit;
         int64_t n = 0;
-        if (words >> name >> n >> unit && name == "VmHWM:" && unit == "kB") {
+        if (words >> name >> n >> unit && name == wanted && unit == "kB") {
             return n * 1024;
         }
     }
     return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<int64_t> peak_resident_bytes() {
+    return status_bytes("VmHWM:");
+}
+
+std::optional<int64_t> resident_bytes() {
+    return status_bytes("VmRSS:");
 }
 
 #ifdef __GLIBC__
@@ -28,8 +41,13 @@ void reuse_freed_memory() {
     mallopt(M_MMAP_THRESHOLD, 32 << 10);
     mallopt(M_ARENA_MAX, 1);
 }
+
+void return_freed_memory() {
+    malloc_trim(0);
+}
 #else
 void reuse_freed_memory() {}
+void return_freed_memory() {}
 #endif
 
 }  // namespace orthorank

@@ -9,6 +9,8 @@ namespace orthorank {
 // The most bytes of it that ever lay in physical memory, the pages of mapped files included;
 // nothing where the system does not say.
 std::optional<int64_t> peak_resident_bytes();
+// The same, of now.
+std::optional<int64_t> resident_bytes();
 
 // Call it early in a process that runs for long: from now on what is freed goes back to the system
 // or is used again, however often graphs and requests come and go. Other C libraries than glibc:
@@ -18,8 +20,11 @@ std::optional<int64_t> peak_resident_bytes();
 //   for a graph) are cut out of memory that was in use, and a process that makes and drops graphs
 //   grows towards their full size. Here that is 32 KiB for good.
 // - It has up to eight heaps for each processor, by threads, and what is free in one is of no use
-// in
-//   another. Here there is one.
+//   in another. Here there is one.
 void reuse_freed_memory();
+
+// Gives whole free pages between blocks that are in use back to the system, which glibc does at the
+// heap's end only. Takes milliseconds for a heap of some ten MB: call it now and then.
+void return_freed_memory();
 
 }  // namespace orthorank

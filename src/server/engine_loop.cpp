@@ -2,12 +2,16 @@
 
 #include <utility>
 
+#include "base/resident_memory.h"
+
 namespace orthorank {
 
 namespace {
 
 // An idle loop looks up so often, for jobs that are late.
 constexpr std::chrono::milliseconds k_idle_wait{500};
+// So often what dropped graphs left between those in use goes back to the system.
+constexpr double k_return_memory_s = 10;
 
 }  // namespace
 
@@ -93,6 +97,10 @@ void EngineLoop::run() {
             fail_all(ApiError(500, "internal_error", fmt::format("a bug: {}", error.what())));
         }
         counters_.n_sequences_now = engine_.options().n_sequences - engine_.n_free_sequences();
+        if (since_memory_returned_.elapsed_s() > k_return_memory_s) {
+            return_freed_memory();
+            since_memory_returned_.restart();
+        }
     }
     session_.reset();
 }

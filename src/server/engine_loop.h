@@ -134,6 +134,7 @@ class EngineLoop {
     std::optional<Session> session_;
     std::list<JobPtr> jobs_;  // the next to start a request first
     std::map<RequestId, Owner> owners_;
+    Stopwatch since_memory_returned_;
     std::thread thread_;
 };
 

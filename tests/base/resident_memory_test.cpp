@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <vector>
 
 namespace orthorank {
@@ -17,6 +18,30 @@ TEST(ResidentMemory, GrowsByWhatIsTouched) {
     std::vector<char> block(static_cast<size_t>(*before + k_n_bytes), 1);
     EXPECT_EQ(block.back(), 1);
     EXPECT_GE(peak_resident_bytes().value_or(0), *before + k_n_bytes / 2);
+}
+
+// Blocks of less than a page at the heap's end keep all that is free before them.
+TEST(ResidentMemory, FreePagesBetweenBlocksGoBack) {
+    constexpr size_t k_n_blocks = 16 << 10;
+    constexpr size_t k_n_bytes = 8 << 10;
+    std::vector<std::unique_ptr<std::vector<char>>> blocks;
+    for (size_t i = 0; i < k_n_blocks; ++i) {
+        blocks.push_back(std::make_unique<std::vector<char>>(k_n_bytes, 1));
+    }
+    for (size_t i = 0; i < k_n_blocks; ++i) {
+        if (i % 16 != 0) {
+            blocks[i].reset();
+        }
+    }
+    const std::optional<int64_t> before = resident_bytes();
+    return_freed_memory();
+    const std::optional<int64_t> after = resident_bytes();
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    EXPECT_LT(after.value(), before.value() - (64 << 20));
+#else
+    EXPECT_LE(after.value_or(0), before.value_or(0) + (1 << 20));
+#endif
+    EXPECT_EQ(blocks[0]->back(), 1);
 }
 
 }  // namespace

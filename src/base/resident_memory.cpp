@@ -38,7 +38,7 @@ std::optional<int64_t> resident_bytes() {
 
 #ifdef __GLIBC__
 void reuse_freed_memory() {
-    mallopt(M_MMAP_THRESHOLD, 32 << 10);
+    mallopt(M_MMAP_THRESHOLD, 8 << 10);
     mallopt(M_ARENA_MAX, 1);
 }
 

@@ -18,7 +18,8 @@ std::optional<int64_t> resident_bytes();
 // - It raises the size from which a block is pages of its own, up to 32 MiB, whenever such a block
 //   is freed: then large tables of which little is written (ggml's schedulers have them, megabytes
 //   for a graph) are cut out of memory that was in use, and a process that makes and drops graphs
-//   grows towards their full size. Here that is 32 KiB for good.
+//   grows towards their full size. Here that is 8 KiB for good: more than that is rarely asked for
+//   twice in one size.
 // - It has up to eight heaps for each processor, by threads, and what is free in one is of no use
 //   in another. Here there is one.
 void reuse_freed_memory();

@@ -125,7 +125,7 @@ nlohmann::ordered_json hparams_json(const Hparams &hparams) {
             {"n_embd", hparams.n_embd},
             {"n_head", layers_json(hparams, &LayerSpec::n_head)},
             {"n_head_kv", layers_json(hparams, &LayerSpec::n_head_kv)},
-            {"head_dim", hparams.head_dim_k},
+            {"head_dim", layers_json(hparams, &LayerSpec::head_dim)},
             {"n_ff", layers_json(hparams, &LayerSpec::n_ff)},
             {"n_vocab", hparams.n_vocab},
             {"n_ctx_train", hparams.n_ctx_train},
@@ -194,7 +194,7 @@ void print_model(const Model &model) {
               ? fmt::format(", {} of {} experts", hparams.n_expert_used, hparams.n_expert)
               : "");
     print("heads        {} of {}, {} for keys and values\n",
-          layers_text(hparams, &LayerSpec::n_head), hparams.head_dim_k,
+          layers_text(hparams, &LayerSpec::n_head), layers_text(hparams, &LayerSpec::head_dim),
           layers_text(hparams, &LayerSpec::n_head_kv));
     print("vocabulary   {} tokens\n", hparams.n_vocab);
     print("context      {} tokens, rope base {}\n", hparams.n_ctx_train,

@@ -50,10 +50,10 @@ ggml_tensor *BlockBuilder::heads(ggml_tensor *x, int n_heads, ggml_tensor *norm)
     if (is_of_width) {
         x = rms_norm(x, norm);
     }
-    x = ggml_is_contiguous(x)
-            ? ggml_reshape_3d(ctx_, x, hparams_.head_dim_k, n_heads, n)
-            : ggml_view_3d(ctx_, x, hparams_.head_dim_k, n_heads, n,
-                           ggml_row_size(GGML_TYPE_F32, hparams_.head_dim_k), x->nb[1], 0);
+    const int64_t width = x->ne[0] / n_heads;
+    x = ggml_is_contiguous(x) ? ggml_reshape_3d(ctx_, x, width, n_heads, n)
+                              : ggml_view_3d(ctx_, x, width, n_heads, n,
+                                             ggml_row_size(GGML_TYPE_F32, width), x->nb[1], 0);
     return norm != nullptr && !is_of_width ? rms_norm(x, norm) : x;
 }
 
@@ -61,10 +61,10 @@ ggml_tensor *BlockBuilder::keys(int il, ggml_tensor *a, ggml_tensor *positions) 
     const LayerWeights &layer = weights_.layers[il];
     ggml_tensor *k = project(layer.attn_k, layer.attn_k_bias, a);
     k = heads(k, spec(il).n_head_kv, layer.attn_k_norm);
-    return rope(il, k, positions);  // [head_dim_k, n_head_kv, n]
+    return rope(il, k, positions);  // [head_dim, n_head_kv, n]
 }
 
-// Queries [head_dim_k, n_head, n] by their positions.
+// Queries [head_dim, n_head, n] by their positions.
 ggml_tensor *BlockBuilder::turned(int il, ggml_tensor *q, ggml_tensor *positions,
                                   ggml_tensor *temperatures) const {
     q = rope(il, q, positions);
@@ -84,7 +84,7 @@ ggml_tensor *BlockBuilder::unscaled_queries(int il, ggml_tensor *a, ggml_tensor 
     const LayerWeights &layer = weights_.layers[il];
     ggml_tensor *q = project(layer.attn_q, layer.attn_q_bias, a);
     q = heads(q, spec(il).n_head, layer.attn_q_norm);
-    return turned(il, q, positions, temperatures);  // [head_dim_k, n_head, n_rows]
+    return turned(il, q, positions, temperatures);  // [head_dim, n_head, n_rows]
 }
 
 ggml_tensor *BlockBuilder::queries(int il, ggml_tensor *a, ggml_tensor *positions,
@@ -118,7 +118,7 @@ BlockBuilder::Projected BlockBuilder::project_all(int il, ggml_tensor *a,
             rope(il, heads(columns(0, n_q + n_k), shape.n_head + shape.n_head_kv, nullptr),
                  inputs.positions);
         const auto heads_of = [&](int first, int n_heads) {
-            return ggml_view_3d(ctx_, rotated, hparams_.head_dim_k, n_heads, n, rotated->nb[1],
+            return ggml_view_3d(ctx_, rotated, shape.head_dim, n_heads, n, rotated->nb[1],
                                 rotated->nb[2], rotated->nb[1] * static_cast<size_t>(first));
         };
         projected.q = heads_of(0, shape.n_head);
@@ -148,7 +148,7 @@ ggml_tensor *BlockBuilder::mask_of(int il, const RowInputs &inputs, size_t n_pie
     return inputs.masks[hparams_.window_of(il) * n_pieces + piece];
 }
 
-// ggml's own: q [head_dim_k, n_rows, n_head, n_slots] -> [head_dim_v, n_head, n_rows, n_slots]
+// ggml's own: q [head_dim, n_rows, n_head, n_slots] -> [head_dim, n_head, n_rows, n_slots]
 ggml_tensor *BlockBuilder::flash_attention(int il, ggml_tensor *q, ggml_tensor *k, ggml_tensor *v,
                                            ggml_tensor *mask) const {
     ggml_tensor *o = ggml_flash_attn_ext(ctx_, q, k, v, mask, spec(il).attention_scale, 0.0f,
@@ -162,9 +162,9 @@ ggml_tensor *BlockBuilder::attend_piece(int il, ggml_tensor *q, const Piece &pie
                                         ggml_tensor *mask) const {
     const LayerSpec &shape = spec(il);
     ggml_tensor *k =
-        cache_view(cache_->k(il), hparams_.head_dim_k, shape.n_head_kv, piece.slot, 1, piece.n_kv);
+        cache_view(cache_->k(il), shape.head_dim, shape.n_head_kv, piece.slot, 1, piece.n_kv);
     ggml_tensor *v =
-        cache_view(cache_->v(il), hparams_.head_dim_v, shape.n_head_kv, piece.slot, 1, piece.n_kv);
+        cache_view(cache_->v(il), shape.head_dim, shape.n_head_kv, piece.slot, 1, piece.n_kv);
     ggml_tensor *rows = q;
     if (piece.first_row != 0 || q->ne[2] != piece.n_rows) {
         rows = ggml_view_3d(ctx_, q, q->ne[0], q->ne[1], piece.n_rows, q->nb[1], q->nb[2],
@@ -176,15 +176,15 @@ ggml_tensor *BlockBuilder::attend_piece(int il, ggml_tensor *q, const Piece &pie
         const int n_lanes = own_.level == CpuLevel::avx2 ? 8 : widest_lanes();
         return ggml_reshape_2d(
             ctx_, cpu_attention(ctx_, rows, k, v, mask, n_lanes, shape.attention_scale, sinks),
-            hparams_.head_dim_v * shape.n_head, piece.n_rows);
+            hparams_.n_embd_q(il), piece.n_rows);
     }
     if (!has_cap && own_.level != CpuLevel::none && fits_cpu_row_attention(k, v)) {
         return cpu_row_attention(ctx_, own_.level, rows, k, v, mask, nullptr, shape.attention_scale,
                                  sinks);
     }
-    rows = ggml_permute(ctx_, rows, 0, 2, 1, 3);  // [head_dim_k, n_rows, n_head]
+    rows = ggml_permute(ctx_, rows, 0, 2, 1, 3);  // [head_dim, n_rows, n_head]
     ggml_tensor *o = flash_attention(il, rows, k, v, mask);
-    return ggml_reshape_2d(ctx_, o, hparams_.head_dim_v * shape.n_head, piece.n_rows);
+    return ggml_reshape_2d(ctx_, o, hparams_.n_embd_q(il), piece.n_rows);
 }
 
 // One query per slot. Slots without a row get row 0 and a mask that hides every cell, which the
@@ -193,12 +193,12 @@ ggml_tensor *BlockBuilder::attend_batched(int il, ggml_tensor *q, const RowSet &
                                           const RowInputs &inputs) const {
     const LayerSpec &shape = spec(il);
     const int n_embd_q = hparams_.n_embd_q(il);
-    const int n_embd_o = hparams_.head_dim_v * shape.n_head;
+    const int n_embd_o = hparams_.n_embd_q(il);
     ggml_tensor *mask = inputs.batch_masks[hparams_.window_of(il)];
-    ggml_tensor *k = cache_view(cache_->k(il), hparams_.head_dim_k, shape.n_head_kv,
-                                rows.first_slot, rows.n_slots, rows.n_kv);
-    ggml_tensor *v = cache_view(cache_->v(il), hparams_.head_dim_v, shape.n_head_kv,
-                                rows.first_slot, rows.n_slots, rows.n_kv);
+    ggml_tensor *k = cache_view(cache_->k(il), shape.head_dim, shape.n_head_kv, rows.first_slot,
+                                rows.n_slots, rows.n_kv);
+    ggml_tensor *v = cache_view(cache_->v(il), shape.head_dim, shape.n_head_kv, rows.first_slot,
+                                rows.n_slots, rows.n_kv);
     if (shape.attention_cap == 0.0f && own_.level != CpuLevel::none &&
         fits_cpu_row_attention(k, v)) {
         ggml_tensor *batched =
@@ -208,7 +208,7 @@ ggml_tensor *BlockBuilder::attend_batched(int il, ggml_tensor *q, const RowSet &
     }
     ggml_tensor *by_row = ggml_view_2d(ctx_, q, n_embd_q, rows.n_batched, q->nb[2], 0);
     ggml_tensor *by_slot = ggml_get_rows(ctx_, by_row, inputs.row_of_slot);  // [n_embd_q, n_slots]
-    by_slot = ggml_reshape_4d(ctx_, by_slot, hparams_.head_dim_k, 1, shape.n_head, rows.n_slots);
+    by_slot = ggml_reshape_4d(ctx_, by_slot, shape.head_dim, 1, shape.n_head, rows.n_slots);
     ggml_tensor *o = flash_attention(il, by_slot, k, v, mask);
     o = ggml_reshape_2d(ctx_, o, n_embd_o, rows.n_slots);
     return ggml_get_rows(ctx_, o, inputs.slot_of_row);  // [n_embd_o, n_batched]
@@ -233,9 +233,9 @@ ggml_tensor *BlockBuilder::attention_probabilities(int il, ggml_tensor *a, const
     const Piece &piece = rows.pieces.front();
     const LayerSpec &shape = spec(il);
     ggml_tensor *q = queries(il, a, inputs.positions, inputs.temperatures);
-    q = ggml_permute(ctx_, q, 0, 2, 1, 3);  // [head_dim_k, n_rows, n_head]
+    q = ggml_permute(ctx_, q, 0, 2, 1, 3);  // [head_dim, n_rows, n_head]
     ggml_tensor *k =
-        cache_view(cache_->k(il), hparams_.head_dim_k, shape.n_head_kv, piece.slot, 1, piece.n_kv);
+        cache_view(cache_->k(il), shape.head_dim, shape.n_head_kv, piece.slot, 1, piece.n_kv);
     ggml_tensor *scores = ggml_mul_mat(ctx_, k, q);  // [n_kv, n_rows, n_head]
     ggml_prec_set_acc(scores, GGML_PREC_F32);
     float scale = shape.attention_scale;

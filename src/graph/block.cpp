@@ -179,7 +179,7 @@ ggml_tensor *BlockBuilder::layer(int il, ggml_tensor *h, const RowSet &rows,
     return body(il, h, a, rows, inputs);
 }
 
-// What comes behind the projections: q [head_dim_k, n_head, n_rows] -> h.
+// What comes behind the projections: q [head_dim, n_head, n_rows] -> h.
 ggml_tensor *BlockBuilder::finish(int il, ggml_tensor *h, ggml_tensor *q, const RowSet &rows,
                                   const RowInputs &inputs) const {
     const LayerWeights &layer = weights_.layers[il];

@@ -121,7 +121,7 @@ class BlockBuilder {
     ggml_tensor *stored_sum() const { return stored_sum_; }
 
  private:
-    // Of a layer's rows: [head_dim_k, n_head, n], [n_embd_k, n], [n_embd_v, n].
+    // Of a layer's rows: [head_dim, n_head, n], [n_embd_k, n], [n_embd_v, n].
     struct Projected {
         ggml_tensor *q;
         ggml_tensor *k;

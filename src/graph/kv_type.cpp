@@ -39,10 +39,12 @@ double kv_element_bytes(KvType type) {
 
 void check_kv_type(const Hparams &hparams, KvType type) {
     const auto block = static_cast<int>(ggml_blck_size(static_cast<ggml_type>(ggml_type_of(type))));
-    if (hparams.head_dim_k % block != 0 || hparams.head_dim_v % block != 0) {
-        fail(ErrorKind::usage,
-             "a {} KV cache needs head sizes divisible by {}, this model has {} and {}",
-             kv_type_name(type), block, hparams.head_dim_k, hparams.head_dim_v);
+    for (const LayerSpec &layer : hparams.layers) {
+        if (layer.head_dim % block != 0) {
+            fail(ErrorKind::usage,
+                 "a {} KV cache needs head sizes divisible by {}, this model has {}",
+                 kv_type_name(type), block, layer.head_dim);
+        }
     }
 }
 

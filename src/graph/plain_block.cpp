@@ -65,12 +65,12 @@ ggml_tensor *BlockBuilder::attend_plain(int il, ggml_tensor *a, const PlainInput
     const LayerSpec &shape = spec(il);
     const int64_t n = a->ne[1];
     ggml_tensor *q = unscaled_queries(il, a, inputs.positions, inputs.temperatures);
-    q = ggml_cont(ctx_, ggml_permute(ctx_, q, 0, 2, 1, 3));  // [head_dim_k, n, n_head]
+    q = ggml_cont(ctx_, ggml_permute(ctx_, q, 0, 2, 1, 3));  // [head_dim, n, n_head]
     ggml_tensor *k = keys(il, a, inputs.positions);
-    k = ggml_cont(ctx_, ggml_permute(ctx_, k, 0, 2, 1, 3));  // [head_dim_k, n, n_head_kv]
+    k = ggml_cont(ctx_, ggml_permute(ctx_, k, 0, 2, 1, 3));  // [head_dim, n, n_head_kv]
     ggml_tensor *v = project(layer.attn_v, layer.attn_v_bias, a);
-    v = ggml_reshape_3d(ctx_, v, hparams_.head_dim_v, shape.n_head_kv, n);
-    v = ggml_cont(ctx_, ggml_permute(ctx_, v, 1, 2, 0, 3));  // [n, head_dim_v, n_head_kv]
+    v = ggml_reshape_3d(ctx_, v, shape.head_dim, shape.n_head_kv, n);
+    v = ggml_cont(ctx_, ggml_permute(ctx_, v, 1, 2, 0, 3));  // [n, head_dim, n_head_kv]
     ggml_tensor *scores = ggml_mul_mat(ctx_, k, q);
     // Scaling the queries themselves would meet a gradient that is not contiguous.
     float scale = shape.attention_scale * shape.query_scale;
@@ -79,9 +79,9 @@ ggml_tensor *BlockBuilder::attend_plain(int il, ggml_tensor *a, const PlainInput
         scale = 1.0f;
     }
     ggml_tensor *probs = plain_softmax(il, scores, inputs.mask, scale);
-    ggml_tensor *o = ggml_mul_mat(ctx_, v, probs);  // [head_dim_v, n, n_head]
+    ggml_tensor *o = ggml_mul_mat(ctx_, v, probs);  // [head_dim, n, n_head]
     o = ggml_cont(ctx_, ggml_permute(ctx_, o, 0, 2, 1, 3));
-    return ggml_reshape_2d(ctx_, o, hparams_.head_dim_v * shape.n_head, n);
+    return ggml_reshape_2d(ctx_, o, hparams_.n_embd_q(il), n);
 }
 
 // Every expert for every row, weighted with 0 where it is not used. A softmax over the used ones

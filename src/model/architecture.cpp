@@ -44,6 +44,28 @@ const Architecture &architecture_named(const std::string &name) {
     return *known;
 }
 
+HeadSize read_head_size(const ArchKeys &keys, bool may_rotate_part, const std::string &suffix,
+                        const HeadSize &otherwise) {
+    const int width =
+        keys.integer("attention.key_length" + suffix, 2, k_max_head_dim, otherwise.width);
+    const int of_values =
+        keys.integer("attention.value_length" + suffix, 2, k_max_head_dim, otherwise.width);
+    const int n_rot = keys.integer("rope.dimension_count" + suffix, 2, k_max_head_dim,
+                                   otherwise.n_rot > 0 ? otherwise.n_rot : width);
+    const std::string &path = keys.file().path();
+    if (width < 2 || width % 2 != 0) {
+        fail(ErrorKind::format, "{}: heads are {} wide, expected an even number", path, width);
+    }
+    const bool fits = may_rotate_part && n_rot < width && n_rot % 2 == 0;
+    if (of_values != width || (n_rot != width && !fits)) {
+        fail(
+            ErrorKind::format,
+            "{}: key_length{} {}, value_length{} {}, rope.dimension_count{} {}: expected all equal",
+            path, suffix, width, suffix, of_values, suffix, n_rot);
+    }
+    return {width, n_rot};
+}
+
 void read_windows(const ArchKeys &keys, Hparams &h, int period, int otherwise) {
     const int window = keys.integer("attention.sliding_window", 0, k_max_context, otherwise);
     const std::vector<bool> has_window =
@@ -54,8 +76,8 @@ void read_windows(const ArchKeys &keys, Hparams &h, int period, int otherwise) {
 }
 
 float gemma_query_scale(const Hparams &h, int n_layers_of_largest) {
-    const int width =
-        h.n_layers == n_layers_of_largest ? h.n_embd / h.layers.front().n_head : h.head_dim_k;
+    const int width = h.n_layers == n_layers_of_largest ? h.n_embd / h.layers.front().n_head
+                                                        : h.layers.front().head_dim;
     return 1.0f / std::sqrt(static_cast<float>(width));
 }
 

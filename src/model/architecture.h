@@ -44,6 +44,15 @@ extern const Architecture k_llama, k_qwen2, k_qwen3, k_gemma2, k_gemma3, k_qwen2
 
 // What several architectures read alike.
 
+struct HeadSize {
+    int width = 0;
+    int n_rot = 0;  // of them rotated; 0 before it is read: all
+};
+// attention.key_length, attention.value_length and rope.dimension_count, each with `suffix` behind
+// it; the widths must be equal and even, and less may be rotated if the architecture says so.
+HeadSize read_head_size(const ArchKeys &keys, bool may_rotate_part, const std::string &suffix,
+                        const HeadSize &otherwise);
+
 // The last of every `period` layers sees all, the others attention.sliding_window positions; a file
 // without that key has the window `otherwise`, 0: none.
 void read_windows(const ArchKeys &keys, Hparams &hparams, int period, int otherwise = 0);

@@ -101,12 +101,11 @@ void keep_head_size(gguf_context *out, const std::string &arch, const Hparams &h
         GGUF_TYPE_ARRAY) {
         return;
     }
-    const std::pair<const char *, int> sizes[] = {{".attention.key_length", hparams.head_dim_k},
-                                                  {".attention.value_length", hparams.head_dim_v}};
-    for (const auto &[name, size] : sizes) {
+    const auto size = static_cast<uint32_t>(hparams.layers.front().head_dim);
+    for (const char *name : {".attention.key_length", ".attention.value_length"}) {
         const std::string key = arch + name;
         if (gguf_find_key(out, key.c_str()) < 0) {
-            gguf_set_val_u32(out, key.c_str(), static_cast<uint32_t>(size));
+            gguf_set_val_u32(out, key.c_str(), size);
         }
     }
 }

@@ -16,7 +16,8 @@ namespace {
 void add_peculiarities(Fnv1a &fnv, const Hparams &h) {
     LayerSpec plain;
     plain.rotation = h.layers.front().rotation;
-    plain.attention_scale = 1.0f / std::sqrt(static_cast<float>(h.head_dim_k));
+    plain.head_dim = h.layers.front().head_dim;
+    plain.attention_scale = 1.0f / std::sqrt(static_cast<float>(plain.head_dim));
     for (const LayerSpec &layer : h.layers) {
         plain.n_head = layer.n_head;
         plain.n_head_kv = layer.n_head_kv;
@@ -51,8 +52,9 @@ std::string model_fingerprint(const GgufFile &gguf, const Hparams &h,
     Fnv1a fnv;
     const Rotation &rotation = h.layers.front().rotation;
     fnv.text(h.arch);
-    for (const int n : {h.n_layers, h.n_embd, h.n_vocab, h.n_ctx_train, h.head_dim_k, h.head_dim_v,
-                        h.n_expert, h.n_expert_used, rotation.n_rot, rotation.n_ctx_orig}) {
+    for (const int n : {h.n_layers, h.n_embd, h.n_vocab, h.n_ctx_train, h.layers.front().head_dim,
+                        h.layers.front().head_dim, h.n_expert, h.n_expert_used, rotation.n_rot,
+                        rotation.n_ctx_orig}) {
         fnv.integer(n);
     }
     for (const LayerSpec &layer : h.layers) {

@@ -71,25 +71,13 @@ void read_layers(const ArchKeys &keys, Hparams &h) {
     }
 }
 
-// Returns how much of a head is rotated.
-int read_head_size(const ArchKeys &keys, bool may_rotate_part, Hparams &h) {
-    const int64_t usual = h.n_embd / h.layers.front().n_head;
-    h.head_dim_k = keys.integer("attention.key_length", 2, k_max_head_dim, usual);
-    h.head_dim_v = keys.integer("attention.value_length", 2, k_max_head_dim, usual);
-    const int n_rot = keys.integer("rope.dimension_count", 2, k_max_head_dim, h.head_dim_k);
-    const std::string &path = keys.file().path();
-    if (h.head_dim_k < 2 || h.head_dim_k % 2 != 0) {
-        fail(ErrorKind::format,
-             "{}: heads are {} wide (n_embd {}, {} heads), expected an even number", path,
-             h.head_dim_k, h.n_embd, h.layers.front().n_head);
+void read_head_size(const ArchKeys &keys, bool may_rotate_part, Hparams &h) {
+    const HeadSize size =
+        read_head_size(keys, may_rotate_part, "", {h.n_embd / h.layers.front().n_head, 0});
+    for (LayerSpec &layer : h.layers) {
+        layer.head_dim = size.width;
+        layer.rotation.n_rot = size.n_rot;
     }
-    const bool fits = may_rotate_part ? n_rot < h.head_dim_k && n_rot % 2 == 0 : false;
-    if (h.head_dim_v != h.head_dim_k || (n_rot != h.head_dim_k && !fits)) {
-        fail(ErrorKind::format,
-             "{}: key_length {}, value_length {}, rope.dimension_count {}: expected all equal",
-             path, h.head_dim_k, h.head_dim_v, n_rot);
-    }
-    return n_rot;
 }
 
 // YaRN's magnitude for a factor by a multiplier of its logarithm: 1 for factors up to 1.
@@ -186,12 +174,12 @@ Hparams read_hparams(const GgufFile &file) {
     read_sizes(keys, h);
     read_experts(keys, architecture.experts, h);
     read_layers(keys, h);
-    const int n_rot = read_head_size(keys, architecture.may_rotate_part, h);
+    read_head_size(keys, architecture.may_rotate_part, h);
     Rotation rotation = read_rotation(keys, architecture, h.n_ctx_train);
-    rotation.n_rot = n_rot;
+    rotation.n_rot = h.layers.front().rotation.n_rot;
     for (LayerSpec &layer : h.layers) {
         layer.rotation = rotation;
-        layer.attention_scale = 1.0f / std::sqrt(static_cast<float>(h.head_dim_k));
+        layer.attention_scale = 1.0f / std::sqrt(static_cast<float>(layer.head_dim));
     }
     if (architecture.read != nullptr) {
         architecture.read(keys, h);

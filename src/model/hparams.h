@@ -44,7 +44,8 @@ struct Rotation {
 struct LayerSpec {
     int n_head = 0;
     int n_head_kv = 0;
-    int n_ff = 0;  // width of the feed-forward network, or of each expert
+    int head_dim = 0;  // width of a query, key or value head
+    int n_ff = 0;      // width of the feed-forward network, or of each expert
     Rotation rotation;
     int window = 0;                // positions that a row sees, itself the last; 0: all before it
     float query_scale = 1.0f;      // multiplies queries after their rotation
@@ -65,8 +66,6 @@ struct Hparams {
     int n_embd = 0;
     int n_vocab = 0;
     int n_ctx_train = 0;
-    int head_dim_k = 0;  // width of a query or key head
-    int head_dim_v = 0;
     std::vector<LayerSpec> layers;  // one per layer
     std::vector<int> windows;       // those of the layers, each once: a mask for each
     int n_expert = 0;               // 0: no mixture of experts
@@ -79,9 +78,9 @@ struct Hparams {
     float temperature = 0.0f;
     int temperature_length = 0;
 
-    int n_embd_q(int il) const { return head_dim_k * layers[il].n_head; }
-    int n_embd_k(int il) const { return head_dim_k * layers[il].n_head_kv; }
-    int n_embd_v(int il) const { return head_dim_v * layers[il].n_head_kv; }
+    int n_embd_q(int il) const { return layers[il].head_dim * layers[il].n_head; }
+    int n_embd_k(int il) const { return layers[il].head_dim * layers[il].n_head_kv; }
+    int n_embd_v(int il) const { return n_embd_k(il); }
     // Where windows has this layer's.
     size_t window_of(int il) const;
 };

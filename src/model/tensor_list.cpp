@@ -163,7 +163,7 @@ void TensorList::attention() {
     matrix(&LayerWeights::attn_q, h_.n_embd, h_.n_embd_q(il_));
     matrix(&LayerWeights::attn_k, h_.n_embd, h_.n_embd_k(il_));
     matrix(&LayerWeights::attn_v, h_.n_embd, h_.n_embd_v(il_));
-    matrix(&LayerWeights::attn_output, int64_t{h_.head_dim_v} * spec().n_head, h_.n_embd);
+    matrix(&LayerWeights::attn_output, h_.n_embd_q(il_), h_.n_embd);
     attention_biases();
 }
 
@@ -202,12 +202,12 @@ void TensorList::fused_attention() {
     part(&LayerWeights::attn_q, *whole, first_row, n_q);
     part(&LayerWeights::attn_k, *whole, first_row, n_k);
     part(&LayerWeights::attn_v, *whole, first_row, n_v);
-    matrix(&LayerWeights::attn_output, int64_t{h_.head_dim_v} * spec().n_head, h_.n_embd);
+    matrix(&LayerWeights::attn_output, h_.n_embd_q(il_), h_.n_embd);
     attention_biases();
 }
 
 void TensorList::head_norms() {
-    const Shape ne = {h_.head_dim_k, 1, 1, 1};
+    const Shape ne = {spec().head_dim, 1, 1, 1};
     layer_tensor(&LayerWeights::attn_q_norm, ne, WeightUse::vector);
     layer_tensor(&LayerWeights::attn_k_norm, ne, WeightUse::vector);
 }

@@ -14,14 +14,14 @@ struct LayerWeights {
     ggml_tensor *attn_q = nullptr;       // [n_embd, n_embd_q]
     ggml_tensor *attn_k = nullptr;       // [n_embd, n_embd_k]
     ggml_tensor *attn_v = nullptr;       // [n_embd, n_embd_v]
-    ggml_tensor *attn_output = nullptr;  // [head_dim_v * n_head, n_embd]
+    ggml_tensor *attn_output = nullptr;  // [head_dim * n_head, n_embd]
     ggml_tensor *attn_q_bias = nullptr;  // [n_embd_q]
     ggml_tensor *attn_k_bias = nullptr;
     ggml_tensor *attn_v_bias = nullptr;
     ggml_tensor *attn_output_bias = nullptr;
     ggml_tensor *attn_sinks = nullptr;      // [n_head], a logit beside a row's products with keys
-    ggml_tensor *attn_q_norm = nullptr;     // [head_dim_k], or of all heads together [n_embd_q]
-    ggml_tensor *attn_k_norm = nullptr;     // [head_dim_k] or [n_embd_k]
+    ggml_tensor *attn_q_norm = nullptr;     // [head_dim], or of all heads together [n_embd_q]
+    ggml_tensor *attn_k_norm = nullptr;     // [head_dim] or [n_embd_k]
     ggml_tensor *attn_post_norm = nullptr;  // [n_embd], of what attention adds
     ggml_tensor *ffn_norm = nullptr;        // [n_embd]
     ggml_tensor *ffn_gate = nullptr;        // [n_embd, n_ff]

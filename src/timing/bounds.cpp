@@ -16,7 +16,7 @@ ModelShape model_shape(const Hparams &hparams) {
         widths.n_embd = hparams.n_embd;
         widths.n_head = layer.n_head;
         widths.n_head_kv = layer.n_head_kv;
-        widths.head_dim = hparams.head_dim_k;
+        widths.head_dim = layer.head_dim;
         widths.n_ff = layer.n_ff;
         widths.n_expert = hparams.n_expert;
         widths.n_expert_used = hparams.n_expert_used;

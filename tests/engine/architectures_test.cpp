@@ -128,7 +128,9 @@ TEST_P(ArchitectureTest, AnyChunkSizeIsNoChunks) {
 TEST_P(ArchitectureTest, PromptIsOneRowStepsWhenDense) {
     const auto tokens = random_tokens(70, 3);
     std::vector<KvType> types = {KvType::f32, KvType::f16};
-    if (model_->hparams().head_dim_k % 32 == 0) {
+    const auto &layers = model_->hparams().layers;
+    if (std::all_of(layers.begin(), layers.end(),
+                    [](const LayerSpec &layer) { return layer.head_dim % 32 == 0; })) {
         types.push_back(KvType::q8_0);
     }
     for (const KvType type : types) {

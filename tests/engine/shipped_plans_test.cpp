@@ -115,7 +115,7 @@ TEST(Export, RemovingTheFirstLayerKeepsTheHeadsWidth) {
     }
     file.write(dir.file("m.gguf"));
     const auto model = Model::load(dir.file("m.gguf"));
-    ASSERT_EQ(model->hparams().head_dim_k, 16);
+    ASSERT_EQ(model->hparams().layers[0].head_dim, 16);
     export_gguf(dir.file("m.gguf"), dir.file("s.gguf"), {{0}, ""});
     const auto smaller = Model::load(dir.file("s.gguf"));
     EXPECT_EQ(logits_of(*model, removing(*model, {0})), logits_of(*smaller, dense_plan(2)));

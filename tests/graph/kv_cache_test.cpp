@@ -20,8 +20,8 @@ Hparams hparams(int head_dim = 32) {
     Hparams h;
     h.n_layers = 3;
     h.n_embd = 64;
-    h.head_dim_k = h.head_dim_v = head_dim;
     LayerSpec layer;
+    layer.head_dim = head_dim;
     layer.n_head = layer.n_head_kv = 2;
     layer.n_ff = 64;
     h.layers.assign(3, layer);

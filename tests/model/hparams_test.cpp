@@ -39,7 +39,7 @@ TEST_F(HparamsTest, Llama) {
     EXPECT_EQ(h.n_layers, 3);
     EXPECT_EQ(h.n_embd, 64);
     EXPECT_EQ(h.n_vocab, k_tiny_n_vocab);
-    EXPECT_EQ(h.head_dim_k, 16);
+    EXPECT_EQ(h.layers[0].head_dim, 16);
     EXPECT_EQ(h.layers[0].rotation.n_rot, 16);
     EXPECT_EQ(h.layers.size(), 3u);
     EXPECT_EQ(h.layers[2].n_ff, 128);
@@ -53,7 +53,7 @@ TEST_F(HparamsTest, Qwen3) {
     const Hparams h = read();
     EXPECT_EQ(h.arch, "qwen3");
     EXPECT_EQ(h.layers[0].rotation.type, RopeType::neox);
-    EXPECT_EQ(h.head_dim_k, 32);
+    EXPECT_EQ(h.layers[0].head_dim, 32);
     EXPECT_EQ(h.n_embd_q(0), 128);
     EXPECT_EQ(h.n_embd_k(0), 64);
 }

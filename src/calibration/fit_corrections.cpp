@@ -35,6 +35,7 @@ class Walk {
             layer.correction = nullptr;
             layer.probe = nullptr;
             if (layer.action != Action::dense) {
+                check_has_fits(engine_.model().hparams(), il);
                 layers_.push_back(il);
             }
         }
@@ -100,9 +101,8 @@ class Walk {
         Stretch stretch;
         stretch.first = first;
         stretch.end = keep.rbegin()->first;
-        if (first == 0) {
-            stretch.tokens = windows_.prompt_of(window);
-        } else {
+        stretch.tokens = windows_.prompt_of(window);
+        if (first > 0) {
             stretch.hidden = store_.read(from, scratch_);
         }
         for (const auto &[boundary, slot] : keep) {
@@ -129,6 +129,7 @@ class Walk {
         if (!weights_.empty()) {
             rows.weights = weights_[window][static_cast<size_t>(il)];
         }
+        rows.tokens = windows_.prompt_of(window);
         return rows;
     }
 

@@ -27,6 +27,7 @@ JointModel::JointModel(Engine &engine, const Windows &windows, const JointModelO
              "the model has {} layers: the first and the last are never changed, none is left",
              n_layers_);
     }
+    check_has_fits(engine.model().hparams(), n_layers_ - 1);
     base_.keep_last = options.keep_last;
     choose_windows();
     check_memory();
@@ -124,6 +125,7 @@ void JointModel::run_base(size_t window, int first, int end) {
     Stretch stretch;
     stretch.first = first;
     stretch.end = end;
+    stretch.tokens = is_measuring(window) ? windows_.window(window) : windows_.prompt_of(window);
     stretch.hidden = kept_[window].at(first);
     stretch.n_continuation = is_measuring(window) ? windows_.continuation_of(window) : 0;
     stretch.boundaries = boundaries_behind(first, end);
@@ -186,7 +188,11 @@ const std::vector<LayerPlan> &JointModel::fitted(int layer) {
         check_stop();
         std::vector<LayerRows> rows;
         for (size_t w : fit_windows_) {
-            rows.push_back({kept_[w].at(layer), dense_[w].at(layer + 1), records_[w].chosen, {}});
+            rows.push_back({kept_[w].at(layer),
+                            dense_[w].at(layer + 1),
+                            records_[w].chosen,
+                            {},
+                            windows_.prompt_of(w)});
             if (!weights_[w].empty()) {
                 rows.back().weights = weights_[w][static_cast<size_t>(layer)];
             }
@@ -226,6 +232,7 @@ std::vector<float> JointModel::divergences_of(const Plan &plan, size_t window, i
     const int64_t first_row = windows_.n_ctx - 1 - windows_.n_targets_of(w);
     Stretch stretch;
     stretch.first = first;
+    stretch.tokens = windows_.window(w);
     stretch.hidden = kept_[w].at(first);
     stretch.inherited = &records_[w];
     stretch.n_continuation = windows_.continuation_of(w);

@@ -32,8 +32,7 @@ struct LayerRun {
     std::vector<float> scores;  // empty when it is dense
 };
 
-LayerRun run_layer(Engine &engine, int layer, const LayerPlan &change,
-                   std::span<const float> hidden) {
+LayerRun run_layer(Engine &engine, int layer, const LayerPlan &change, const LayerRows &rows) {
     Plan plan = dense_plan(engine.model().hparams().n_layers);
     plan.layers[static_cast<size_t>(layer)] = change;
     Sequence sequence = engine.new_sequence(plan, Apply::prefill);
@@ -41,7 +40,8 @@ LayerRun run_layer(Engine &engine, int layer, const LayerPlan &change,
     Stretch stretch;
     stretch.first = layer;
     stretch.end = layer + 1;
-    stretch.hidden = hidden;
+    stretch.tokens = rows.tokens;
+    stretch.hidden = rows.hidden;
     stretch.boundaries = {layer + 1};
     stretch.on_hidden = keep_in(left);
     run_stretch(engine, sequence, stretch);
@@ -225,7 +225,7 @@ class Fit {
         for (size_t w = 0; w < n_windows_; ++w) {
             const LayerRows rows = rows_(w);
             const Window window = window_of(rows);
-            const LayerRun dense = run_layer(engine_, layer_, LayerPlan{}, rows.hidden);
+            const LayerRun dense = run_layer(engine_, layer_, LayerPlan{}, rows);
             const std::vector<float> g = gains(correction, window, dense.hidden, rows);
             moments.add(std::span(window.normed).subspan(static_cast<size_t>(n_embd_)),
                         std::span(g).subspan(1));
@@ -240,7 +240,7 @@ class Fit {
         if (probe_ == nullptr) {
             LayerPlan scores_only = choice;
             scores_only.ratio = 0;  // no row need be computed
-            return run_layer(engine_, layer_, scores_only, rows.hidden).scores;
+            return run_layer(engine_, layer_, scores_only, rows).scores;
         }
         const Eigen::Map<const Eigen::RowVectorXf> weight(probe_->weight.data(), n_embd_);
         const Eigen::RowVectorXf scores = weight * rows_of(window.normed, n_embd_);
@@ -281,6 +281,17 @@ class Fit {
 };
 
 }  // namespace
+
+void check_has_fits(const Hparams &hparams, int layer) {
+    const int first = hparams.start_of(layer);
+    if (first < layer) {
+        fail(
+            ErrorKind::usage,
+            "layers behind layer {} are not computed from their inputs alone, since some read keys "
+            "of earlier ones: nothing is fitted to layer {}, it must stay as it is",
+            first, layer);
+    }
+}
 
 std::vector<LayerFit> LayerFitter::fit(int layer, size_t n_windows, const LayerSource &rows,
                                        std::span<const LayerPlan> choices) {

@@ -34,7 +34,12 @@ struct LayerRows {
     // [n_tokens]: how much each row counts in a correction's fit, and its gain in a probe's. Empty:
     // 1 each.
     std::span<const float> weights = {};
+    std::span<const int32_t> tokens = {};  // of the rows; as Chunk needs them
 };
+
+// Throws Error{usage} for a layer that a pass cannot begin with (Hparams::start_of): a layer is
+// fitted to by itself.
+void check_has_fits(const Hparams &hparams, int layer);
 
 // The rows of a window; they need be valid until the next call only. Asked for up to three times
 // per window.

@@ -20,7 +20,7 @@ LayerLosses::LayerLosses(Engine &engine, const Windows &windows, int64_t budget_
     const Hparams &hparams = engine.model().hparams();
     const int64_t bytes_per_boundary = static_cast<int64_t>(windows.tokens.size()) *
                                        hparams.n_embd * static_cast<int64_t>(sizeof(float));
-    const int64_t n_wanted = hparams.n_layers - 1;
+    const int64_t n_wanted = hparams.start_of(hparams.n_layers - 1);
     const int64_t n_affordable = bytes_per_boundary > 0 ? budget_bytes / bytes_per_boundary : 0;
     if (n_affordable <= 0 || n_wanted <= 0) {
         return;
@@ -60,9 +60,8 @@ void LayerLosses::keep_base(size_t window, int layer) {
     Stretch stretch;
     stretch.first = first;
     stretch.end = boundaries_.back();
-    if (first == 0) {
-        stretch.tokens = windows_.window(window);
-    } else {
+    stretch.tokens = windows_.window(window);
+    if (first > 0) {
         stretch.hidden = kept.at(first);
     }
     stretch.n_continuation = windows_.continuation_of(window);

@@ -53,7 +53,7 @@ class MiddleLayers {
     MiddleLayers(Engine &engine, std::span<const int32_t> tokens)
         : engine_(engine), n_layers_(engine.model().hparams().n_layers) {
         const int n = std::min(k_n_layers, std::max(1, n_layers_ - 2));
-        first_ = std::max(1, (n_layers_ - n) / 2);
+        first_ = std::max(1, engine.model().hparams().start_of((n_layers_ - n) / 2));
         end_ = std::min(n_layers_, first_ + n);
         HiddenStates entering;
         Stretch stretch;
@@ -63,6 +63,7 @@ class MiddleLayers {
         stretch.on_hidden = keep_in(entering);
         run_stretch(engine, dense_plan(n_layers_), stretch);
         hidden_ = std::move(entering.at(first_));
+        tokens_ = tokens;
     }
 
     // Milliseconds for one of them, all being like this.
@@ -73,6 +74,7 @@ class MiddleLayers {
         Stretch stretch;
         stretch.first = first_;
         stretch.end = end_;
+        stretch.tokens = tokens_;
         stretch.hidden = hidden_;
         const Stopwatch watch;
         run_stretch(engine_, sequence, stretch);
@@ -84,6 +86,7 @@ class MiddleLayers {
     int n_layers_;
     int first_;
     int end_;
+    std::span<const int32_t> tokens_;
     std::vector<float> hidden_;
 };
 

@@ -23,6 +23,7 @@ class Search {
  public:
     Search(Engine &engine, const Windows &windows, const LayerSelectionOptions &options)
         : options_(options),
+          hparams_(engine.model().hparams()),
           losses_(engine, windows, options.brute_force ? 0 : options.budget_bytes,
                   options.keep_last, options.inherits),
           order_(options.done),
@@ -61,9 +62,23 @@ class Search {
         report(0);
     }
 
-    void run_greedy() {
-        std::vector<int> left =
+    // A layer whose keys others read is not removed.
+    std::vector<int> candidates() const {
+        std::vector<int> layers =
             eligible_layers(options_.method, options_.plus, losses_.base().n_layers());
+        if (options_.change.action == Action::skip) {
+            std::erase_if(layers, [this](int il) { return hparams_.is_read(il); });
+        }
+        if (static_cast<int>(layers.size()) < options_.n_layers) {
+            fail(ErrorKind::usage,
+                 "{} layers were asked for, {} can be changed: others read the keys of the rest",
+                 options_.n_layers, layers.size());
+        }
+        return layers;
+    }
+
+    void run_greedy() {
+        std::vector<int> left = candidates();
         for (const SelectionRound &round : order_.rounds) {
             losses_.accept(round.layer, options_.change);
             left.erase(std::find(left.begin(), left.end(), round.layer));
@@ -85,8 +100,7 @@ class Search {
     }
 
     void run_one_shot() {
-        std::vector<int> layers =
-            eligible_layers(options_.method, options_.plus, losses_.base().n_layers());
+        std::vector<int> layers = candidates();
         for (const SelectionRound &round : order_.rounds) {
             layers.erase(std::find(layers.begin(), layers.end(), round.layer));
         }
@@ -233,6 +247,7 @@ class Search {
     }
 
     const LayerSelectionOptions &options_;
+    const Hparams &hparams_;
     LayerLosses losses_;
     LayerOrder order_;
     SelectionRound previous_;  // the round before

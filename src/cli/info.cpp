@@ -133,6 +133,8 @@ nlohmann::ordered_json hparams_json(const Hparams &hparams) {
             {"n_expert_used", hparams.n_expert_used},
             {"rope_freq_base", rope_base_json(hparams)},
             {"window", layers_json(hparams, &LayerSpec::window)},
+            {"n_layers_with_keys", hparams.tail_begin()},
+            {"n_embd_per_layer", hparams.n_embd_per_layer},
             {"rms_eps", hparams.rms_eps}};
 }
 
@@ -201,6 +203,12 @@ void print_model(const Model &model) {
           fmt::format("{}", fmt::join(rope_bases(hparams), ", ")));
     if (const std::string windows = windows_text(hparams); !windows.empty()) {
         print("windows      {}\n", windows);
+    }
+    if (const int tail = hparams.tail_begin(); tail < hparams.n_layers) {
+        print(
+            "tail         layers {} to {} read the keys of earlier ones; of a prompt they compute "
+            "the rows whose logits are wanted\n",
+            tail, hparams.n_layers - 1);
     }
 }
 

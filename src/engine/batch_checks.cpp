@@ -13,10 +13,16 @@ void check_layers(const Engine::Impl &engine, std::span<const Chunk> batch,
     const int end_layer = options.end_layer < 0 ? hparams.n_layers : options.end_layer;
     CHECK(0 <= options.first_layer && options.first_layer <= end_layer);
     CHECK(end_layer <= hparams.n_layers);
+    const bool has_hidden = !batch.empty() && !batch.front().hidden.empty();
+    CHECK(!has_hidden || hparams.start_of(options.first_layer) == options.first_layer ||
+          options.first_layer == end_layer);
     for (const Chunk &chunk : batch) {
         CHECK(chunk.hidden.size() % static_cast<size_t>(hparams.n_embd) == 0);
         CHECK(chunk.hidden.empty() == batch.front().hidden.empty());
-        CHECK(options.first_layer == 0 || chunk.tokens.empty());
+        CHECK(options.first_layer == 0 || chunk.tokens.empty() || !chunk.hidden.empty());
+        const size_t n_rows = chunk.n_rows(hparams.n_embd);
+        CHECK(chunk.tokens.size() == n_rows ||
+              (chunk.tokens.empty() && hparams.n_embd_per_layer == 0));
         CHECK(chunk.outputs == Outputs::none || end_layer < hparams.n_layers || options.on_logits);
     }
 }

@@ -22,6 +22,23 @@ int context_size(const Model &model, const EngineOptions &options) {
     return options.n_ctx > 0 ? options.n_ctx : n_ctx_train;
 }
 
+// A removed layer has no keys that others could read.
+void check_shared_keys(const Hparams &hparams, const Plan &plan) {
+    for (int il = 0; il < hparams.n_layers; ++il) {
+        const int source = hparams.layers[static_cast<size_t>(il)].kv_layer;
+        const auto is_removed = [&](int layer) {
+            return plan.layers[static_cast<size_t>(layer)].action == Action::skip;
+        };
+        if (source >= 0 && is_removed(source) && !is_removed(il)) {
+            fail(
+                ErrorKind::usage,
+                "plan {} removes layer {}, whose keys layer {} reads: remove that one too, or keep "
+                "both",
+                plan.name, source, il);
+        }
+    }
+}
+
 CpuLevel level_on(const LayerSplit &split, Kernels kernels) {
     const int cpu = static_cast<int>(split.devices.size()) - 1;
     return split.has_layers(cpu) ? cpu_level_of(kernels) : CpuLevel::none;
@@ -95,6 +112,7 @@ void Engine::check(const Plan &plan) const {
         fail(ErrorKind::format, "plan {} has {} layers, the model has {}: made for another model?",
              plan.name, plan.n_layers(), n_layers);
     }
+    check_shared_keys(impl_->model.hparams(), plan);
     for (int il : plan.layers_with(Action::select)) {
         const Policy &policy = plan.layers[il].policy;
         if (needs_whole_prompt(policy.score) && plan.apply != Apply::prefill) {

@@ -42,10 +42,12 @@ struct EngineOptions {
 enum class Outputs { none, last, all };
 
 // New rows of one sequence: tokens, or hidden states that enter ForwardOptions::first_layer.
+// Hidden states of a model whose layers have embeddings of their own (Hparams::n_embd_per_layer)
+// come with their tokens; of others they may.
 struct Chunk {
     Sequence *sequence = nullptr;
     std::span<const int32_t> tokens;
-    std::span<const float> hidden;  // [n_embd, n_rows], instead of tokens when first_layer > 0
+    std::span<const float> hidden;  // [n_embd, n_rows], when first_layer > 0
     Phase phase = Phase::prefill;
     Outputs outputs = Outputs::last;
     // With Outputs::all: the rows from this one on. What only earlier rows need is not computed.
@@ -94,9 +96,10 @@ struct ForwardOptions {
     std::function<void(const LogitsBlock &)> on_logits;  // required if any chunk has outputs
     Tap *tap = nullptr;
     GraphWatch *watch = nullptr;  // sees the graphs (graph/graph_watch.h)
-    // Run only layers first_layer .. end_layer - 1 (end_layer < 0: all, then the head). n_past
-    // advances in any case, so that more rows can follow up to the same layer; truncate() before
-    // resuming the same rows from there.
+    // Run only layers first_layer .. end_layer - 1 (end_layer < 0: all, then the head); of rows
+    // that have not been before, a first_layer that Hparams::start_of allows. n_past advances in
+    // any case, so that more rows can follow up to the same layer; truncate() before resuming the
+    // same rows from there.
     int first_layer = 0;
     int end_layer = -1;
     // One for each chunk: what the nearest selecting layer before first_layer decided, for layers
@@ -122,7 +125,8 @@ class Engine {
     int n_free_sequences() const;
 
     // Throws Error{format} when the plan has another number of layers, Error{usage} when it cannot
-    // be applied that way: what new_sequence() would say of them.
+    // be applied that way or removes a layer whose keys another reads: what new_sequence() would
+    // say of them.
     void check(const Plan &plan) const;
     // Throws Error{limit} when all slots are taken, Error{format} when the plan has another number
     // of layers or corrections of another width, Error{usage} when it cannot be applied that way

@@ -31,6 +31,19 @@ OwnKernels own_kernels(std::span<const Chunk> batch, int n_embd, CpuLevel of_eng
     return {of_engine, phase_of(batch) == Phase::decode || n_rows < k_min_panel_rows};
 }
 
+// Rows that are few in the whole call, likewise.
+OwnKernels own_behind(std::span<const Chunk> batch, int n_embd, const OwnKernels &own) {
+    size_t n_wanted = 0;
+    for (const Chunk &chunk : batch) {
+        const size_t n = chunk.n_rows(n_embd);
+        const size_t n_all = n - std::min(n, static_cast<size_t>(chunk.first_output_row));
+        n_wanted += chunk.outputs == Outputs::all    ? n_all
+                    : chunk.outputs == Outputs::last ? std::min<size_t>(1, n)
+                                                     : 0;
+    }
+    return {own.level, own.for_few_rows || n_wanted < k_min_panel_rows};
+}
+
 // The chunks, those that decode first: they attend together.
 std::vector<size_t> order_of(std::span<const Chunk> batch, int n_embd) {
     std::vector<size_t> order(batch.size());
@@ -57,6 +70,7 @@ ForwardPass::ForwardPass(Engine &engine, std::span<const Chunk> batch,
       batch_(in_order(batch, order_)),
       options_(options),
       own_(own_kernels(batch_, engine_.model.hparams().n_embd, engine_.level)),
+      own_behind_(own_behind(batch_, engine_.model.hparams().n_embd, own_)),
       weights_(engine_.model.weights(phase_of(batch_),
                                      own_.level != CpuLevel::none && !own_.for_few_rows)),
       n_layers_(engine_.model.hparams().n_layers),
@@ -71,7 +85,8 @@ ForwardPass::ForwardPass(Engine &engine, std::span<const Chunk> batch,
     for (const Chunk &chunk : batch_) {
         plans.push_back(&chunk.sequence->plan_in(chunk.phase));
     }
-    schedule_ = make_schedule(plans, options_.first_layer, end_layer_, cuts());
+    schedule_ = make_schedule(plans, options_.first_layer, end_layer_, cuts(),
+                              engine_.model.hparams().tail_begin());
     sets_.open_cells(engine_.cache);
     if (keeps_hidden()) {
         take_hidden();
@@ -235,6 +250,10 @@ SegmentShape ForwardPass::shape_of(const Segment &segment, int first, int end) c
     shape.has_head = is_last && end_layer_ == n_layers_;
     shape.writes_hidden =
         !is_last || (options_.tap != nullptr && options_.tap->wants_hidden(segment.end_layer));
+    if (shape.has_head && !shape.writes_hidden) {
+        shape.last_layer = std::max(schedule_.last_layer, shape.attention_layer + 1);
+        shape.own_behind = own_behind_;
+    }
     return shape;
 }
 
@@ -326,7 +345,7 @@ void ForwardPass::fill(SegmentGraph &graph, const GraphRows &graph_rows) const {
     if (graph.tokens != nullptr) {
         std::vector<int32_t> tokens;
         for (const RowRef &ref : rows) {
-            tokens.push_back(batch_[ref.chunk].tokens[static_cast<size_t>(ref.row)]);
+            tokens.push_back(sets_.token(ref));
         }
         set_input(graph.tokens, tokens.data(), tokens.size() * sizeof(int32_t));
     }

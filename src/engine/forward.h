@@ -84,7 +84,7 @@ class ForwardPass {
     ggml_tensor *hidden_before(int il) const;
     // Before which layer the hidden rows stand when a segment begins.
     int begin_layer(const Segment &segment) const;
-    bool taps_hidden_after(int il) const;
+    bool taps_behind(int il) const;
     bool keeps_hidden() const;
     // Runs rows first..end of the packed batch through the segment's layers, in one graph after
     // the row layer's updates of these rows; in a batch that is run in one go also after its body.
@@ -126,6 +126,7 @@ class ForwardPass {
     std::vector<Before> before_;
     ForwardOptions options_;
     OwnKernels own_;
+    OwnKernels own_behind_;  // the last layer with keys, for rows that are wanted
     const Weights &weights_;
     int n_layers_;
     int end_layer_;

@@ -31,6 +31,7 @@ void ForwardPass::check_stored(const Segment &segment, const SegmentGraph &graph
     if (segment.score_layer >= 0) {
         layers.push_back(segment.score_layer);
     }
+    std::erase_if(layers, [this](int il) { return !engine_.model.hparams().has_keys(il); });
     const KvCache &cache = engine_.cache;
     float sum = 0;
     if (graph.stored_sum != nullptr) {

@@ -84,10 +84,11 @@ void ForwardPass::tap_attention(const SegmentGraph &graph, int first) const {
     options_.tap->on_attention(graph.shape.attention_layer, block);
 }
 
-// Does anybody look at the hidden states that leave layer il or a later one?
-bool ForwardPass::taps_hidden_after(int il) const {
+// Does anybody look at the hidden states that leave layer il or a later one, or at attention there?
+bool ForwardPass::taps_behind(int il) const {
     for (int boundary = il + 1; options_.tap != nullptr && boundary <= n_layers_; ++boundary) {
-        if (options_.tap->wants_hidden(boundary)) {
+        if (options_.tap->wants_hidden(boundary) ||
+            (boundary < n_layers_ && taps_attention(boundary))) {
             return true;
         }
     }

@@ -149,8 +149,7 @@ void ForwardPass::pick(int il) {
     const Stopwatch stopwatch;
     body_rows_.clear();
     corrected_.clear();
-    const bool is_last =
-        il == schedule_.last_layer && end_layer_ == n_layers_ && !taps_hidden_after(il);
+    const bool is_last = il == schedule_.last_layer && end_layer_ == n_layers_ && !taps_behind(il);
     for (size_t i = 0; i < batch_.size(); ++i) {
         const std::vector<int32_t> rows = pick_of_chunk(il, i);
         for (int32_t row : rows) {

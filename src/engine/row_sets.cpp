@@ -60,6 +60,10 @@ int64_t RowSets::position(const RowRef &ref) const {
     return batch_[ref.chunk].sequence->n_past() + ref.row;
 }
 
+int32_t RowSets::token(const RowRef &ref) const {
+    return batch_[ref.chunk].tokens[static_cast<size_t>(ref.row)];
+}
+
 void RowSets::open_cells(KvCache &cache) const {
     for (int slot = first_slot_; slot < first_slot_ + n_slots_; ++slot) {
         cache.open_cells(slot, n_kv_);
@@ -140,6 +144,13 @@ void RowSets::fill(const RowInputs &inputs, const RowSet &rows, std::span<const 
     }
     set_input(inputs.positions, positions.data(), positions.size() * sizeof(int32_t));
 
+    if (inputs.tokens != nullptr) {
+        std::vector<int32_t> tokens(positions.size(), 0);
+        for (size_t i = 0; i < refs.size(); ++i) {
+            tokens[i] = token(refs[i]);
+        }
+        set_input(inputs.tokens, tokens.data(), tokens.size() * sizeof(int32_t));
+    }
     if (inputs.temperatures != nullptr) {
         std::vector<float> temperatures;
         for (const int32_t position : positions) {

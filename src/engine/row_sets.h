@@ -35,6 +35,7 @@ class RowSets {
         return std::span<const RowRef>(refs_).subspan(first, end - first);
     }
     int64_t position(const RowRef &ref) const;
+    int32_t token(const RowRef &ref) const;
     // Every cell that these rows' attention looks at, valid or hidden, is opened.
     void open_cells(KvCache &cache) const;
     // The first rows of the batch, one of each of several sequences that all have a past: they
@@ -45,8 +46,8 @@ class RowSets {
     int padded(int n) const;
     // pad: round the number of rows up, likewise.
     RowSet shape(std::span<const RowRef> refs, bool pad) const;
-    // Positions, masks and slot maps. il >= 0: in that layer, keys of unselected rows are hidden
-    // from sequences whose policy says so.
+    // Positions, masks, slot maps, and tokens where layers need them. il >= 0: in that layer, keys
+    // of unselected rows are hidden from sequences whose policy says so.
     void fill(const RowInputs &inputs, const RowSet &rows, std::span<const RowRef> refs,
               int il = -1) const;
     std::vector<int64_t> cells(std::span<const RowRef> refs) const;

@@ -30,7 +30,7 @@ bool is_removed_for_all(std::span<const Plan *const> plans, int il) {
 }  // namespace
 
 Schedule make_schedule(std::span<const Plan *const> plans, int first_layer, int end_layer,
-                       std::span<const int> cuts) {
+                       std::span<const int> cuts, int tail_begin) {
     CHECK(!plans.empty() && 0 <= first_layer && first_layer <= end_layer);
     Schedule schedule;
     Segment segment;
@@ -48,7 +48,8 @@ Schedule make_schedule(std::span<const Plan *const> plans, int first_layer, int 
         if (use == Use::dense) {
             segment.dense_layers.push_back(il);
         }
-        if (use != Use::skip) {
+        const bool is_last = il < tail_begin || use == Use::rows || schedule.last_layer < 0;
+        if (use != Use::skip && is_last) {
             schedule.last_layer = il;
         }
     }

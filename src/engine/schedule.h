@@ -24,14 +24,16 @@ struct Segment {
 
 struct Schedule {
     std::vector<Segment> segments;
-    // The last layer that any sequence has: rows that nobody reads need not be computed in it.
+    // The last layer that any sequence has and that has keys, or a later one that is a row layer:
+    // rows that nobody reads need not be computed in it, nor behind it.
     int last_layer = -1;
 };
 
 // Segments for layers first_layer .. end_layer - 1 of a batch with these plans (one per sequence,
 // all of the same number of layers). `cuts`: boundaries where somebody wants to see the hidden
 // states (c: those entering layer c), any order. A dense plan without cuts is one segment.
+// tail_begin: layers from this one on have no keys (Hparams::tail_begin).
 Schedule make_schedule(std::span<const Plan *const> plans, int first_layer, int end_layer,
-                       std::span<const int> cuts);
+                       std::span<const int> cuts, int tail_begin);
 
 }  // namespace orthorank

@@ -45,9 +45,10 @@ void run_part(Engine &engine, Sequence &sequence, const Stretch &stretch, size_t
     const auto n_embd = static_cast<size_t>(engine.model().hparams().n_embd);
     Chunk chunk;
     chunk.sequence = &sequence;
-    if (stretch.tokens.empty()) {
+    if (!stretch.hidden.empty()) {
         chunk.hidden = stretch.hidden.subspan(first * n_embd, (end - first) * n_embd);
-    } else {
+    }
+    if (!stretch.tokens.empty()) {
         chunk.tokens = stretch.tokens.subspan(first, end - first);
     }
     chunk.phase = is_continuation ? Phase::decode : Phase::prefill;
@@ -75,11 +76,10 @@ void run_part(Engine &engine, Sequence &sequence, const Stretch &stretch, size_t
 }  // namespace
 
 void run_stretch(Engine &engine, Sequence &sequence, const Stretch &stretch) {
-    CHECK(sequence.n_past() == 0 && stretch.tokens.empty() != stretch.hidden.empty());
-    CHECK(stretch.tokens.empty() || stretch.first == 0);
+    CHECK(sequence.n_past() == 0 && (stretch.first == 0 || !stretch.hidden.empty()));
     const auto n_embd = static_cast<size_t>(engine.model().hparams().n_embd);
     const size_t n =
-        stretch.tokens.empty() ? stretch.hidden.size() / n_embd : stretch.tokens.size();
+        stretch.hidden.empty() ? stretch.tokens.size() : stretch.hidden.size() / n_embd;
     const auto n_continuation = static_cast<size_t>(stretch.n_continuation);
     CHECK(n_continuation < n);
     run_part(engine, sequence, stretch, 0, n - n_continuation, false);

@@ -46,8 +46,9 @@ OnHidden keep_in(HiddenStates &kept);
 struct Stretch {
     int first = 0;                    // the first layer
     int end = -1;                     // behind the last one; -1: to the end of the model
-    std::span<const int32_t> tokens;  // what is embedded and enters layer 0; or instead
-    std::span<const float> hidden;    // what enters `first`, [n_embd, n_tokens]
+    std::span<const int32_t> tokens;  // what is embedded and enters layer 0, or, if Chunk needs
+                                      // them, goes with
+    std::span<const float> hidden;    // what enters a later layer `first`, [n_embd, n_tokens]
     std::vector<int> boundaries;      // where on_hidden is called
     OnHidden on_hidden;
     // The last rows follow in a chunk of their own, as decoded ones would: a plan for prompts

@@ -37,9 +37,10 @@ int first_layer_with(const Plan &plan, Action action) {
     return layers.empty() ? plan.n_layers() : layers.front();
 }
 
-// The layers before this one are those of the dense model.
-int n_dense_at_start(const Plan &plan) {
-    return std::min(first_layer_with(plan, Action::select), first_layer_with(plan, Action::skip));
+// The layers before this one are those of the dense model, and a pass may begin with it.
+int n_dense_at_start(const Hparams &hparams, const Plan &plan) {
+    return hparams.start_of(
+        std::min(first_layer_with(plan, Action::select), first_layer_with(plan, Action::skip)));
 }
 
 // Where a run begins and ends.
@@ -89,7 +90,8 @@ ChoiceRun::ChoiceRun(Engine &engine, const Plan &plan, const ChoiceBatch &batch,
       plan_(plan),
       batch_(batch),
       layers_(layers),
-      shared_end_(batch.shares() ? std::min(layers.end, first_layer_with(plan, Action::select))
+      shared_end_(batch.shares() ? std::min(layers.end, engine.model().hparams().start_of(
+                                                            first_layer_with(plan, Action::select)))
                                  : 0),
       kept_(kept),
       watch_(watch),
@@ -125,9 +127,7 @@ void ChoiceRun::add_chunk(const ChoicePart &part, size_t n_rows, std::span<const
     const std::span<const int32_t> ids = batch_.input(part.document, part.choice).ids;
     Chunk chunk;
     chunk.sequence = &sequences_[part.document][part.choice];
-    if (hidden.empty()) {
-        chunk.tokens = ids.subspan(part.first_row, n_rows);
-    }
+    chunk.tokens = ids.subspan(part.first_row, n_rows);
     chunk.hidden = hidden;
     chunk.outputs = Outputs::all;
     chunk.first_output_row = static_cast<int64_t>(batch_.first_output_row(part));
@@ -263,7 +263,8 @@ PlansRun::PlansRun(Engine &engine, std::span<const Plan> plans, const ChoiceBatc
       watch_(watch),
       n_layers_(engine.model().hparams().n_layers) {
     for (const Plan &plan : plans) {
-        const int n_dense = plan.apply == Apply::prefill ? 0 : n_dense_at_start(plan);
+        const int n_dense =
+            plan.apply == Apply::prefill ? 0 : n_dense_at_start(engine.model().hparams(), plan);
         if (batch.shares() && 0 < n_dense && n_dense < n_layers_) {
             of_dense_.try_emplace(n_dense, batch.no_hidden());
         }
@@ -295,7 +296,7 @@ LogLikelihoods PlansRun::run_dense(int end_layer) {
 LogLikelihoods PlansRun::run_plan(const Plan &plan) {
     HiddenAt kept;
     RunLayers layers{0, n_layers_, nullptr};
-    const auto start = of_dense_.find(n_dense_at_start(plan));
+    const auto start = of_dense_.find(n_dense_at_start(engine_.model().hparams(), plan));
     if (start != of_dense_.end()) {
         layers.first = start->first;
         layers.hidden = &start->second;

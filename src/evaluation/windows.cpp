@@ -36,11 +36,8 @@ std::vector<float> window_log_probs(Engine &engine, Sequence &sequence,
     stretch.first = start.layer;
     stretch.n_continuation = start.n_continuation;
     stretch.inherited = start.inherited;
-    if (start.layer == 0) {
-        stretch.tokens = tokens;
-    } else {
-        stretch.hidden = start.hidden;
-    }
+    stretch.tokens = tokens;
+    stretch.hidden = start.hidden;
     stretch.on_logits = [&](const LogitsBlock &block) {
         const auto first = static_cast<size_t>(block.first_row);
         const auto n = static_cast<size_t>(block.n_rows);

@@ -57,11 +57,24 @@ ggml_tensor *BlockBuilder::heads(ggml_tensor *x, int n_heads, ggml_tensor *norm)
     return norm != nullptr && !is_of_width ? rms_norm(x, norm) : x;
 }
 
-ggml_tensor *BlockBuilder::keys(int il, ggml_tensor *a, ggml_tensor *positions) const {
+// Values [n_embd_v, n], normed head by head where the layer does so.
+ggml_tensor *BlockBuilder::values(int il, ggml_tensor *v) const {
+    if (!spec(il).normalises_values) {
+        return v;
+    }
+    ggml_tensor *normed =
+        ggml_rms_norm(ctx_, heads(v, spec(il).n_head_kv, nullptr), hparams_.rms_eps);
+    return ggml_reshape_2d(ctx_, normed, hparams_.n_embd_v(il), v->ne[1]);
+}
+
+// Keys [head_dim, n_head_kv, n] and values [n_embd_v, n]. Without a projection of their own values
+// are what keys are before norm and rotation.
+BlockBuilder::KeysValues BlockBuilder::keys_values(int il, ggml_tensor *a,
+                                                   ggml_tensor *positions) const {
     const LayerWeights &layer = weights_.layers[il];
     ggml_tensor *k = project(layer.attn_k, layer.attn_k_bias, a);
-    k = heads(k, spec(il).n_head_kv, layer.attn_k_norm);
-    return rope(il, k, positions);  // [head_dim, n_head_kv, n]
+    ggml_tensor *v = layer.attn_v != nullptr ? project(layer.attn_v, layer.attn_v_bias, a) : k;
+    return {rope(il, heads(k, spec(il).n_head_kv, layer.attn_k_norm), positions), values(il, v)};
 }
 
 // Queries [head_dim, n_head, n] by their positions.
@@ -130,7 +143,7 @@ BlockBuilder::Projected BlockBuilder::project_all(int il, ggml_tensor *a,
                  inputs.positions);
     }
     projected.k = ggml_view_2d(ctx_, k, n_k, n, k->nb[2], 0);
-    projected.v = columns(n_q + n_k, hparams_.n_embd_v(il));
+    projected.v = values(il, columns(n_q + n_k, hparams_.n_embd_v(il)));
     return projected;
 }
 

@@ -1,11 +1,13 @@
 #include "graph/block.h"
 
+#include <cmath>
+
 #include "base/error.h"
 
 namespace orthorank {
 
 size_t max_nodes(int n_layers, size_t n_pieces, int n_expert_used) {
-    const size_t n_of_layer = 98 + 10 * n_pieces + 2 * static_cast<size_t>(n_expert_used);
+    const size_t n_of_layer = 144 + 10 * n_pieces + 2 * static_cast<size_t>(n_expert_used);
     return 128 + 32 * n_pieces + static_cast<size_t>(n_layers) * n_of_layer;
 }
 
@@ -16,6 +18,10 @@ RowInputs BlockBuilder::make_inputs(const RowSet &rows) const {
     };
     RowInputs inputs;
     inputs.positions = input(ggml_new_tensor_1d(ctx_, GGML_TYPE_I32, rows.n_rows));
+    if (hparams_.n_embd_per_layer > 0) {
+        inputs.tokens = input(ggml_new_tensor_1d(ctx_, GGML_TYPE_I32, rows.n_rows));
+        inputs.embedded = embed(inputs.tokens);
+    }
     if (hparams_.temperature != 0.0f) {
         inputs.temperatures = input(ggml_new_tensor_3d(ctx_, GGML_TYPE_F32, 1, 1, rows.n_rows));
     }
@@ -127,10 +133,11 @@ ggml_tensor *BlockBuilder::attention_norm(int il, ggml_tensor *h) const {
 
 void BlockBuilder::store_kv(int il, ggml_tensor *a, ggml_tensor *positions,
                             ggml_tensor *cells) const {
-    const LayerWeights &layer = weights_.layers[il];
-    ggml_tensor *k = keys(il, a, positions);
-    ggml_tensor *v = project(layer.attn_v, layer.attn_v_bias, a);  // [n_embd_v, n]
-    store(il, ggml_reshape_2d(ctx_, k, hparams_.n_embd_k(il), a->ne[1]), v, cells);
+    if (!hparams_.has_keys(il)) {
+        return;
+    }
+    const KeysValues kv = keys_values(il, a, positions);
+    store(il, ggml_reshape_2d(ctx_, kv.k, hparams_.n_embd_k(il), a->ne[1]), kv.v, cells);
 }
 
 void BlockBuilder::store(int il, ggml_tensor *k, ggml_tensor *v, ggml_tensor *cells) const {
@@ -170,7 +177,9 @@ ggml_tensor *BlockBuilder::layer(int il, ggml_tensor *h, const RowSet &rows,
                                  const RowInputs &inputs, ggml_tensor *cells) const {
     const LayerWeights &layer = weights_.layers[il];
     ggml_tensor *a = attention_norm(il, h);
-    if (takes_rows(layer.attn_q) && takes_rows(layer.attn_k) && takes_rows(layer.attn_v)) {
+    const bool has_all = layer.attn_k != nullptr && layer.attn_v != nullptr;
+    if (has_all && takes_rows(layer.attn_q) && takes_rows(layer.attn_k) &&
+        takes_rows(layer.attn_v)) {
         const Projected projected = project_all(il, a, inputs);
         store(il, projected.k, projected.v, cells);
         return finish(il, h, projected.q, rows, inputs);
@@ -185,7 +194,40 @@ ggml_tensor *BlockBuilder::finish(int il, ggml_tensor *h, ggml_tensor *q, const 
     const LayerWeights &layer = weights_.layers[il];
     ggml_tensor *o = attention(il, q, rows, inputs);
     h = onto(il, layer.attn_output, layer.attn_output_bias, o, layer.attn_post_norm, h);
-    return feed_forward(il, h);
+    return layer_scaled(il, add_layer_embedding(il, feed_forward(il, h), inputs));
+}
+
+// The layer's own embedding of these rows' tokens, [n_embd_per_layer, n_rows]: its part of the
+// table, and what it makes of the model's embedding. In libllama's order of operations, which makes
+// those of all layers at once: here rows that a layer does not compute cost nothing in it.
+ggml_tensor *BlockBuilder::layer_embedding(int il, const RowInputs &inputs) const {
+    const LayerWeights &layer = weights_.layers[il];
+    const int64_t n = hparams_.n_embd_per_layer;
+    ggml_tensor *table = weights_.ple_token_embd;
+    ggml_tensor *part = ggml_view_2d(ctx_, table, n, table->ne[1], table->nb[1],
+                                     ggml_row_size(table->type, n * il));
+    ggml_tensor *of_tokens = ggml_scale(ctx_, ggml_get_rows(ctx_, part, inputs.tokens),
+                                        std::sqrt(static_cast<float>(n)));
+    ggml_tensor *of_model = ggml_scale(ctx_, product(layer.ple_model_proj, inputs.embedded),
+                                       1.0f / std::sqrt(static_cast<float>(hparams_.n_embd)));
+    return ggml_scale(ctx_, ggml_add(ctx_, rms_norm(of_model, layer.ple_norm), of_tokens),
+                      1.0f / std::sqrt(2.0f));
+}
+
+ggml_tensor *BlockBuilder::add_layer_embedding(int il, ggml_tensor *h,
+                                               const RowInputs &inputs) const {
+    const LayerWeights &layer = weights_.layers[il];
+    if (layer.ple_gate == nullptr) {
+        return h;
+    }
+    ggml_tensor *gate = ggml_gelu(ctx_, product(layer.ple_gate, h));
+    ggml_tensor *y = ggml_mul(ctx_, gate, layer_embedding(il, inputs));
+    return ggml_add(ctx_, h, rms_norm(product(layer.ple_proj, y), layer.ple_post_norm));
+}
+
+ggml_tensor *BlockBuilder::layer_scaled(int il, ggml_tensor *h) const {
+    ggml_tensor *scale = weights_.layers[il].layer_scale;
+    return scale != nullptr ? ggml_mul(ctx_, h, scale) : h;
 }
 
 ggml_tensor *BlockBuilder::logits(ggml_tensor *h) const {

@@ -41,9 +41,11 @@ struct RowSet {
 // there for each of Hparams::windows; those of windows that no layer of the graph has get no
 // memory.
 struct RowInputs {
-    ggml_tensor *positions = nullptr;        // I32 [n_rows]
-    ggml_tensor *temperatures = nullptr;     // F32 [1, 1, n_rows]; null without temperature
-    std::vector<ggml_tensor *> masks;        // F16 [n_kv, n_rows] by window, then by piece
+    ggml_tensor *positions = nullptr;     // I32 [n_rows]
+    ggml_tensor *tokens = nullptr;        // I32 [n_rows]; null where only the embedding needs them
+    ggml_tensor *embedded = nullptr;      // [n_embd, n_rows], no input: of these tokens
+    ggml_tensor *temperatures = nullptr;  // F32 [1, 1, n_rows]; null without temperature
+    std::vector<ggml_tensor *> masks;     // F16 [n_kv, n_rows] by window, then by piece
     std::vector<ggml_tensor *> batch_masks;  // F16 [n_kv, 1, 1, n_slots] by window; without batched
                                              // rows empty, and null:
     ggml_tensor *row_of_slot = nullptr;      // I32 [n_slots]
@@ -90,7 +92,7 @@ class BlockBuilder {
     // h [n_embd, n] -> a [n_embd, n]; h itself where the layer has no such norm.
     ggml_tensor *attention_norm(int il, ggml_tensor *h) const;
     // Projects a [n_embd, n] to keys and values and writes them to the cache rows `cells` (I64
-    // [n]).
+    // [n]). Nothing in a layer that reads another's.
     void store_kv(int il, ggml_tensor *a, ggml_tensor *positions, ggml_tensor *cells) const;
     // The rest of the layer for these rows: h, a [n_embd, n_rows] -> h [n_embd, n_rows].
     ggml_tensor *body(int il, ggml_tensor *h, ggml_tensor *a, const RowSet &rows,
@@ -124,6 +126,10 @@ class BlockBuilder {
     // Of a layer's rows: [head_dim, n_head, n], [n_embd_k, n], [n_embd_v, n].
     struct Projected {
         ggml_tensor *q;
+        ggml_tensor *k;
+        ggml_tensor *v;
+    };
+    struct KeysValues {
         ggml_tensor *k;
         ggml_tensor *v;
     };
@@ -167,14 +173,23 @@ class BlockBuilder {
                            const RowInputs &inputs) const;
     ggml_tensor *feed_forward(int il, ggml_tensor *h) const;
     ggml_tensor *gated(int il, ggml_tensor *gate, ggml_tensor *up) const;
-    ggml_tensor *router(int il, ggml_tensor *x) const;
+    ggml_tensor *router(int il, ggml_tensor *h, ggml_tensor *x) const;
+    ggml_tensor *gated_network(int il, ggml_tensor *x) const;
+    ggml_tensor *gated_experts(int il, ggml_tensor *x, ggml_tensor *chosen) const;
+    ggml_tensor *mixture(int il, ggml_tensor *h) const;
     ggml_tensor *project_id(ggml_tensor *weights, ggml_tensor *bias, ggml_tensor *x,
                             ggml_tensor *ids) const;
-    ggml_tensor *experts(int il, ggml_tensor *x) const;
+    ggml_tensor *experts(int il, ggml_tensor *x, ggml_tensor *scores) const;
+    ggml_tensor *layer_scaled(int il, ggml_tensor *h) const;
+    ggml_tensor *layer_embedding(int il, const RowInputs &inputs) const;
+    ggml_tensor *add_layer_embedding(int il, ggml_tensor *h, const RowInputs &inputs) const;
+    ggml_tensor *plain_mixture(int il, ggml_tensor *h, ggml_tensor *probs,
+                               ggml_tensor *expert_mask) const;
     ggml_tensor *shared_expert(int il, ggml_tensor *x) const;
     ggml_tensor *ffn_input(int il, ggml_tensor *h) const;
     ggml_tensor *capped(ggml_tensor *x, float cap) const;
-    ggml_tensor *keys(int il, ggml_tensor *a, ggml_tensor *positions) const;
+    ggml_tensor *values(int il, ggml_tensor *v) const;
+    KeysValues keys_values(int il, ggml_tensor *a, ggml_tensor *positions) const;
     ggml_tensor *attend_plain(int il, ggml_tensor *a, const PlainInputs &inputs) const;
     ggml_tensor *all_experts(int il, ggml_tensor *x, ggml_tensor *probs,
                              ggml_tensor *expert_mask) const;

@@ -25,34 +25,52 @@ ggml_tensor *BlockBuilder::gated(int il, ggml_tensor *gate, ggml_tensor *up) con
 // h [n_embd, n_rows] -> h and what this half adds to it.
 ggml_tensor *BlockBuilder::feed_forward(int il, ggml_tensor *h) const {
     const LayerWeights &layer = weights_.layers[il];
-    ggml_tensor *x = ffn_input(il, h);
     if (layer.ffn_gate_inp != nullptr) {
-        ggml_tensor *y = experts(il, x);
-        if (layer.ffn_up_shexp != nullptr) {
-            y = ggml_add(ctx_, y, shared_expert(il, x));
-        }
-        return add_half(il, y, layer.ffn_post_norm, h);
+        return add_half(il, mixture(il, h), layer.ffn_post_norm, h);
     }
-    const bool is_silu = spec(il).gate == Gate::silu;
-    const bool has_bias = layer.ffn_gate_bias != nullptr || layer.ffn_up_bias != nullptr;
-    ggml_tensor *y;  // [n_ff, n_rows]
-    if (is_silu && takes_rows(layer.ffn_up) && takes_rows(layer.ffn_gate)) {
-        y = cpu_rows_gated(ctx_, own_.level, {layer.ffn_gate, layer.ffn_gate_bias},
-                           {layer.ffn_up, layer.ffn_up_bias}, rows_input(x));
-    } else if (is_silu && !has_bias && takes_panels() &&
-               cpu_matmul_.fits_gated(layer.ffn_gate, layer.ffn_up)) {
-        y = cpu_matmul_.multiply_gated(ctx_, layer.ffn_gate, layer.ffn_up, x);
-    } else {
-        ggml_tensor *up = project(layer.ffn_up, layer.ffn_up_bias, x);
-        ggml_tensor *gate = project(layer.ffn_gate, layer.ffn_gate_bias, x);
-        y = gated(il, gate, up);
-    }
+    ggml_tensor *y = gated_network(il, ffn_input(il, h));
     return onto(il, layer.ffn_down, layer.ffn_down_bias, y, layer.ffn_post_norm, h);
 }
 
-// x [n_embd, n] -> [n_expert, n]
-ggml_tensor *BlockBuilder::router(int il, ggml_tensor *x) const {
+// act(gate x) * (up x): x [n_embd, n] -> [n_ff, n]
+ggml_tensor *BlockBuilder::gated_network(int il, ggml_tensor *x) const {
     const LayerWeights &layer = weights_.layers[il];
+    const bool is_silu = spec(il).gate == Gate::silu;
+    const bool has_bias = layer.ffn_gate_bias != nullptr || layer.ffn_up_bias != nullptr;
+    if (is_silu && takes_rows(layer.ffn_up) && takes_rows(layer.ffn_gate)) {
+        return cpu_rows_gated(ctx_, own_.level, {layer.ffn_gate, layer.ffn_gate_bias},
+                              {layer.ffn_up, layer.ffn_up_bias}, rows_input(x));
+    }
+    if (is_silu && !has_bias && takes_panels() &&
+        cpu_matmul_.fits_gated(layer.ffn_gate, layer.ffn_up)) {
+        return cpu_matmul_.multiply_gated(ctx_, layer.ffn_gate, layer.ffn_up, x);
+    }
+    ggml_tensor *up = project(layer.ffn_up, layer.ffn_up_bias, x);
+    return gated(il, project(layer.ffn_gate, layer.ffn_gate_bias, x), up);
+}
+
+// What a mixture adds, and beside it the expert that every row uses or a whole network.
+ggml_tensor *BlockBuilder::mixture(int il, ggml_tensor *h) const {
+    const LayerWeights &layer = weights_.layers[il];
+    ggml_tensor *x = ffn_input(il, h);
+    if (layer.ffn_pre_norm_2 == nullptr) {
+        ggml_tensor *y = experts(il, x, router(il, h, x));
+        return layer.ffn_up_shexp != nullptr ? ggml_add(ctx_, y, shared_expert(il, x)) : y;
+    }
+    ggml_tensor *dense = project(layer.ffn_down, layer.ffn_down_bias, gated_network(il, x));
+    ggml_tensor *y = experts(il, rms_norm(h, layer.ffn_pre_norm_2), router(il, h, x));
+    return ggml_add(ctx_, rms_norm(dense, layer.ffn_post_norm_1),
+                    rms_norm(y, layer.ffn_post_norm_2));
+}
+
+// h, or x where the layer's router has no norm of its own, [n_embd, n] -> [n_expert, n]
+ggml_tensor *BlockBuilder::router(int il, ggml_tensor *h, ggml_tensor *x) const {
+    const LayerWeights &layer = weights_.layers[il];
+    if (layer.ffn_gate_inp_scale != nullptr) {
+        const float scale = 1.0f / std::sqrt(static_cast<float>(hparams_.n_embd));
+        x = ggml_mul(ctx_, ggml_scale(ctx_, ggml_rms_norm(ctx_, h, hparams_.rms_eps), scale),
+                     layer.ffn_gate_inp_scale);
+    }
     ggml_tensor *logits = ggml_mul_mat(ctx_, layer.ffn_gate_inp, x);
     return layer.ffn_gate_inp_bias != nullptr ? ggml_add(ctx_, logits, layer.ffn_gate_inp_bias)
                                               : logits;
@@ -66,13 +84,28 @@ ggml_tensor *BlockBuilder::project_id(ggml_tensor *weights, ggml_tensor *bias, g
     return bias != nullptr ? ggml_add_id(ctx_, y, bias, ids) : y;
 }
 
+// act(gate x) * (up x) of the chosen experts: x [n_embd, 1, n] -> [n_ff, n_used, n]
+ggml_tensor *BlockBuilder::gated_experts(int il, ggml_tensor *x, ggml_tensor *chosen) const {
+    const LayerWeights &layer = weights_.layers[il];
+    if (layer.ffn_gate_up_exps == nullptr) {
+        ggml_tensor *up = project_id(layer.ffn_up_exps, layer.ffn_up_exps_bias, x, chosen);
+        ggml_tensor *gate = project_id(layer.ffn_gate_exps, layer.ffn_gate_exps_bias, x, chosen);
+        return gated(il, gate, up);
+    }
+    ggml_tensor *both = product_id(layer.ffn_gate_up_exps, x, chosen);  // [2 n_ff, n_used, n]
+    const auto half = [&](int64_t first) {
+        return ggml_view_3d(ctx_, both, both->ne[0] / 2, both->ne[1], both->ne[2], both->nb[1],
+                            both->nb[2], static_cast<size_t>(first) * both->nb[0]);
+    };
+    return gated(il, half(0), half(both->ne[0] / 2));
+}
+
 // Mixture of experts: softmax over all, as in Mixtral, the best n_expert_used, their shares.
-ggml_tensor *BlockBuilder::experts(int il, ggml_tensor *x) const {
+ggml_tensor *BlockBuilder::experts(int il, ggml_tensor *x, ggml_tensor *scores) const {
     const LayerWeights &layer = weights_.layers[il];
     const int64_t n = x->ne[1];
     const int n_used = hparams_.n_expert_used;
     const ExpertShares shares = spec(il).expert_shares;
-    ggml_tensor *scores = router(il, x);
     if (shares != ExpertShares::of_used) {
         scores = ggml_soft_max(ctx_, scores);
     }
@@ -92,11 +125,14 @@ ggml_tensor *BlockBuilder::experts(int il, ggml_tensor *x) const {
     ggml_build_forward_expand(gf_, weights);
 
     x = ggml_reshape_3d(ctx_, x, hparams_.n_embd, 1, n);
-    ggml_tensor *up =  // [n_ff, n_used, n]
-        project_id(layer.ffn_up_exps, layer.ffn_up_exps_bias, x, chosen);
-    ggml_tensor *gate = project_id(layer.ffn_gate_exps, layer.ffn_gate_exps_bias, x, chosen);
-    ggml_tensor *y =
-        project_id(layer.ffn_down_exps, layer.ffn_down_exps_bias, gated(il, gate, up), chosen);
+    ggml_tensor *y = project_id(layer.ffn_down_exps, layer.ffn_down_exps_bias,
+                                gated_experts(il, x, chosen), chosen);
+    if (layer.ffn_down_exps_scale != nullptr) {
+        ggml_tensor *scales =
+            ggml_reshape_3d(ctx_, layer.ffn_down_exps_scale, 1, hparams_.n_expert, 1);
+        scales = ggml_repeat_4d(ctx_, scales, 1, hparams_.n_expert, n, 1);
+        y = ggml_mul(ctx_, y, ggml_get_rows(ctx_, scales, chosen));
+    }
     y = ggml_mul(ctx_, y, weights);  // [n_embd, n_used, n]
     ggml_tensor *total = nullptr;
     for (int i = 0; i < n_used; ++i) {

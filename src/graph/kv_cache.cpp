@@ -42,7 +42,7 @@ KvCache::KvCache(const Hparams &hparams, const std::vector<ggml_backend_buffer_t
         part.ctx.reset(ggml_init({ggml_tensor_overhead() * (2 * k_.size() + 1), nullptr, true}));
         for (int il = 0; il < hparams.n_layers; ++il) {
             const auto i = static_cast<size_t>(il);
-            if (by_layer[i] == buffer_type) {
+            if (by_layer[i] == buffer_type && hparams.has_keys(il)) {
                 ggml_context *ctx = part.ctx.get();
                 k_[i] = ggml_new_tensor_2d(ctx, of_ggml, hparams.n_embd_k(il), n_cells);
                 v_[i] = ggml_new_tensor_2d(ctx, of_ggml, hparams.n_embd_v(il), n_cells);
@@ -61,6 +61,16 @@ KvCache::KvCache(const Hparams &hparams, const std::vector<ggml_backend_buffer_t
         }
         advise_huge_pages(part.buffer.get());
         parts_.push_back(std::move(part));
+    }
+    for (int il = 0; il < hparams.n_layers; ++il) {
+        const auto i = static_cast<size_t>(il);
+        if (hparams.has_keys(il)) {
+            owners_.push_back(il);
+        } else {
+            const auto source = static_cast<size_t>(hparams.layers[i].kv_layer);
+            k_[i] = k_[source];
+            v_[i] = v_[source];
+        }
     }
 }
 
@@ -82,8 +92,8 @@ void KvCache::open_cells(int slot, int64_t n) {
     if (n <= n_open) {
         return;
     }
-    for (const std::vector<ggml_tensor *> *tensors : {&k_, &v_}) {
-        for (ggml_tensor *tensor : *tensors) {
+    for (const int il : owners_) {
+        for (ggml_tensor *tensor : {k_[static_cast<size_t>(il)], v_[static_cast<size_t>(il)]}) {
             ggml_backend_tensor_memset(tensor, 0,
                                        tensor->nb[1] * static_cast<size_t>(cell(slot, n_open)),
                                        tensor->nb[1] * static_cast<size_t>(n - n_open));
@@ -118,7 +128,10 @@ bool KvCache::is_finite(int il, int slot, int64_t first, int64_t n) const {
 // Within a layer's device: nothing comes by the host.
 void KvCache::copy_cells(int from_slot, int to_slot, int64_t n, int end_layer) {
     open_cells(to_slot, n);
-    for (int il = 0; n > 0 && il < end_layer; ++il) {
+    for (const int il : owners_) {
+        if (n == 0 || il >= end_layer) {
+            return;
+        }
         for (ggml_tensor *tensor : {k_[il], v_[il]}) {
             const ggml_context_ptr ctx(ggml_init({ggml_tensor_overhead() * 2, nullptr, true}));
             const auto view_cells = [&](int slot) {

@@ -1,8 +1,9 @@
 // The keys and values of all sequences of an engine, each layer's in a buffer of its device: for
-// each layer one tensor of K and one of V, [n_embd_k or n_embd_v, n_ctx * n_slots]. A sequence owns
-// a slot, the rows slot * n_ctx .. (slot + 1) * n_ctx - 1; the row of a position is its cell. Which
-// cells are valid is known by the sequences, not here. In main memory a cell takes memory once it
-// is opened, so a long context costs what is used of it. One thread at a time.
+// each layer one tensor of K and one of V, [n_embd_k or n_embd_v, n_ctx * n_slots]; a layer that
+// reads an earlier one's has these. A sequence owns a slot, the rows slot * n_ctx .. (slot + 1) *
+// n_ctx - 1; the row of a position is its cell. Which cells are valid is known by the sequences,
+// not here. In main memory a cell takes memory once it is opened, so a long context costs what is
+// used of it. One thread at a time.
 #pragma once
 
 #include <cstdint>
@@ -55,6 +56,7 @@ class KvCache {
     std::vector<Part> parts_;
     std::vector<ggml_tensor *> k_;
     std::vector<ggml_tensor *> v_;
+    std::vector<int> owners_;      // layers that have their own
     std::vector<int64_t> n_open_;  // by slot
 };
 

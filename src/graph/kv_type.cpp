@@ -50,6 +50,9 @@ void check_kv_type(const Hparams &hparams, KvType type) {
 
 int64_t kv_layer_bytes(const Hparams &hparams, KvType type, int il, int n_ctx, int n_slots) {
     check_kv_type(hparams, type);
+    if (!hparams.has_keys(il)) {
+        return 0;
+    }
     const auto of_ggml = static_cast<ggml_type>(ggml_type_of(type));
     const size_t bytes_per_cell =
         ggml_row_size(of_ggml, hparams.n_embd_k(il)) + ggml_row_size(of_ggml, hparams.n_embd_v(il));

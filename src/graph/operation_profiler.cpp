@@ -15,12 +15,19 @@ namespace {
 using Operations = std::unordered_map<const ggml_tensor *, Operation>;
 
 // By a part of a tensor's name; the first that fits.
-constexpr std::array<std::pair<std::string_view, Operation>, 18> k_by_name = {{
+constexpr std::array<std::pair<std::string_view, Operation>, 25> k_by_name = {{
     {"correction", Operation::correction},
     {"probe", Operation::score},
     {"attn_norm", Operation::norm},
     {"post_attention_norm", Operation::q_o},
     {"post_ffw_norm", Operation::ffn},
+    {"pre_ffw_norm", Operation::ffn},
+    {"layer_output_scale", Operation::ffn},
+    {"per_layer_model_proj", Operation::ffn},
+    {"per_layer_proj_norm", Operation::ffn},
+    {"inp_gate", Operation::ffn},
+    {".proj.weight", Operation::ffn},
+    {".post_norm", Operation::ffn},
     {"attn_q", Operation::q_o},
     {"attn_output", Operation::q_o},
     {"attn_k", Operation::kv},
@@ -52,7 +59,7 @@ std::optional<Operation> by_name(const ggml_tensor *tensor) {
 
 bool is_weight(const ggml_tensor *tensor) {
     const std::string_view name = ggml_get_name(tensor);
-    return name.ends_with(".weight") || name.ends_with(".bias");
+    return name.ends_with(".weight") || name.ends_with(".bias") || name.ends_with(".scale");
 }
 
 bool is_view(const ggml_tensor *node) {

@@ -1,6 +1,7 @@
 // The block without a cache, made of operations that ggml can differentiate.
 #include <cmath>
 
+#include "base/error.h"
 #include "graph/block.h"
 
 namespace orthorank {
@@ -61,16 +62,15 @@ ggml_tensor *BlockBuilder::plain_softmax(int il, ggml_tensor *scores, ggml_tenso
 }
 
 ggml_tensor *BlockBuilder::attend_plain(int il, ggml_tensor *a, const PlainInputs &inputs) const {
-    const LayerWeights &layer = weights_.layers[il];
     const LayerSpec &shape = spec(il);
     const int64_t n = a->ne[1];
     ggml_tensor *q = unscaled_queries(il, a, inputs.positions, inputs.temperatures);
     q = ggml_cont(ctx_, ggml_permute(ctx_, q, 0, 2, 1, 3));  // [head_dim, n, n_head]
-    ggml_tensor *k = keys(il, a, inputs.positions);
-    k = ggml_cont(ctx_, ggml_permute(ctx_, k, 0, 2, 1, 3));  // [head_dim, n, n_head_kv]
-    ggml_tensor *v = project(layer.attn_v, layer.attn_v_bias, a);
-    v = ggml_reshape_3d(ctx_, v, shape.head_dim, shape.n_head_kv, n);
-    v = ggml_cont(ctx_, ggml_permute(ctx_, v, 1, 2, 0, 3));  // [n, head_dim, n_head_kv]
+    const KeysValues kv = keys_values(il, a, inputs.positions);
+    ggml_tensor *k =  // [head_dim, n, n_head_kv]
+        ggml_cont(ctx_, ggml_permute(ctx_, kv.k, 0, 2, 1, 3));
+    ggml_tensor *v = ggml_reshape_3d(ctx_, kv.v, shape.head_dim, shape.n_head_kv, n);
+    v = ggml_cont(ctx_, ggml_permute(ctx_, v, 1, 2, 0, 3));  // [n, head_dim_v, n_head_kv]
     ggml_tensor *scores = ggml_mul_mat(ctx_, k, q);
     // Scaling the queries themselves would meet a gradient that is not contiguous.
     float scale = shape.attention_scale * shape.query_scale;
@@ -105,12 +105,28 @@ ggml_tensor *BlockBuilder::all_experts(int il, ggml_tensor *x, ggml_tensor *prob
                    : ggml_add(ctx_, y,
                               ggml_view_1d(ctx_, biases, biases->ne[0], biases->nb[1] * at));
     };
+    const auto gated_by = [&](int e) {
+        if (layer.ffn_gate_up_exps == nullptr) {
+            ggml_tensor *up = project(layer.ffn_up_exps, layer.ffn_up_exps_bias, e, x);
+            return plain_gated(il, project(layer.ffn_gate_exps, layer.ffn_gate_exps_bias, e, x),
+                               up);
+        }
+        ggml_tensor *both = project(layer.ffn_gate_up_exps, nullptr, e, x);  // [2 n_ff, n]
+        const int64_t n_ff = both->ne[0] / 2;
+        const auto half = [&](int64_t first) {
+            return ggml_cont(ctx_, ggml_view_2d(ctx_, both, n_ff, n, both->nb[1],
+                                                static_cast<size_t>(first) * both->nb[0]));
+        };
+        return plain_gated(il, half(0), half(n_ff));
+    };
     ggml_tensor *total = nullptr;
     for (int e = 0; e < hparams_.n_expert; ++e) {
-        ggml_tensor *up = project(layer.ffn_up_exps, layer.ffn_up_exps_bias, e, x);
-        ggml_tensor *gate = project(layer.ffn_gate_exps, layer.ffn_gate_exps_bias, e, x);
-        ggml_tensor *y =
-            project(layer.ffn_down_exps, layer.ffn_down_exps_bias, e, plain_gated(il, gate, up));
+        ggml_tensor *y = project(layer.ffn_down_exps, layer.ffn_down_exps_bias, e, gated_by(e));
+        if (layer.ffn_down_exps_scale != nullptr) {
+            y = ggml_mul(ctx_, y,
+                         ggml_view_1d(ctx_, layer.ffn_down_exps_scale, 1,
+                                      sizeof(float) * static_cast<size_t>(e)));
+        }
         ggml_tensor *weight = ggml_view_2d(ctx_, weights, 1, n, weights->nb[1],
                                            weights->nb[0] * static_cast<size_t>(e));
         y = ggml_mul(ctx_, y, ggml_cont(ctx_, weight));  // [n_embd, n]
@@ -140,21 +156,32 @@ ggml_tensor *BlockBuilder::plain_ffn(int il, ggml_tensor *x) const {
 
 ggml_tensor *BlockBuilder::whole_block(int il, ggml_tensor *h, const PlainInputs &inputs) const {
     const LayerWeights &layer = weights_.layers[il];
+    CHECK(hparams_.has_keys(il) && layer.ple_gate == nullptr);
     ggml_tensor *o = attend_plain(il, attention_norm(il, h), inputs);
     h = onto(il, layer.attn_output, layer.attn_output_bias, o, layer.attn_post_norm, h);
-    ggml_tensor *x = ffn_input(il, h);
     if (layer.ffn_gate_inp == nullptr) {
-        return add_half(il, plain_ffn(il, x), layer.ffn_post_norm, h);
+        ggml_tensor *y = plain_ffn(il, ffn_input(il, h));
+        return layer_scaled(il, add_half(il, y, layer.ffn_post_norm, h));
     }
-    ggml_tensor *probs = ggml_soft_max(ctx_, router(il, x));
+    ggml_tensor *probs = ggml_soft_max(ctx_, router(il, h, ffn_input(il, h)));
     if (inputs.expert_mask == nullptr) {
         return probs;
     }
-    ggml_tensor *y = all_experts(il, x, probs, inputs.expert_mask);
-    if (layer.ffn_up_shexp != nullptr) {
-        y = ggml_add(ctx_, y, plain_shared_expert(il, x));
+    ggml_tensor *y = plain_mixture(il, h, probs, inputs.expert_mask);
+    return layer_scaled(il, add_half(il, y, layer.ffn_post_norm, h));
+}
+
+ggml_tensor *BlockBuilder::plain_mixture(int il, ggml_tensor *h, ggml_tensor *probs,
+                                         ggml_tensor *expert_mask) const {
+    const LayerWeights &layer = weights_.layers[il];
+    ggml_tensor *x = ffn_input(il, h);
+    if (layer.ffn_pre_norm_2 == nullptr) {
+        ggml_tensor *y = all_experts(il, x, probs, expert_mask);
+        return layer.ffn_up_shexp != nullptr ? ggml_add(ctx_, y, plain_shared_expert(il, x)) : y;
     }
-    return add_half(il, y, layer.ffn_post_norm, h);
+    ggml_tensor *y = all_experts(il, rms_norm(h, layer.ffn_pre_norm_2), probs, expert_mask);
+    return ggml_add(ctx_, rms_norm(plain_ffn(il, x), layer.ffn_post_norm_1),
+                    rms_norm(y, layer.ffn_post_norm_2));
 }
 
 ggml_tensor *BlockBuilder::plain_logits(ggml_tensor *h) const {

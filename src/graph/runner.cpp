@@ -60,6 +60,19 @@ bool show_node(ggml_tensor *node, bool is_asking, void *watch) {
     return true;
 }
 
+// Rows of a table of weights that another device holds are taken there: what would be copied
+// otherwise is the table.
+bool takes_rows_elsewhere(ggml_backend_t backend, const ggml_tensor *node) {
+    if (node->op != GGML_OP_GET_ROWS) {
+        return false;
+    }
+    const ggml_tensor *table =
+        node->src[0]->view_src != nullptr ? node->src[0]->view_src : node->src[0];
+    return table->buffer != nullptr &&
+           ggml_backend_buffer_get_usage(table->buffer) == GGML_BACKEND_BUFFER_USAGE_WEIGHTS &&
+           !ggml_backend_supports_buft(backend, ggml_backend_buffer_get_type(table->buffer));
+}
+
 }  // namespace
 
 void set_input(ggml_tensor *tensor, const void *data, size_t bytes) {
@@ -141,7 +154,7 @@ void Runner::assign_devices(const Entry &entry) const {
             ggml_tensor *node = ggml_graph_node(entry.graph.gf, i);
             // Where a node writes into a buffer that is there already, or what a device cannot do,
             // the scheduler knows.
-            const bool has_place = node->view_src != nullptr;
+            const bool has_place = node->view_src != nullptr || takes_rows_elsewhere(backend, node);
             if (!has_place && ggml_backend_supports_op(backend, node)) {
                 ggml_backend_sched_set_tensor_backend(entry.scheduler.get(), node, backend);
             }

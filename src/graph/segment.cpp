@@ -20,6 +20,7 @@ class SegmentBuilder {
           shape_(graph.shape),
           ctx_(graph.ctx.get()),
           block_(ctx_, graph.gf, model.hparams(), *shape_.weights, &cache, shape_.own),
+          behind_(ctx_, graph.gf, model.hparams(), *shape_.weights, &cache, shape_.own_behind),
           device_(model.split().device_of(shape_.begin_layer)) {}
 
     void build() {
@@ -42,13 +43,13 @@ class SegmentBuilder {
             attention_scores(h);
             return;
         }
-        const size_t n_dense = shape_.dense_layers.size();
-        for (size_t i = 0; i < n_dense; ++i) {
-            go_to(shape_.dense_layers[i], h);
-            const bool is_last = shape_.has_head && !shape_.writes_hidden && i + 1 == n_dense &&
-                                 shape_.attention_layer != shape_.dense_layers[i];
-            h = is_last ? last_layer(shape_.dense_layers[i], h)
-                        : dense_layer(shape_.dense_layers[i], h);
+        for (const int il : shape_.dense_layers) {
+            const bool is_for_outputs = shape_.last_layer >= 0 && il >= shape_.last_layer;
+            if (is_for_outputs && shape_.outputs.n_rows == 0 && !has_keys(il)) {
+                return;  // nobody reads anything more
+            }
+            go_to(il, h);
+            h = is_for_outputs ? layer_of_outputs(il, h) : dense_layer(il, h);
         }
         if (shape_.writes_hidden && (h != hidden_rows_ || hidden_out() != hidden_in())) {
             go_to(shape_.end_layer, h);
@@ -168,22 +169,30 @@ class SegmentBuilder {
         return block_.body(il, h, a, shape_.rows, graph_.rows);
     }
 
-    // In the layer before the head only the rows that somebody reads are computed.
-    ggml_tensor *last_layer(int il, ggml_tensor *h) {
+    bool has_keys(int il) const { return model_.hparams().has_keys(il); }
+
+    // Behind the last keys only the rows that somebody reads are computed.
+    ggml_tensor *layer_of_outputs(int il, ggml_tensor *h) {
         if (shape_.outputs.n_rows == shape_.rows.n_rows) {
             return dense_layer(il, h);
         }
-        ggml_tensor *a = block_.attention_norm(il, h);
-        block_.store_kv(il, a, graph_.rows.positions, graph_.cells);
+        if (is_gathered_) {
+            return behind_.layer(il, h, shape_.outputs, graph_.outputs, nullptr);
+        }
+        ggml_tensor *a = nullptr;
+        if (has_keys(il)) {
+            a = block_.attention_norm(il, h);
+            block_.store_kv(il, a, graph_.rows.positions, graph_.cells);
+        }
         if (shape_.outputs.n_rows == 0) {
             return h;
         }
         graph_.output_ids = input(GGML_TYPE_I32, shape_.outputs.n_rows);
         graph_.outputs = block_.make_inputs(shape_.outputs);
         is_gathered_ = true;
-        return block_.body(il, ggml_get_rows(ctx_, h, graph_.output_ids),
-                           ggml_get_rows(ctx_, a, graph_.output_ids), shape_.outputs,
-                           graph_.outputs);
+        h = ggml_get_rows(ctx_, h, graph_.output_ids);
+        a = a != nullptr ? ggml_get_rows(ctx_, a, graph_.output_ids) : block_.attention_norm(il, h);
+        return block_.body(il, h, a, shape_.outputs, graph_.outputs);
     }
 
     void head(ggml_tensor *h) {
@@ -290,7 +299,8 @@ class SegmentBuilder {
     const SegmentShape &shape_;
     ggml_context *ctx_;
     BlockBuilder block_;
-    int device_;  // that has the layer at hand
+    BlockBuilder behind_;  // the last layer
+    int device_;           // that has the layer at hand
     ggml_tensor *hidden_rows_ = nullptr;
     ggml_tensor *attention_output_norms_ = nullptr;
     bool is_gathered_ = false;  // h holds the output rows only

@@ -61,6 +61,11 @@ struct SegmentShape {
     std::vector<UpdateShape> updates;  // and these updates of other rows in its place
 
     std::vector<int> dense_layers;  // then these layers for all rows
+    // From this layer on (with a head, without writes_hidden) only the output rows are computed,
+    // for nobody reads others: all rows' keys and values in this one, and nothing of them behind
+    // it, where no layer has keys. -1: from none.
+    int last_layer = -1;
+    OwnKernels own_behind;  // for the output rows in layers behind it
 
     int score_layer = -1;            // then norm, K, V and scores of this layer; -1: none
     std::vector<ScoreShape> scores;  // of all its rows

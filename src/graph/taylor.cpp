@@ -314,6 +314,13 @@ class Taylor {
 
 TaylorScores taylor_scores(const Model &model, std::span<const int32_t> tokens, int n_ctx,
                            int n_threads, const std::function<void(double)> &on_progress) {
+    const Hparams &hparams = model.hparams();
+    if (hparams.n_embd_per_layer > 0 || hparams.tail_begin() < hparams.n_layers) {
+        fail(ErrorKind::usage,
+             "{}: Taylor scores are not computed for layers that have embeddings of their own or "
+             "read an earlier layer's keys; take another method",
+             model.path());
+    }
     CHECK(n_ctx >= 2 && tokens.size() % static_cast<size_t>(n_ctx) == 0 && !tokens.empty());
     return Taylor(model, tokens, n_ctx, n_threads, on_progress).run();
 }

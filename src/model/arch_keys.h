@@ -59,5 +59,7 @@ class ArchKeys {
 // each (or more, whose rest means nothing).
 extern const std::vector<std::string> k_layer_keys;
 constexpr const char *k_window_pattern_key = "attention.sliding_window_pattern";
+// How many layers, the last ones, have no keys of their own.
+constexpr const char *k_shared_layers_key = "attention.shared_kv_layers";
 
 }  // namespace orthorank

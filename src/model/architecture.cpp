@@ -10,9 +10,10 @@ namespace orthorank {
 
 namespace {
 
-constexpr std::array k_architectures = {
-    &k_llama, &k_qwen2,   &k_qwen3,   &k_gemma2,     &k_gemma3, &k_qwen2moe, &k_qwen3moe,
-    &k_phi3,  &k_smollm3, &k_granite, &k_granitemoe, &k_olmo2,  &k_mistral3, &k_gpt_oss};
+constexpr std::array k_architectures = {&k_llama,    &k_qwen2,    &k_qwen3,      &k_gemma2,
+                                        &k_gemma3,   &k_qwen2moe, &k_qwen3moe,   &k_phi3,
+                                        &k_smollm3,  &k_granite,  &k_granitemoe, &k_olmo2,
+                                        &k_mistral3, &k_gpt_oss,  &k_gemma4};
 
 }  // namespace
 

@@ -125,6 +125,46 @@ void keep_windows(gguf_context *out, const std::string &arch, const std::vector<
     gguf_set_arr_data(out, key.c_str(), GGUF_TYPE_BOOL, flags.data(), flags.size());
 }
 
+int n_removed_before(int layer, const std::vector<int> &removed) {
+    return static_cast<int>(std::lower_bound(removed.begin(), removed.end(), layer) -
+                            removed.begin());
+}
+
+// Layers that read another's keys know it by its new number, and there are fewer of them.
+void keep_shared_keys(gguf_context *out, const std::string &arch, const Hparams &hparams,
+                      const std::vector<int> &removed, std::vector<LayerSpec> &kept) {
+    const auto is_removed = [&](int il) {
+        return std::binary_search(removed.begin(), removed.end(), il);
+    };
+    uint32_t n_reading = 0;
+    for (int il = 0; il < hparams.n_layers; ++il) {
+        const int source = hparams.layers[static_cast<size_t>(il)].kv_layer;
+        if (source < 0 || is_removed(il)) {
+            continue;
+        }
+        if (is_removed(source)) {
+            fail(ErrorKind::usage, "layer {} cannot be left out: layer {} reads its keys", source,
+                 il);
+        }
+        kept[static_cast<size_t>(il - n_removed_before(il, removed))].kv_layer =
+            source - n_removed_before(source, removed);
+        ++n_reading;
+    }
+    const std::string key = arch + "." + k_shared_layers_key;
+    if (gguf_find_key(out, key.c_str()) >= 0) {
+        gguf_set_val_u32(out, key.c_str(), n_reading);
+    }
+}
+
+// Whether the layers of a file with this metadata are these.
+bool says(const gguf_context *out, const std::string &path, const std::vector<LayerSpec> &kept) {
+    try {
+        return read_hparams(GgufFile(out, path)).layers == kept;
+    } catch (const Error &) {
+        return false;
+    }
+}
+
 // Takes the layers out of the numbers that describe them.
 void remove_layers(gguf_context *out, const gguf_context *in, const GgufFile &file,
                    const std::vector<int> &removed) {
@@ -136,13 +176,14 @@ void remove_layers(gguf_context *out, const gguf_context *in, const GgufFile &fi
             kept.push_back(hparams.layers[static_cast<size_t>(il)]);
         }
     }
+    keep_shared_keys(out, arch, hparams, removed, kept);
     gguf_set_val_u32(out, (arch + ".block_count").c_str(), static_cast<uint32_t>(kept.size()));
     cut_arrays(out, in, arch, removed);
     keep_head_size(out, arch, hparams);
     if (hparams.windows != std::vector<int>{0}) {
         keep_windows(out, arch, kept);
     }
-    if (read_hparams(GgufFile(out, file.path())).layers != kept) {
+    if (!says(out, file.path(), kept)) {
         fail(ErrorKind::usage,
              "{}: without layers {} the others would be computed otherwise: what a layer of "
              "architecture {} is follows from its number, and a file cannot say it; generate with "
@@ -157,6 +198,59 @@ void remove_plan(gguf_context *gguf) {
         const std::string key = gguf_get_key(gguf, i);
         if (key.starts_with(k_array_prefix)) {
             gguf_remove_key(gguf, key.c_str());
+        }
+    }
+}
+
+// A tensor outside the layers with a part for each of them, in rows or whole: which parts are left.
+struct LayerParts {
+    int64_t n_rows = 0;  // of n_bytes / n_rows; each begins with its part for layer 0
+    int64_t part_bytes = 0;
+    std::vector<int> kept;
+};
+
+// Such a tensor without the parts of removed layers, and its shape then; nothing for others.
+std::optional<LayerParts> cut_parts(const TensorInfo &info, int n_layers,
+                                    const std::vector<int> &removed, ggml_tensor *shape) {
+    const bool is_in_rows = info.name == "per_layer_token_embd.weight";
+    if (removed.empty() || (!is_in_rows && info.name != "per_layer_model_proj.weight")) {
+        return std::nullopt;
+    }
+    const size_t dimension = is_in_rows ? 0 : 1;
+    const auto type = static_cast<ggml_type>(info.type);
+    const int64_t n_of_part = info.ne[dimension] / n_layers;
+    if (info.ne[dimension] % n_layers != 0 ||
+        (is_in_rows && n_of_part % ggml_blck_size(type) != 0)) {
+        fail(ErrorKind::format, "{}: {} numbers in {}, expected a part for each of {} layers",
+             info.name, info.ne[dimension], is_in_rows ? "a row" : "a column", n_layers);
+    }
+    LayerParts parts;
+    for (int il = 0; il < n_layers; ++il) {
+        if (!std::binary_search(removed.begin(), removed.end(), il)) {
+            parts.kept.push_back(il);
+        }
+    }
+    parts.n_rows = is_in_rows ? info.ne[1] : 1;
+    parts.part_bytes = info.n_bytes / parts.n_rows / n_layers;
+    shape->ne[dimension] = n_of_part * static_cast<int64_t>(parts.kept.size());
+    shape->nb[1] = ggml_row_size(type, shape->ne[0]);
+    shape->nb[2] = shape->nb[1] * static_cast<size_t>(shape->ne[1]);
+    shape->nb[3] = shape->nb[2];
+    return parts;
+}
+
+void copy_parts(OutputFile &output, const FileBytes &bytes, const TensorInfo &info,
+                const LayerParts &parts, const std::function<void()> &on_part) {
+    const int64_t row_bytes = info.n_bytes / parts.n_rows;
+    std::vector<std::byte> scratch;
+    for (int64_t row = 0; row < parts.n_rows; ++row) {
+        for (const int il : parts.kept) {
+            const std::span<const std::byte> part = bytes.bytes(
+                info.offset + row * row_bytes + il * parts.part_bytes, parts.part_bytes, scratch);
+            output.write({reinterpret_cast<const char *>(part.data()), part.size()});
+        }
+        if (on_part) {
+            on_part();
         }
     }
 }
@@ -207,17 +301,21 @@ int64_t export_gguf(const std::string &from, const std::string &to, const GgufCh
         set_float_arrays(out.get(), changes.plan_tensors);
         gguf_set_val_str(out.get(), k_plan_key, changes.plan.c_str());
     }
-    std::vector<const TensorInfo *> kept;
+    struct Kept {
+        const TensorInfo *info;
+        std::optional<LayerParts> parts;  // else all of it
+    };
+    std::vector<Kept> kept;
     for (const TensorInfo &info : file.tensors()) {
         const std::string name = new_name(info.name, removed);
         if (!name.empty()) {
             ggml_tensor *tensor = ggml_get_tensor(tensors.get(), info.name.c_str());
             CHECK(tensor != nullptr);
+            kept.push_back({&info, cut_parts(info, n_layers, removed, tensor)});
             ggml_set_name(tensor, name.c_str());
             gguf_add_tensor(out.get(), tensor);
             // Not to be found under its new name when a later tensor's old name is looked up.
             ggml_set_name(tensor, "");
-            kept.push_back(&info);
         }
     }
     OutputFile output(to);
@@ -228,7 +326,11 @@ int64_t export_gguf(const std::string &from, const std::string &to, const GgufCh
     for (size_t i = 0; i < kept.size(); ++i) {
         const size_t offset = gguf_get_tensor_offset(out.get(), static_cast<int64_t>(i));
         pad_to(output, static_cast<int64_t>(meta.size() + offset));
-        copy_tensor(output, bytes, *kept[i], on_part);
+        if (kept[i].parts) {
+            copy_parts(output, bytes, *kept[i].info, *kept[i].parts, on_part);
+        } else {
+            copy_tensor(output, bytes, *kept[i].info, on_part);
+        }
     }
     const auto alignment = static_cast<int64_t>(gguf_get_alignment(out.get()));
     pad_to(output, (output.n_bytes() + alignment - 1) / alignment * alignment);

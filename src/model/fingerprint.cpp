@@ -34,6 +34,11 @@ void add_peculiarities(Fnv1a &fnv, const Hparams &h) {
                               layer.attention_cap, layer.residual_scale}) {
             fnv.number(x);
         }
+        if (layer.head_dim != plain.head_dim || layer.normalises_values || layer.kv_layer >= 0) {
+            for (const int n : {layer.head_dim, layer.normalises_values ? 1 : 0, layer.kv_layer}) {
+                fnv.integer(n);
+            }
+        }
     }
     const std::array<float, 4> numbers = {h.embedding_scale, h.logit_scale, h.logit_cap,
                                           h.temperature};
@@ -42,6 +47,9 @@ void add_peculiarities(Fnv1a &fnv, const Hparams &h) {
             fnv.number(x);
         }
         fnv.integer(h.temperature_length);
+    }
+    if (h.n_embd_per_layer > 0) {
+        fnv.integer(h.n_embd_per_layer);
     }
 }
 

@@ -156,6 +156,27 @@ size_t Hparams::window_of(int il) const {
     return static_cast<size_t>(std::find(windows.begin(), windows.end(), window) - windows.begin());
 }
 
+bool Hparams::is_read(int il) const {
+    return std::any_of(layers.begin(), layers.end(),
+                       [il](const LayerSpec &layer) { return layer.kv_layer == il; });
+}
+
+int Hparams::tail_begin() const {
+    int begin = n_layers;
+    while (begin > 0 && !has_keys(begin - 1)) {
+        --begin;
+    }
+    return begin;
+}
+
+int Hparams::start_of(int il) const {
+    int start = il;
+    for (int reader = n_layers - 1; reader >= start; --reader) {
+        start = has_keys(reader) ? start : std::min(start, layers[reader].kv_layer);
+    }
+    return start;
+}
+
 float query_temperature(const Hparams &h, int64_t position) {
     const auto at = static_cast<float>(position);
     const auto length = static_cast<float>(h.temperature_length);

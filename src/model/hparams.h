@@ -35,6 +35,8 @@ struct Rotation {
     float beta_fast = 32.0f;
     float beta_slow = 1.0f;
     int n_ctx_orig = 0;
+    bool has_factors =
+        true;  // its frequencies are divided by the model's factors, if there are any
 
     bool operator==(const Rotation &) const = default;
 };
@@ -47,11 +49,13 @@ struct LayerSpec {
     int head_dim = 0;  // width of a query, key or value head
     int n_ff = 0;      // width of the feed-forward network, or of each expert
     Rotation rotation;
-    int window = 0;                // positions that a row sees, itself the last; 0: all before it
-    float query_scale = 1.0f;      // multiplies queries after their rotation
-    float attention_scale = 1.0f;  // multiplies products of queries and keys
-    float attention_cap = 0.0f;    // c: products x become c tanh(x / c); 0: as they are
-    float residual_scale = 1.0f;   // multiplies what a half adds to the residual stream
+    int window = 0;                  // positions that a row sees, itself the last; 0: all before it
+    float query_scale = 1.0f;        // multiplies queries after their rotation
+    float attention_scale = 1.0f;    // multiplies products of queries and keys
+    float attention_cap = 0.0f;      // c: products x become c tanh(x / c); 0: as they are
+    float residual_scale = 1.0f;     // multiplies what a half adds to the residual stream
+    bool normalises_values = false;  // each head's, without weights
+    int kv_layer = -1;  // the earlier layer whose keys and values it reads; -1: it has its own
     Gate gate = Gate::silu;
     ExpertShares expert_shares = ExpertShares::rescaled;
     int n_ff_shared = 0;  // width of the expert that every row uses; 0: none
@@ -70,6 +74,7 @@ struct Hparams {
     std::vector<int> windows;       // those of the layers, each once: a mask for each
     int n_expert = 0;               // 0: no mixture of experts
     int n_expert_used = 0;
+    int n_embd_per_layer = 0;  // width of each layer's own embedding of a token; 0: none
     float rms_eps = 0;
     float embedding_scale = 1.0f;  // multiplies the embedding of a token
     float logit_scale = 1.0f;      // multiplies the logits
@@ -83,6 +88,14 @@ struct Hparams {
     int n_embd_v(int il) const { return n_embd_k(il); }
     // Where windows has this layer's.
     size_t window_of(int il) const;
+    bool has_keys(int il) const { return layers[il].kv_layer < 0; }
+    // Whether later layers read its keys.
+    bool is_read(int il) const;
+    // Layers from this one on have no keys of their own; n_layers: the last one has.
+    int tail_begin() const;
+    // Where a pass with no past must begin that is to compute layer il and those behind it: there,
+    // or at an earlier layer whose keys one of them reads.
+    int start_of(int il) const;
 };
 
 // What queries of a position are multiplied by where the model has a temperature.

@@ -124,6 +124,23 @@ WeightCopy copy_of(const std::string &type, const std::vector<WeightRequest> &re
     return copy;
 }
 
+// Keys are read where they were made.
+void check_shared_keys(const Hparams &hparams, const LayerSplit &split) {
+    for (int il = 0; il < hparams.n_layers; ++il) {
+        const int source = hparams.layers[static_cast<size_t>(il)].kv_layer;
+        if (source >= 0 && split.device_of(source) != split.device_of(il)) {
+            const auto name_of = [&](int layer) {
+                const auto device = static_cast<size_t>(split.device_of(layer));
+                return ggml_backend_dev_name(split.devices[device]);
+            };
+            fail(ErrorKind::usage,
+                 "--split puts layer {} on {}, and layer {}, which reads its keys, on {}: give the "
+                 "layers from {} on to one device",
+                 source, name_of(source), il, name_of(il), hparams.start_of(hparams.tail_begin()));
+        }
+    }
+}
+
 }  // namespace
 
 Model::Model() : impl_(std::make_unique<Impl>()) {}
@@ -160,6 +177,7 @@ std::unique_ptr<Model> Model::load(const std::string &path, const ModelOptions &
         all.insert(all.end(), plain_requests.begin(), plain_requests.end());
     }
     m.split = split_layers(devices, options.split, layer_bytes(all, m.hparams.n_layers));
+    check_shared_keys(m.hparams, m.split);
     m.vocab = Vocab::load(path);
     CHECK(m.vocab->n_tokens() == m.hparams.n_vocab);
     m.store = std::make_unique<WeightStore>(

@@ -112,10 +112,6 @@ void TensorList::norm(ggml_tensor *LayerWeights::*slot, const char *file_name) {
     layer_tensor(slot, {h_.n_embd, 1, 1, 1}, WeightUse::vector, Presence::required, file_name);
 }
 
-void TensorList::sinks() {
-    layer_tensor(&LayerWeights::attn_sinks, {spec().n_head, 1, 1, 1}, WeightUse::vector);
-}
-
 void TensorList::matrix(ggml_tensor *LayerWeights::*slot, int64_t n_in, int64_t n_out) {
     layer_tensor(slot, {n_in, n_out, 1, 1}, WeightUse::matrix);
 }
@@ -128,11 +124,12 @@ void TensorList::ends() {
     const Shape ne = {h_.n_embd, h_.n_vocab, 1, 1};
     il_ = -1;
     add(weights_.token_embd, "token_embd.weight", ne, WeightUse::rows);
+    add_layer_embeddings();
     il_ = h_.n_layers;
     add(weights_.output_norm, "output_norm.weight", {h_.n_embd, 1, 1, 1}, WeightUse::vector);
     requests_.back().is_norm = true;
     if (!add(weights_.output, "output.weight", ne, WeightUse::matrix, Presence::optional)) {
-        WeightRequest tied = requests_.front();
+        WeightRequest tied = requests_.front();  // the embedding's
         tied.slot = &weights_.output;
         tied.layer = il_;
         tied.use = WeightUse::matrix;
@@ -142,11 +139,35 @@ void TensorList::ends() {
     }
 }
 
+// A layer's part of a row is a view of it, which must begin where a block of its type begins.
+void TensorList::add_layer_embeddings() {
+    const int64_t n = h_.n_embd_per_layer;
+    if (n == 0) {
+        return;
+    }
+    constexpr const char *k_name = "per_layer_token_embd.weight";
+    add(weights_.ple_token_embd, k_name, {n * h_.n_layers, h_.n_vocab, 1, 1}, WeightUse::rows);
+    const auto type = static_cast<ggml_type>(requests_.back().info.type);
+    if (n % ggml_blck_size(type) != 0) {
+        fail(ErrorKind::format,
+             "{}: tensor {} has type {}, which needs {} numbers for each layer "
+             "divisible by {}",
+             file_.path(), k_name, ggml_type_name(type), n, ggml_blck_size(type));
+    }
+}
+
+// A vector outside the layers that each of them has.
+void TensorList::one_for_all(ggml_tensor *LayerWeights::*slot, const char *name, int64_t n,
+                             Presence presence) {
+    if (add(weights_.layers[static_cast<size_t>(il_)].*slot, name, {n, 1, 1, 1}, WeightUse::vector,
+            presence)) {
+        requests_.back().is_repeated = !repeated_.insert(name).second;
+    }
+}
+
 void TensorList::rope_factors(ggml_tensor *LayerWeights::*slot, const char *name) {
-    const Shape ne = {h_.layers.front().rotation.n_rot / 2, 1, 1, 1};
-    if (add(weights_.layers[static_cast<size_t>(il_)].*slot, name, ne, WeightUse::vector,
-            Presence::optional)) {
-        requests_.back().is_repeated = il_ > 0;
+    if (spec().rotation.has_factors) {
+        one_for_all(slot, name, spec().rotation.n_rot / 2, Presence::optional);
     }
 }
 
@@ -157,21 +178,6 @@ void TensorList::rope_freqs() {
 void TensorList::rope_by_context() {
     rope_factors(&LayerWeights::rope_long, "rope_factors_long.weight");
     rope_factors(&LayerWeights::rope_short, "rope_factors_short.weight");
-}
-
-void TensorList::attention() {
-    matrix(&LayerWeights::attn_q, h_.n_embd, h_.n_embd_q(il_));
-    matrix(&LayerWeights::attn_k, h_.n_embd, h_.n_embd_k(il_));
-    matrix(&LayerWeights::attn_v, h_.n_embd, h_.n_embd_v(il_));
-    matrix(&LayerWeights::attn_output, h_.n_embd_q(il_), h_.n_embd);
-    attention_biases();
-}
-
-void TensorList::attention_biases() {
-    bias(&LayerWeights::attn_q_bias, h_.n_embd_q(il_));
-    bias(&LayerWeights::attn_k_bias, h_.n_embd_k(il_));
-    bias(&LayerWeights::attn_v_bias, h_.n_embd_v(il_));
-    bias(&LayerWeights::attn_output_bias, h_.n_embd);
 }
 
 // The next n_rows rows of a tensor, as one of its own.
@@ -186,93 +192,6 @@ void TensorList::part(ggml_tensor *LayerWeights::*slot, const TensorInfo &whole,
     info.n_bytes = n_rows * row_bytes;
     first_row += n_rows;
     request(weights_.layers[static_cast<size_t>(il_)].*slot, info, WeightUse::matrix);
-}
-
-void TensorList::fused_attention() {
-    const int64_t n_q = h_.n_embd_q(il_);
-    const int64_t n_k = h_.n_embd_k(il_);
-    const int64_t n_v = h_.n_embd_v(il_);
-    const TensorInfo *whole = find(name_of("attn_qkv.weight"), {h_.n_embd, n_q + n_k + n_v, 1, 1},
-                                   WeightUse::matrix, Presence::optional);
-    if (whole == nullptr) {
-        attention();
-        return;
-    }
-    int64_t first_row = 0;
-    part(&LayerWeights::attn_q, *whole, first_row, n_q);
-    part(&LayerWeights::attn_k, *whole, first_row, n_k);
-    part(&LayerWeights::attn_v, *whole, first_row, n_v);
-    matrix(&LayerWeights::attn_output, h_.n_embd_q(il_), h_.n_embd);
-    attention_biases();
-}
-
-void TensorList::head_norms() {
-    const Shape ne = {spec().head_dim, 1, 1, 1};
-    layer_tensor(&LayerWeights::attn_q_norm, ne, WeightUse::vector);
-    layer_tensor(&LayerWeights::attn_k_norm, ne, WeightUse::vector);
-}
-
-void TensorList::width_norms() {
-    layer_tensor(&LayerWeights::attn_q_norm, {h_.n_embd_q(il_), 1, 1, 1}, WeightUse::vector);
-    layer_tensor(&LayerWeights::attn_k_norm, {h_.n_embd_k(il_), 1, 1, 1}, WeightUse::vector);
-}
-
-void TensorList::feed_forward() {
-    if (h_.n_expert > 0) {
-        experts();
-        return;
-    }
-    const int64_t n_ff = spec().n_ff;
-    matrix(&LayerWeights::ffn_gate, h_.n_embd, n_ff);
-    matrix(&LayerWeights::ffn_up, h_.n_embd, n_ff);
-    matrix(&LayerWeights::ffn_down, n_ff, h_.n_embd);
-    bias(&LayerWeights::ffn_gate_bias, n_ff);
-    bias(&LayerWeights::ffn_up_bias, n_ff);
-    bias(&LayerWeights::ffn_down_bias, h_.n_embd);
-}
-
-void TensorList::fused_feed_forward() {
-    const int64_t n_ff = spec().n_ff;
-    const TensorInfo *whole = find(name_of("ffn_up.weight"), {h_.n_embd, 2 * n_ff, 1, 1},
-                                   WeightUse::matrix, Presence::required);
-    int64_t first_row = 0;
-    part(&LayerWeights::ffn_gate, *whole, first_row, n_ff);
-    part(&LayerWeights::ffn_up, *whole, first_row, n_ff);
-    matrix(&LayerWeights::ffn_down, n_ff, h_.n_embd);
-}
-
-void TensorList::experts() {
-    const std::string one = name_of("ffn_gate.0.weight");
-    if (file_.find_tensor(one) != nullptr) {
-        fail(ErrorKind::format,
-             "{} has one tensor per expert ({}), a layout no longer read: convert the model again",
-             file_.path(), one);
-    }
-    const int64_t n_ff = spec().n_ff;
-    const int64_t n = h_.n_expert;
-    matrix(&LayerWeights::ffn_gate_inp, h_.n_embd, n);
-    layer_tensor(&LayerWeights::ffn_gate_exps, {h_.n_embd, n_ff, n, 1}, WeightUse::experts);
-    layer_tensor(&LayerWeights::ffn_up_exps, {h_.n_embd, n_ff, n, 1}, WeightUse::experts);
-    layer_tensor(&LayerWeights::ffn_down_exps, {n_ff, h_.n_embd, n, 1}, WeightUse::experts);
-}
-
-void TensorList::expert_biases() {
-    const int64_t n_ff = spec().n_ff;
-    const int64_t n = h_.n_expert;
-    layer_tensor(&LayerWeights::ffn_gate_inp_bias, {n, 1, 1, 1}, WeightUse::vector);
-    layer_tensor(&LayerWeights::ffn_gate_exps_bias, {n_ff, n, 1, 1}, WeightUse::vector);
-    layer_tensor(&LayerWeights::ffn_up_exps_bias, {n_ff, n, 1, 1}, WeightUse::vector);
-    layer_tensor(&LayerWeights::ffn_down_exps_bias, {h_.n_embd, n, 1, 1}, WeightUse::vector);
-}
-
-void TensorList::shared_expert(bool is_gated) {
-    const int64_t n_ff = spec().n_ff_shared;
-    if (is_gated) {
-        layer_tensor(&LayerWeights::ffn_gate_inp_shexp, {h_.n_embd, 1, 1, 1}, WeightUse::matrix);
-    }
-    matrix(&LayerWeights::ffn_gate_shexp, h_.n_embd, n_ff);
-    matrix(&LayerWeights::ffn_up_shexp, h_.n_embd, n_ff);
-    matrix(&LayerWeights::ffn_down_shexp, n_ff, h_.n_embd);
 }
 
 // Whether the name is "blk.N." and more, with N below the number of layers.

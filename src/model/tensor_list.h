@@ -33,6 +33,9 @@ class TensorList {
     void norm(ggml_tensor *LayerWeights::*slot, const char *file_name = nullptr);
     // Projections to queries, keys and values, and from the heads; biases if the file has them.
     void attention();
+    // The same where values may be made of what keys are made of, and layers that read another's
+    // keys have only queries.
+    void attention_sharing_keys();
     // The same from one tensor for Q, K and V, if the file has it.
     void fused_attention();
     // A logit for each query head.
@@ -44,6 +47,14 @@ class TensorList {
     void feed_forward();
     // Of a mixture: the router's and those of each expert's projections, all of them required.
     void expert_biases();
+    // Gate, up and down; with experts of n_ff_shared, and beside them the router, the experts (gate
+    // and up together, or each), and what norms and scales them.
+    void dense_beside_experts();
+    // Of models with an embedding of a token for every layer: what makes the layer's, and what adds
+    // it. Nothing in others.
+    void per_layer_embedding();
+    // A number for all that leaves the layer, if the file has it.
+    void layer_scale();
     // Gate and up in one tensor, and down.
     void fused_feed_forward();
     // The expert that every row uses, of n_ff_shared; with a gate of its own or not.
@@ -69,7 +80,13 @@ class TensorList {
     void attention_biases();
     void part(ggml_tensor *LayerWeights::*slot, const TensorInfo &whole, int64_t &first_row,
               int64_t n_rows);
+    void dense_network(int64_t n_ff);
+    bool fused_projections();
+    void ignored(const char *name);
     void experts();
+    void add_layer_embeddings();
+    void one_for_all(ggml_tensor *LayerWeights::*slot, const char *name, int64_t n,
+                     Presence presence);
     void rope_factors(ggml_tensor *LayerWeights::*slot, const char *name);
     bool is_in_a_layer(const std::string &name) const;
 
@@ -78,7 +95,8 @@ class TensorList {
     Weights &weights_;
     int il_ = 0;
     std::vector<WeightRequest> requests_;
-    std::unordered_set<std::string> asked_;  // names in the file
+    std::unordered_set<std::string> asked_;     // names in the file
+    std::unordered_set<std::string> repeated_;  // of them, what every layer asks for
 };
 
 }  // namespace orthorank

@@ -27,10 +27,10 @@ void check_tokens(const GgufFile &file) {
 
 void check_vocabulary(const GgufFile &file) {
     const std::string model = file.text("tokenizer.ggml.model");
-    if (model != "llama" && model != "gpt2") {
+    if (model != "llama" && model != "gpt2" && model != "gemma4") {
         fail(ErrorKind::format,
              "{}: tokenizer '{}' is not supported (supported: llama, which is SentencePiece, and "
-             "gpt2, which is BPE)",
+             "gpt2 and gemma4, which are BPE)",
              file.path(), model);
     }
     // libllama asserts that no word of a BPE vocabulary holds two blanks; this pre-tokenizer makes

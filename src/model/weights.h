@@ -12,8 +12,8 @@ namespace orthorank {
 struct LayerWeights {
     ggml_tensor *attn_norm = nullptr;    // [n_embd]; null: attention gets the residual stream
     ggml_tensor *attn_q = nullptr;       // [n_embd, n_embd_q]
-    ggml_tensor *attn_k = nullptr;       // [n_embd, n_embd_k]
-    ggml_tensor *attn_v = nullptr;       // [n_embd, n_embd_v]
+    ggml_tensor *attn_k = nullptr;       // [n_embd, n_embd_k]; null: the layer has no keys
+    ggml_tensor *attn_v = nullptr;       // [n_embd, n_embd_v]; null: made of what keys are made of
     ggml_tensor *attn_output = nullptr;  // [head_dim * n_head, n_embd]
     ggml_tensor *attn_q_bias = nullptr;  // [n_embd_q]
     ggml_tensor *attn_k_bias = nullptr;
@@ -44,6 +44,21 @@ struct LayerWeights {
     ggml_tensor *ffn_down_shexp = nullptr;      // [n_ff_shared, n_embd]
     ggml_tensor *ffn_gate_inp_shexp = nullptr;  // [n_embd]
     ggml_tensor *ffn_post_norm = nullptr;       // [n_embd], of what the feed-forward half adds
+    // Of a mixture beside a dense network, gate and up together: [n_embd, 2 n_ff, n_expert].
+    ggml_tensor *ffn_gate_up_exps = nullptr;
+    ggml_tensor *ffn_down_exps_scale = nullptr;  // [n_expert], multiplies what an expert says
+    ggml_tensor *ffn_gate_inp_scale = nullptr;   // [n_embd], of the rows that the router gets
+    ggml_tensor *ffn_pre_norm_2 = nullptr;       // [n_embd], of the rows that the experts get
+    ggml_tensor *ffn_post_norm_1 = nullptr;      // [n_embd], of what the dense network says
+    ggml_tensor *ffn_post_norm_2 = nullptr;      // [n_embd], of what the experts say
+    // What the layer adds behind its halves by its own embedding of a row's token: what makes that
+    // of the model's embedding, what gates it and what brings it back.
+    ggml_tensor *ple_model_proj = nullptr;  // [n_embd, n_embd_per_layer]
+    ggml_tensor *ple_gate = nullptr;        // [n_embd, n_embd_per_layer]
+    ggml_tensor *ple_proj = nullptr;        // [n_embd_per_layer, n_embd]
+    ggml_tensor *ple_post_norm = nullptr;   // [n_embd]
+    ggml_tensor *ple_norm = nullptr;  // [n_embd_per_layer]; one for the model, on each device once
+    ggml_tensor *layer_scale = nullptr;  // [1], multiplies what leaves the layer
     // What divides the frequencies of rotations, [n_rot / 2]: in every context, or those of
     // contexts up to and beyond the original one. One for the model, held by each device once.
     ggml_tensor *rope_freqs = nullptr;
@@ -55,6 +70,8 @@ struct Weights {
     ggml_tensor *token_embd = nullptr;   // [n_embd, n_vocab], for get_rows
     ggml_tensor *output_norm = nullptr;  // [n_embd]
     ggml_tensor *output = nullptr;  // [n_embd, n_vocab], for mul_mat (tied: the embedding's data)
+    // [n_embd_per_layer * n_layers, n_vocab], for get_rows: of a token, every layer's own embedding
+    ggml_tensor *ple_token_embd = nullptr;
     std::vector<LayerWeights> layers;
 };
 
@@ -74,7 +91,7 @@ struct LayerTensor {
 
 // All of them. Whoever does something with every tensor of a layer (counting bytes, summing Taylor
 // scores) goes through this list.
-constexpr std::array<LayerTensor, 33> k_layer_tensors = {{
+constexpr std::array<LayerTensor, 45> k_layer_tensors = {{
     {&LayerWeights::attn_q, "attn_q.weight", LayerPart::q_o, TensorKind::matrix},
     {&LayerWeights::attn_k, "attn_k.weight", LayerPart::kv, TensorKind::matrix},
     {&LayerWeights::attn_v, "attn_v.weight", LayerPart::kv, TensorKind::matrix},
@@ -101,6 +118,21 @@ constexpr std::array<LayerTensor, 33> k_layer_tensors = {{
     {&LayerWeights::attn_k_bias, "attn_k.bias", LayerPart::kv, TensorKind::bias},
     {&LayerWeights::attn_v_bias, "attn_v.bias", LayerPart::kv, TensorKind::bias},
     {&LayerWeights::attn_output_bias, "attn_output.bias", LayerPart::q_o, TensorKind::bias},
+    {&LayerWeights::ffn_gate_up_exps, "ffn_gate_up_exps.weight", LayerPart::experts,
+     TensorKind::matrix},
+    {&LayerWeights::ffn_down_exps_scale, "ffn_down_exps.scale", LayerPart::experts,
+     TensorKind::bias},
+    {&LayerWeights::ffn_gate_inp_scale, "ffn_gate_inp.scale", LayerPart::ffn, TensorKind::norm},
+    {&LayerWeights::ffn_pre_norm_2, "pre_ffw_norm_2.weight", LayerPart::ffn, TensorKind::norm},
+    {&LayerWeights::ffn_post_norm_1, "post_ffw_norm_1.weight", LayerPart::ffn, TensorKind::norm},
+    {&LayerWeights::ffn_post_norm_2, "post_ffw_norm_2.weight", LayerPart::ffn, TensorKind::norm},
+    {&LayerWeights::ple_model_proj, "per_layer_model_proj.weight", LayerPart::ffn,
+     TensorKind::matrix},
+    {&LayerWeights::ple_norm, "per_layer_proj_norm.weight", LayerPart::ffn, TensorKind::norm},
+    {&LayerWeights::ple_gate, "inp_gate.weight", LayerPart::ffn, TensorKind::matrix},
+    {&LayerWeights::ple_proj, "proj.weight", LayerPart::ffn, TensorKind::matrix},
+    {&LayerWeights::ple_post_norm, "post_norm.weight", LayerPart::ffn, TensorKind::norm},
+    {&LayerWeights::layer_scale, "layer_output_scale.weight", LayerPart::ffn, TensorKind::bias},
     {&LayerWeights::attn_sinks, "attn_sinks.weight", LayerPart::q_o, TensorKind::bias},
     {&LayerWeights::ffn_gate_inp_bias, "ffn_gate_inp.bias", LayerPart::ffn, TensorKind::bias},
     {&LayerWeights::ffn_gate_exps_bias, "ffn_gate_exps.bias", LayerPart::experts, TensorKind::bias},

@@ -117,6 +117,27 @@ TEST_F(SplitModel, ComputesWhatOneDeviceDoesHoweverItIsSplit) {
     }
 }
 
+// Rows of the layers' embeddings are taken where the tables are; keys are read where they were
+// made.
+TEST_F(SplitModel, LayersWithoutKeysStayWithThoseTheyRead) {
+    const std::string file = path(tiny_architecture("gemma4e"));
+    const auto one = load_on_cpu(file);
+    for (const char *devices : {"RPC0,RPC1", "RPC0,CPU", "CPU,RPC1"}) {
+        SCOPED_TRACE(devices);
+        const auto model = load(file, devices, "1,4");
+        EXPECT_TRUE(model->split().is_split());
+        for (const Plan &plan : {dense_plan(8), selecting(*one, "orthogonal")}) {
+            expect_same(run_all(*model, plan, test_options(), Apply::both),
+                        run_all(*one, plan, test_options(), Apply::both));
+        }
+    }
+    expect_error(
+        ErrorKind::usage,
+        "--split puts layer 3 on RPC0, and layer 6, which reads its keys, on CPU: give the "
+        "layers from 3 on to one device",
+        [&] { load(file, "RPC0,CPU", "6,2"); });
+}
+
 TEST_F(SplitModel, EveryPolicyPicksTheSameRows) {
     const std::string file = path(tiny_llama_gqa_tied());
     const auto one = load_on_cpu(file);

@@ -13,13 +13,14 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 
 Schedule schedule_of(const std::vector<Plan> &plans, const std::vector<int> &cuts = {},
-                     int first_layer = 0, int end_layer = -1) {
+                     int first_layer = 0, int end_layer = -1, int n_with_keys = -1) {
     std::vector<const Plan *> pointers;
     for (const Plan &plan : plans) {
         pointers.push_back(&plan);
     }
     return make_schedule(pointers, first_layer,
-                         end_layer < 0 ? plans.front().n_layers() : end_layer, cuts);
+                         end_layer < 0 ? plans.front().n_layers() : end_layer, cuts,
+                         n_with_keys < 0 ? plans.front().n_layers() : n_with_keys);
 }
 
 void expect_segment(const Segment &segment, int row_layer, const std::vector<int> &dense,
@@ -35,6 +36,20 @@ TEST(ScheduleTest, DensePlanIsOneSegment) {
     ASSERT_EQ(schedule.segments.size(), 1u);
     expect_segment(schedule.segments[0], -1, {0, 1, 2, 3}, -1, 4);
     EXPECT_EQ(schedule.last_layer, 3);
+}
+
+// Behind the last keys only rows that somebody reads are computed, unless a layer there picks from
+// all of them.
+TEST(ScheduleTest, LayersWithoutKeys) {
+    const auto last_layer = [](const Plan &plan, int first_layer = 0) {
+        return schedule_of({plan}, {}, first_layer, -1, 5).last_layer;
+    };
+    EXPECT_EQ(last_layer(dense_plan(8)), 4);
+    EXPECT_EQ(last_layer(skip_plan(8, {3, 4})), 2);
+    EXPECT_EQ(last_layer(skip_plan(8, {6, 7})), 4);
+    EXPECT_EQ(last_layer(select_plan(8, {1, 4}, 0.5)), 4);
+    EXPECT_EQ(last_layer(select_plan(8, {1, 6}, 0.5)), 6);
+    EXPECT_EQ(last_layer(dense_plan(8), 6), 6);
 }
 
 TEST(ScheduleTest, EachSelectingLayerAddsASegment) {

@@ -258,5 +258,28 @@ TEST(ChoiceBatches, AreBoundByRowsAndSequences) {
     expect_error(ErrorKind::limit, "4 choices", [&] { choice_batches(documents, 3); });
 }
 
+// Rows that go on behind a shared context bring their tokens, and begin before the layers whose
+// keys later ones read.
+TEST(ChoiceEvalOfSharedKeys, ASharedContextIsEachAlone) {
+    const auto model = load_tiny(tiny_architecture("gemma4e"));
+    const std::vector<DocumentInputs> documents = test::documents();
+    EngineOptions engine_options = test_options();
+    engine_options.n_sequences = 10;
+    Engine engine(*model, engine_options);
+    for (const std::vector<int> &layers : {std::vector<int>{}, {1, 7}, {4}, {6}}) {
+        const Plan plan = select_plan(8, layers, 0.4);
+        ChoiceEvalOptions options;
+        options.shares_context = false;
+        const LogLikelihoods alone = run_plan(engine, plan, documents, options);
+        options.shares_context = true;
+        const LogLikelihoods shared = run_plan(engine, plan, documents, options);
+        for (size_t d = 0; d < documents.size(); ++d) {
+            for (size_t c = 0; c < documents[d].size(); ++c) {
+                EXPECT_NEAR(shared[d][c], alone[d][c], 2e-3) << "document " << d << ", " << c;
+            }
+        }
+    }
+}
+
 }  // namespace
 }  // namespace orthorank::test

@@ -126,6 +126,96 @@ TEST_F(ArchitectureKeys, GptOss) {
     expect_refused("key gpt-oss.expert_count is missing");
 }
 
+TEST_F(ArchitectureKeys, Gemma4) {
+    make("gemma4");
+    const Hparams h = read();
+    EXPECT_THAT(windows(), ElementsAre(20, 20, 0, 20));
+    EXPECT_EQ(h.n_embd_q(0), 4 * 32);
+    EXPECT_EQ(h.n_embd_k(2), 2 * 64);
+    EXPECT_EQ(h.layers[0].rotation.n_rot, 32);
+    EXPECT_FALSE(h.layers[0].rotation.has_factors);
+    EXPECT_EQ(h.layers[0].rotation.freq_base, 10000.0f);
+    EXPECT_EQ(h.layers[2].rotation.n_rot, 64);
+    EXPECT_TRUE(h.layers[2].rotation.has_factors);
+    EXPECT_EQ(h.layers[2].attention_scale, 1.0f);
+    EXPECT_TRUE(h.layers[2].normalises_values);
+    EXPECT_EQ(h.logit_cap, 4.0f);
+    const auto model = load();
+    EXPECT_EQ(model->weights().layers[2].attn_v, nullptr);
+    EXPECT_NE(model->weights().layers[1].attn_v, nullptr);
+    gguf_set_val_u32(meta(), "gemma4.attention.value_length_swa", 64);
+    expect_refused("key_length_swa 32, value_length_swa 64");
+    make("gemma4moe");
+    EXPECT_EQ(read().layers[0].n_ff, 64);
+    EXPECT_EQ(read().layers[0].n_ff_shared, 128);
+    // Three of eight experts, the dense network, the router, what norms and scales them.
+    EXPECT_EQ(layer_weight_bytes(*load(), 1).ffn,
+              4 * (3 * (3 * 64 * 64 + 1) + 3 * 64 * 128 + 64 * 8 + 6 * 64 + 1));
+}
+
+TEST_F(ArchitectureKeys, Gemma4WithLayersWithoutKeys) {
+    make("gemma4e");
+    const Hparams h = read();
+    EXPECT_EQ(h.n_embd_per_layer, 32);
+    EXPECT_EQ(h.tail_begin(), 5);
+    std::vector<int> sources;
+    std::vector<int> starts;
+    for (int il = 0; il < h.n_layers; ++il) {
+        sources.push_back(h.layers[static_cast<size_t>(il)].kv_layer);
+        starts.push_back(h.start_of(il));
+    }
+    EXPECT_THAT(sources, ElementsAre(-1, -1, -1, -1, -1, 3, 3, 4));
+    EXPECT_THAT(starts, ElementsAre(0, 1, 2, 3, 3, 3, 3, 3));
+    EXPECT_TRUE(h.is_read(3) && h.is_read(4));
+    EXPECT_FALSE(h.is_read(2) || h.is_read(5));
+    const auto model = load();
+    EXPECT_EQ(model->weights().layers[5].attn_k, nullptr);
+    // Six matrices of the halves, three of the embedding, the norms, the scale.
+    EXPECT_EQ(layer_weight_bytes(*model, 5).kv, 0);
+    EXPECT_EQ(layer_weight_bytes(*model, 5).ffn,
+              4 * (3 * 64 * 128 + 3 * 64 * 32 + 3 * 64 + 32 + 1));
+    gguf_set_val_u32(meta(), "gemma4.attention.shared_kv_layers", 4);
+    expect_refused(
+        "key gemma4.attention.shared_kv_layers is 4: layer 4 would read the keys of "
+        "layer 3, which has another window or other heads");
+    gguf_set_val_u32(meta(), "gemma4.attention.shared_kv_layers", 8);
+    expect_refused("key gemma4.attention.shared_kv_layers");
+    gguf_set_val_u32(meta(), "gemma4.attention.shared_kv_layers", 0);
+    expect_refused("tensor blk.5.attn_k.weight is missing");
+    make("gemma4e");
+    gguf_set_val_u32(meta(), "gemma4.embedding_length_per_layer_input", 16);
+    expect_refused("tensor per_layer_token_embd.weight has shape [256, 288], expected [128, 288]");
+    gguf_remove_key(meta(), "gemma4.embedding_length_per_layer_input");
+    expect_refused("is not part of architecture gemma4");
+    make("gemma3");
+    gguf_set_val_u32(meta(), "gemma3.attention.shared_kv_layers", 2);
+    expect_refused("key gemma3.attention.shared_kv_layers is 2, and architecture gemma3");
+}
+
+// Some files have projections that no layer computes with.
+TEST_F(ArchitectureKeys, KeysOfLayersThatReadOthersAreIgnored) {
+    make("gemma4e");
+    const std::string fingerprint = load()->fingerprint();
+    for (const char *name : {"attn_k.weight", "attn_v.weight", "attn_k_norm.weight"}) {
+        TinyTensor more = file_.tensor(std::string("blk.4.") + name);
+        more.name = std::string("blk.7.") + name;
+        file_.tensors.push_back(more);
+    }
+    EXPECT_EQ(load()->fingerprint(), fingerprint);
+}
+
+// A layer's part of a token's row begins with a block.
+TEST_F(ArchitectureKeys, EmbeddingsOfLayersAreWholeBlocks) {
+    make("gemma4e");
+    gguf_set_val_u32(meta(), "gemma4.embedding_length_per_layer_input", 16);
+    TinyTensor &table = file_.tensor("per_layer_token_embd.weight");
+    table.ne[0] = 128;
+    table.type = GGML_TYPE_Q8_0;
+    expect_refused(
+        "tensor per_layer_token_embd.weight has type q8_0, which needs 16 numbers for "
+        "each layer divisible by 32");
+}
+
 TEST_F(ArchitectureKeys, ScalesAndTemperature) {
     make("granite");
     const Hparams h = read();
@@ -225,7 +315,12 @@ TEST_F(ArchitectureKeys, EachMissingTensorIsNamed) {
         {"gpt_oss", "blk.1.attn_sinks.weight"},
         {"gpt_oss", "blk.0.ffn_gate_inp.bias"},
         {"gpt_oss", "blk.2.ffn_up_exps.bias"},
-        {"gpt_oss", "blk.2.post_attention_norm.weight"}};
+        {"gpt_oss", "blk.2.post_attention_norm.weight"},
+        {"gemma4", "blk.1.attn_k_norm.weight"},
+        {"gemma4moe", "blk.0.pre_ffw_norm_2.weight"},
+        {"gemma4e", "blk.4.attn_k.weight"},
+        {"gemma4e", "blk.7.inp_gate.weight"},
+        {"gemma4e", "per_layer_model_proj.weight"}};
     for (const auto &[name, tensor] : tensors) {
         make(name);
         file_.remove_tensor(tensor);

@@ -113,7 +113,8 @@ TEST_F(VocabTest, ChatBeginsWithOneBos) {
     for (const char *start : {"", "{{ bos_token }}"}) {
         const std::string text = std::string(start) + "{{ messages[0].content + eos_token }}";
         gguf_set_val_str(meta(), "tokenizer.chat_template", text.c_str());
-        EXPECT_EQ(load()->tokenize_chat(messages), (std::vector<int32_t>{1, 259, 260 + ('x' - 'a'), 2}));
+        EXPECT_EQ(load()->tokenize_chat(messages),
+                  (std::vector<int32_t>{1, 259, 260 + ('x' - 'a'), 2}));
     }
     gguf_set_val_str(meta(), "tokenizer.chat_template", "{{ raise_exception('no\nway') }}");
     expect_error(ErrorKind::request, "refuses this conversation: no",
@@ -148,6 +149,33 @@ TEST_F(VocabTest, NoTokenizer) {
     expect_refused("tokenizer 'bert' is not supported");
     gguf_set_val_str(meta(), "tokenizer.ggml.model", "gpt2");
     expect_refused("libllama cannot read the vocabulary: error loading model");
+}
+
+// BPE over blanks that are written as SentencePiece's, lines being its words.
+TEST_F(VocabTest, Gemma4) {
+    const char *tokens[] = {"<pad>",
+                            "<eos>",
+                            "<bos>",
+                            "<unk>",
+                            "a",
+                            "b",
+                            "\xe2\x96\x81",
+                            "ab",
+                            "\n",
+                            "\xe2\x96\x81"
+                            "ab"};
+    const int32_t types[] = {3, 3, 3, 2, 1, 1, 1, 1, 1, 1};
+    const char *merges[] = {"a b", "\xe2\x96\x81 ab"};
+    gguf_set_val_str(meta(), "tokenizer.ggml.model", "gemma4");
+    gguf_set_arr_str(meta(), "tokenizer.ggml.tokens", tokens, 10);
+    gguf_set_arr_data(meta(), "tokenizer.ggml.token_type", GGUF_TYPE_INT32, types, 10);
+    gguf_set_arr_str(meta(), "tokenizer.ggml.merges", merges, 2);
+    gguf_remove_key(meta(), "tokenizer.ggml.scores");
+    gguf_set_val_u32(meta(), "tokenizer.ggml.bos_token_id", 2);
+    gguf_set_val_u32(meta(), "tokenizer.ggml.eos_token_id", 1);
+    const auto vocab = load();
+    EXPECT_EQ(vocab->tokenize("ab ab\nb", false), (std::vector<int32_t>{7, 9, 8, 5}));
+    EXPECT_EQ(vocab->piece(9), " ab");
 }
 
 TEST_F(VocabTest, RepeatedTokens) {

@@ -146,11 +146,58 @@ TinyModel gpt_oss() {
     return m;
 }
 
+// Wide heads and no values of their own in the third of four layers, which sees all.
+TinyModel gemma4() {
+    TinyModel m = named("gemma4", "gemma4");
+    m.n_layers = 4;
+    m.head_dim = 64;
+    m.head_dim_local = 32;
+    m.windowed = {1, 1, 0, 1};
+    m.lacks_values = true;
+    m.has_qk_norms = true;
+    m.head_norm_gain = 0.4f;  // products are not scaled otherwise
+    m.has_post_norms = true;
+    m.has_layer_scale = true;
+    m.has_rope_freqs = true;
+    m.is_tied = true;
+    m.rope_freq_base = 1000000;
+    m.integers = {{"attention.sliding_window", 20}, {"embedding_length_per_layer_input", 0}};
+    m.numbers = {{"final_logit_softcapping", 4.0f}};
+    return m;
+}
+
+TinyModel gemma4moe() {
+    TinyModel m = gemma4();
+    m.name = "gemma4moe";
+    m.has_dense_beside = true;
+    m.n_expert = 8;
+    m.n_expert_used = 3;
+    m.n_ff_expert = 64;
+    return m;
+}
+
+// Embeddings for every layer; of eight layers the last three read the keys of the fourth, which
+// has a window, and of the fifth.
+TinyModel gemma4e() {
+    TinyModel m = gemma4();
+    m.name = "gemma4e";
+    m.n_layers = 8;
+    m.windowed = {1, 1, 0, 1, 0, 1, 1, 0};
+    m.lacks_values = false;
+    m.n_embd_per_layer = 32;
+    m.n_without_keys = 3;
+    m.integers = {{"attention.sliding_window", 20},
+                  {"embedding_length_per_layer_input", 32},
+                  {"attention.shared_kv_layers", 3}};
+    return m;
+}
+
 }  // namespace
 
 std::vector<TinyModel> tiny_architectures() {
-    return {gemma3(),  gemma2(),     qwen3moe(), qwen2moe(), phi3(),     smollm3(),
-            granite(), granitemoe(), olmo2(),    olmo3(),    mistral3(), gpt_oss()};
+    return {gemma3(),   gemma2(),  qwen3moe(),   qwen2moe(),  phi3(),
+            smollm3(),  granite(), granitemoe(), olmo2(),     olmo3(),
+            mistral3(), gpt_oss(), gemma4(),     gemma4moe(), gemma4e()};
 }
 
 TinyModel tiny_architecture(const std::string &name) {

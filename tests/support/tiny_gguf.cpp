@@ -51,6 +51,12 @@ class Maker {
         set_vocabulary();
         matrix("token_embd.weight", {m_.n_embd, k_tiny_n_vocab}, embedding_gain());
         norm("output_norm.weight", m_.n_embd);
+        if (m_.n_embd_per_layer > 0) {
+            const int64_t n_of_all = int64_t{m_.n_embd_per_layer} * m_.n_layers;
+            matrix("per_layer_token_embd.weight", {n_of_all, k_tiny_n_vocab}, 3);
+            matrix("per_layer_model_proj.weight", {m_.n_embd, n_of_all});
+            norm("per_layer_proj_norm.weight", m_.n_embd_per_layer);
+        }
         if (!m_.is_tied) {
             matrix("output.weight", {m_.n_embd, k_tiny_n_vocab}, 3);
         }
@@ -63,8 +69,15 @@ class Maker {
         }
         for (int il = 0; il < m_.n_layers; il++) {
             const std::string blk = "blk." + std::to_string(il) + ".";
-            attention(blk);
+            attention(blk, il);
             ffn(blk);
+            if (m_.n_embd_per_layer > 0) {
+                layer_embedding(blk);
+            }
+            if (m_.has_layer_scale) {
+                add(blk + "layer_output_scale.weight", {1},
+                    [](Random &r, int64_t) { return 0.8f + 0.1f * r.uniform(); });
+            }
         }
         return std::move(file_);
     }
@@ -100,6 +113,15 @@ class Maker {
         }
         if (m_.arch == "llama" || m_.n_rot > 0) {
             set_integer("rope.dimension_count", n_rot());
+        }
+        if (m_.head_dim_local > 0) {
+            set_integer("attention.key_length_swa", m_.head_dim_local);
+            set_integer("attention.value_length_swa", m_.head_dim_local);
+            set_integer("rope.dimension_count_swa", m_.head_dim_local);
+        }
+        if (!m_.windowed.empty()) {
+            gguf_set_arr_data(meta, key("attention.sliding_window_pattern").c_str(), GGUF_TYPE_BOOL,
+                              m_.windowed.data(), m_.windowed.size());
         }
         if (m_.n_expert > 0) {
             set_integer("expert_count", m_.n_expert);
@@ -187,8 +209,8 @@ class Maker {
         add(name, std::move(ne), [&](Random &r, int64_t) { return r.normal() * scale; }).type =
             m_.weight_type;
     }
-    void norm(const std::string &name, int64_t n) {
-        add(name, {n}, [](Random &r, int64_t) { return 1.0f + 0.3f * r.uniform(); });
+    void norm(const std::string &name, int64_t n, float gain = 1) {
+        add(name, {n}, [=](Random &r, int64_t) { return gain * (1.0f + 0.3f * r.uniform()); });
     }
     void expert(const std::string &name, std::vector<int64_t> ne, float gain) {
         matrix(name, std::move(ne), gain);
@@ -213,9 +235,12 @@ class Maker {
         });
     }
 
-    void attention(const std::string &blk) {
-        const int64_t n_q = int64_t{head_dim_} * m_.n_head;
-        const int64_t n_kv = int64_t{head_dim_} * m_.n_head_kv;
+    void attention(const std::string &blk, int il) {
+        const bool is_local = !m_.windowed.empty() && m_.windowed[static_cast<size_t>(il)] != 0;
+        const int head_dim = is_local && m_.head_dim_local > 0 ? m_.head_dim_local : head_dim_;
+        const int64_t n_q = int64_t{head_dim} * m_.n_head;
+        const int64_t n_kv = int64_t{head_dim} * m_.n_head_kv;
+        const bool has_keys = il < m_.n_layers - m_.n_without_keys;
         if (m_.has_pre_norms) {
             norm(blk + "attn_norm.weight", m_.n_embd);
         }
@@ -224,8 +249,12 @@ class Maker {
             matrix(blk + "attn_qkv.weight", {m_.n_embd, n_q + 2 * n_kv}, 1.5f);
         } else {
             matrix(blk + "attn_q.weight", {m_.n_embd, n_q}, 1.5f);
-            matrix(blk + "attn_k.weight", {m_.n_embd, n_kv}, 1.5f);
-            matrix(blk + "attn_v.weight", {m_.n_embd, n_kv});
+            if (has_keys) {
+                matrix(blk + "attn_k.weight", {m_.n_embd, n_kv}, 1.5f);
+            }
+            if (has_keys && (!m_.lacks_values || is_local)) {
+                matrix(blk + "attn_v.weight", {m_.n_embd, n_kv});
+            }
         }
         matrix(blk + "attn_output.weight", {n_q, m_.n_embd});
         if (m_.has_sinks) {
@@ -248,8 +277,10 @@ class Maker {
             bias(blk + "attn_output.bias", m_.n_embd);
         }
         if (m_.has_qk_norms) {
-            norm(blk + "attn_q_norm.weight", head_dim_);
-            norm(blk + "attn_k_norm.weight", head_dim_);
+            norm(blk + "attn_q_norm.weight", head_dim, m_.head_norm_gain);
+            if (has_keys) {
+                norm(blk + "attn_k_norm.weight", head_dim, m_.head_norm_gain);
+            }
         }
     }
 
@@ -260,7 +291,9 @@ class Maker {
         if (m_.has_post_norms) {
             norm(blk + "post_ffw_norm.weight", m_.n_embd);
         }
-        if (m_.n_expert > 0) {
+        if (m_.has_dense_beside) {
+            experts_beside(blk);
+        } else if (m_.n_expert > 0) {
             experts(blk);
             return;
         }
@@ -277,6 +310,24 @@ class Maker {
             bias(blk + "ffn_up.bias", m_.n_ff);
             bias(blk + "ffn_down.bias", m_.n_embd);
         }
+    }
+
+    void layer_embedding(const std::string &blk) {
+        matrix(blk + "inp_gate.weight", {m_.n_embd, m_.n_embd_per_layer}, 1.5f);
+        matrix(blk + "proj.weight", {m_.n_embd_per_layer, m_.n_embd});
+        norm(blk + "post_norm.weight", m_.n_embd);
+    }
+
+    // Gate and up in one tensor.
+    void experts_beside(const std::string &blk) {
+        matrix(blk + "ffn_gate_inp.weight", {m_.n_embd, m_.n_expert}, 8);
+        norm(blk + "ffn_gate_inp.scale", m_.n_embd);
+        norm(blk + "pre_ffw_norm_2.weight", m_.n_embd);
+        norm(blk + "post_ffw_norm_1.weight", m_.n_embd);
+        norm(blk + "post_ffw_norm_2.weight", m_.n_embd);
+        matrix(blk + "ffn_gate_up_exps.weight", {m_.n_embd, 2 * m_.n_ff_expert, m_.n_expert}, 1.5f);
+        matrix(blk + "ffn_down_exps.weight", {m_.n_ff_expert, m_.n_embd, m_.n_expert});
+        norm(blk + "ffn_down_exps.scale", m_.n_expert);
     }
 
     void experts(const std::string &blk) {

@@ -42,6 +42,7 @@ struct TinyModel {
     bool has_qkv_biases = false;  // qwen2
     bool has_all_biases = false;  // of attention's output, FFN and experts too
     bool has_qk_norms = false;    // qwen3
+    float head_norm_gain = 1;     // of these norms
     bool has_rope_freqs = false;  // Llama 3.1
     float rope_freq_base = 10000;
     std::string rope_scaling;  // "", "none", "linear", "yarn"
@@ -56,7 +57,14 @@ struct TinyModel {
     int n_ff_expert = 0;               // with its own key; 0: n_ff
     int n_ff_shared = 0;
     bool has_shared_gate = false;
-    bool has_sinks = false;  // a logit per head
+    int head_dim_local = 0;         // of layers with a window, where it differs
+    std::vector<uint8_t> windowed;  // a flag a layer; empty: not in the file
+    bool lacks_values = false;      // no projection to values in layers without a window
+    bool has_layer_scale = false;
+    int n_embd_per_layer = 0;       // each layer's own embedding
+    int n_without_keys = 0;         // layers at the end that read earlier ones' keys
+    bool has_dense_beside = false;  // a dense network beside experts
+    bool has_sinks = false;         // a logit per head
     std::string ffn_norm = "ffn_norm";
     float gate_gain = 1.5f;                   // of experts' gate and up
     ggml_type expert_type = GGML_TYPE_COUNT;  // of the experts' matrices; COUNT: as the others

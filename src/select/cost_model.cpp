@@ -16,16 +16,18 @@ double q_o_flops_per_row(const LayerWidths &layer) {
 
 // Per row: Wk and Wv, 2 d Hkv hd each.
 double kv_flops_per_row(const LayerWidths &layer) {
-    return 4.0 * layer.n_embd * layer.n_head_kv * layer.head_dim;
+    return !layer.has_keys ? 0.0 : 4.0 * layer.n_embd * layer.n_head_kv * layer.head_dim;
 }
 
-// Per row: gate, up and down, 6 d f; of a mixture the active experts and the router, 2 d E.
+// Per row: gate, up and down, 6 d f; of a mixture the active experts and the router, 2 d E. And
+// three projections, 6 d p, of an embedding of the layer's own.
 double ffn_flops_per_row(const LayerWidths &layer) {
     const double one = 6.0 * layer.n_embd * layer.n_ff;
+    const double of_embedding = 6.0 * layer.n_embd * layer.n_embd_per_layer;
     if (layer.n_expert == 0) {
-        return one;
+        return one + of_embedding;
     }
-    return layer.n_expert_used * one + 2.0 * layer.n_embd * layer.n_expert +
+    return of_embedding + layer.n_expert_used * one + 2.0 * layer.n_embd * layer.n_expert +
            6.0 * layer.n_embd * layer.n_ff_shared;
 }
 
@@ -137,11 +139,16 @@ void add_last_row(OperationFlops &flops, const LayerWidths &widths, int64_t n,
     add_layer(flops, widths, n_tokens, n_rows, mean_keys(widths, n_tokens, n_tokens));
 }
 
-int last_layer_of(const Plan &plan) {
+// From this layer on only the row that the head reads is computed: the last that the plan has and
+// that has keys, or one behind it that needs all rows to pick from or to correct.
+int last_layer_of(const ModelShape &shape, const Plan &plan) {
     int last = -1;
     for (int il = 0; il < plan.n_layers(); ++il) {
         const LayerPlan &layer = plan.layers[static_cast<size_t>(il)];
-        last = layer.action == Action::skip && layer.correction == nullptr ? last : il;
+        const bool is_removed = layer.action == Action::skip && layer.correction == nullptr;
+        const bool is_last = shape.layers[static_cast<size_t>(il)].has_keys ||
+                             layer.action != Action::dense || last < 0;
+        last = is_removed || !is_last ? last : il;
     }
     return last;
 }
@@ -189,7 +196,7 @@ OperationFlops prefill_operations(const ModelShape &shape, const Plan &plan, int
     CHECK(plan.n_layers() == shape.n_layers());
     OperationFlops flops;
     flops.head = head_flops(shape, head == HeadRows::all || n == 0 ? n : 1);
-    const int last_layer = last_layer_of(plan);
+    const int last_layer = last_layer_of(shape, plan);
     for (int il = 0; il < plan.n_layers(); ++il) {
         const LayerPlan &layer = plan.layers[static_cast<size_t>(il)];
         const LayerWidths &widths = shape.layers[static_cast<size_t>(il)];
@@ -201,7 +208,7 @@ OperationFlops prefill_operations(const ModelShape &shape, const Plan &plan, int
         if (layer.action == Action::skip) {
             continue;
         }
-        if (head == HeadRows::last_read && il == last_layer && n > 0) {
+        if (head == HeadRows::last_read && il >= last_layer && n > 0) {
             add_last_row(flops, widths, n, layer, plan.keep_last);
         } else if (layer.action == Action::dense) {
             add_dense_layer(flops, widths, n);

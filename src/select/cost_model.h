@@ -25,8 +25,10 @@ struct LayerWidths {
     int n_ff = 0;
     int n_expert_used = 0;  // 0: no mixture of experts
     int n_expert = 0;
-    int n_ff_shared = 0;  // of a mixture: the width of the expert that every row uses
-    int window = 0;       // keys that a row sees at most; 0: all before it
+    int n_ff_shared = 0;       // of a mixture: the width of the expert that every row uses
+    int window = 0;            // keys that a row sees at most; 0: all before it
+    bool has_keys = true;      // false: it reads an earlier layer's
+    int n_embd_per_layer = 0;  // width of its own embedding of a token; 0: none
 };
 
 // Layers may differ, in heads and feed-forward width.
@@ -38,8 +40,9 @@ struct ModelShape {
     int n_layers() const { return static_cast<int>(layers.size()); }
 };
 
-// The rows that the output head computes. last_read: the last one, and the last layer computes
-// beside all K and V only the row that the head reads, as this engine and libllama do.
+// The rows that the output head computes. last_read: the last one, and the last layer with keys of
+// its own computes beside all K and V only the row that the head reads, and layers behind it that
+// row alone, as this engine does (libllama: where it is the last layer of all).
 enum class HeadRows { all, last, last_read };
 
 // FLOPs by operation.

@@ -22,6 +22,8 @@ ModelShape model_shape(const Hparams &hparams) {
         widths.n_expert_used = hparams.n_expert_used;
         widths.n_ff_shared = layer.n_ff_shared;
         widths.window = layer.window;
+        widths.has_keys = layer.kv_layer < 0;
+        widths.n_embd_per_layer = hparams.n_embd_per_layer;
         shape.layers.push_back(widths);
     }
     return shape;

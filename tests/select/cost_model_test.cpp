@@ -385,5 +385,33 @@ TEST(CostModel, ASharedExpertIsComputedForEveryRow) {
     EXPECT_DOUBLE_EQ(dense_layer_flops(layer, 10) - without, 10 * 6.0 * 8 * 24);
 }
 
+// A tail of three layers without keys behind two with: of a prompt of 10 whose last logits are
+// wanted, the second and those behind compute one row, which sees 10 keys.
+TEST(CostModel, BehindTheLastKeysTheLastRowIsComputed) {
+    ModelShape shape = shape_of(5, 8, 2, 1, 16, 100);
+    for (size_t il = 2; il < 5; ++il) {
+        shape.layers[il].has_keys = false;
+    }
+    const double kv = 4.0 * 8 * 4;
+    const double q_o = 4.0 * 8 * 8;
+    const double ffn = 6.0 * 8 * 16;
+    const double attention = 4.0 * 2 * 4;
+    const OperationFlops dense = prefill_operations(shape, dense_plan(5), 10, HeadRows::last_read);
+    EXPECT_DOUBLE_EQ(dense.kv, 2 * 10 * kv);
+    EXPECT_DOUBLE_EQ(dense.q_o, (10 + 4) * q_o);
+    EXPECT_DOUBLE_EQ(dense.ffn, (10 + 4) * ffn);
+    EXPECT_DOUBLE_EQ(dense.attention, (55 + 4 * 10) * attention);
+    EXPECT_DOUBLE_EQ(prefill_operations(shape, dense_plan(5), 10, HeadRows::all).ffn, 50 * ffn);
+    // A layer there that picks among all rows needs those of the layers before it.
+    Plan plan = dense_plan(5);
+    plan.layers[3].action = Action::select;
+    plan.layers[3].ratio = 1.0;
+    EXPECT_DOUBLE_EQ(prefill_operations(shape, plan, 10, HeadRows::last_read).ffn, (30 + 2) * ffn);
+    // Three projections of each row's own embedding.
+    shape.layers[0].n_embd_per_layer = 4;
+    EXPECT_DOUBLE_EQ(prefill_operations(shape, dense_plan(5), 10, HeadRows::last_read).ffn,
+                     dense.ffn + 10 * 6.0 * 8 * 4);
+}
+
 }  // namespace
 }  // namespace orthorank

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Time and memory against length, selecting layers, sequences at once, and on larger shapes.
 
-    bench/scale.py -m MODEL.gguf -f TEXT [length layers batch decode large]
+    bench/scale.py -m MODEL.gguf -f TEXT [length layers batch decode large tail]
 
 Makes synthetic models and plans in build/scale and writes OUT-length.json and so on, with plots
 beside them (`orthorank bench` draws them: --svg-scale, --svg-memory). Speed only: the plans select
@@ -18,6 +18,7 @@ SHAPES = {  # file: --shape, --ctx
     "long": ("576,6,9,3,1536,49152", 32768),  # a fifth of the default model's layers
     "llama-1b": ("llama-1b", 4096),
     "llama-3b": ("llama-3b", 4096),
+    "gemma4-e2b": ("gemma4-e2b", 4096),
 }
 
 
@@ -27,6 +28,15 @@ def synthetic(name):
         shape, n_ctx = SHAPES[name]
         subprocess.run(["build/tools/synthetic_gguf", path, "--shape", shape, "--type", "q4_0",
                         "--ctx", str(n_ctx)], check=True)
+    return path
+
+
+def all_rows(n_layers):
+    """A plan that is dense, but its last layer asks for all rows: nothing before it is left out."""
+    path = WORK / f"all-rows-of-{n_layers}.json"
+    path.write_text(json.dumps({
+        "format": "orthorank-plan", "version": 1, "model": {"n_layers": n_layers},
+        "layers": [{"index": n_layers - 1, "action": "select", "ratio": 1.0, "policy": "random"}]}))
     return path
 
 
@@ -61,7 +71,7 @@ def main():
     parser.add_argument("-m", "--model", required=True, help="30 layers, such as the default one")
     parser.add_argument("-f", "--file", required=True, help="a text")
     parser.add_argument("--out", type=pathlib.Path, default="bench/scale", help="without -length.json")
-    studies = ["length", "layers", "batch", "decode", "large"]
+    studies = ["length", "layers", "batch", "decode", "large", "tail"]
     parser.add_argument("studies", nargs="*", help=f"of {', '.join(studies)}; default: all")
     a = parser.parse_args()
     if unknown := set(a.studies) - set(studies):
@@ -87,6 +97,10 @@ def main():
             bench(a.out, name, "-m", synthetic(name), "--random-tokens",
                   *arms(plan(n_layers, n_selecting), first="libllama,dense"),
                   "--prefill", "512", "--decode", "16", "--repetitions", "2", plots=False)
+    if "tail" in chosen:
+        bench(a.out, "tail", "-m", synthetic("gemma4-e2b"), "--random-tokens",
+              *arms(all_rows(35), first="libllama,dense"),
+              "--prefill", "512", "--repetitions", "3", plots=False)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-// A GGUF of architecture llama with random weights, for measuring speed at sizes that no file is at
-// hand for: `synthetic_gguf OUT.gguf [--shape SHAPE] [--type TYPE] [--ctx N]`. Matrices are put
-// together from a pool of random blocks, tensor by tensor, so memory stays small and the time is
-// that of writing the file. Gains are such that activations stay near 1; the vocabulary is one
-// token a byte and names without meaning, so texts take many tokens. Exit code 1 and one line when
-// something does not fit.
+// A GGUF of architecture llama, or gemma4 in the form of its small members, with random weights,
+// for measuring speed at sizes that no file is at hand for: `synthetic_gguf OUT.gguf [--shape
+// SHAPE] [--type TYPE] [--ctx N]`. Matrices are put together from a pool of random blocks, tensor
+// by tensor, so memory stays small and the time is that of writing the file. Gains are such that
+// activations stay near 1; the vocabulary is one token a byte and names without meaning, so texts
+// take many tokens. Exit code 1 and one line when something does not fit.
 #include <ggml-cpp.h>
 #include <ggml.h>
 #include <gguf.h>
@@ -31,6 +31,21 @@ using orthorank::OutputFile;
 
 struct Shape {
     int n_embd, n_layers, n_head, n_head_kv, n_ff, n_vocab;
+    // gemma4 only: width of heads of layers with a window (four of five; the others' are twice as
+    // wide), layers at the end without keys (their n_ff is doubled), and each layer's own
+    // embedding.
+    int head_dim = 0;
+    int n_without_keys = 0;
+    int n_embd_per_layer = 0;
+
+    bool is_gemma4() const { return head_dim > 0; }
+    const char *arch() const { return is_gemma4() ? "gemma4" : "llama"; }
+    bool has_window(int il) const { return is_gemma4() && il % 5 != 4; }
+    bool has_keys(int il) const { return il < n_layers - n_without_keys; }
+    int head_of(int il) const {
+        return !is_gemma4() ? n_embd / n_head : has_window(il) ? head_dim : 2 * head_dim;
+    }
+    int ff_of(int il) const { return has_keys(il) ? n_ff : 2 * n_ff; }
 };
 
 struct Options {
@@ -40,13 +55,14 @@ struct Options {
     int n_ctx = 32768;
 };
 
-constexpr Shape k_llama_1b = {2048, 16, 32, 8, 8192, 128256};  // Llama 3.2 1B
-constexpr Shape k_llama_3b = {3072, 28, 24, 8, 8192, 128256};  // Llama 3.2 3B
-constexpr int k_n_byte_tokens = 259;                           // unknown, BOS, EOS, 256 bytes
+constexpr Shape k_llama_1b = {2048, 16, 32, 8, 8192, 128256};                // Llama 3.2 1B
+constexpr Shape k_llama_3b = {3072, 28, 24, 8, 8192, 128256};                // Llama 3.2 3B
+constexpr Shape k_gemma4_e2b = {1536, 35, 8, 1, 6144, 32768, 256, 20, 256};  // of fewer tokens
+constexpr int k_n_byte_tokens = 259;  // unknown, BOS, EOS, 256 bytes
 constexpr int64_t k_n_pool_blocks = 1024;
 constexpr const char *k_usage =
-    "usage: synthetic_gguf OUT.gguf [--shape llama-1b|llama-3b|D,LAYERS,HEADS,KV,FF,VOCAB] "
-    "[--type TYPE] [--ctx N]";
+    "usage: synthetic_gguf OUT.gguf [--shape llama-1b|llama-3b|gemma4-e2b|"
+    "D,LAYERS,HEADS,KV,FF,VOCAB[,HEAD,KEYLESS,PER_LAYER]] [--type TYPE] [--ctx N]";
 
 int positive(const std::string &text) {
     int n = 0;
@@ -82,17 +98,29 @@ Options options_of(int argc, char **argv) {
 Shape shape_of(const std::string &text) {
     if (text == "llama-1b") return k_llama_1b;
     if (text == "llama-3b") return k_llama_3b;
+    if (text == "gemma4-e2b") return k_gemma4_e2b;
     std::vector<int> n;
     for (size_t first = 0; first <= text.size();) {
         const size_t end = std::min(text.find(',', first), text.size());
         n.push_back(positive(text.substr(first, end - first)));
         first = end + 1;
     }
-    if (n.size() != 6) {
-        fail(ErrorKind::usage, "shape '{}' has {} numbers, not 6: {}", text, n.size(), k_usage);
+    if (n.size() != 6 && n.size() != 9) {
+        fail(ErrorKind::usage, "shape '{}' has {} numbers, not 6 or 9: {}", text, n.size(),
+             k_usage);
     }
-    const Shape s{n[0], n[1], n[2], n[3], n[4], n[5]};
-    if (s.n_embd % s.n_head != 0 || s.n_head % s.n_head_kv != 0 || s.n_embd / s.n_head % 2 != 0) {
+    n.resize(9, 0);
+    const Shape s{n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8]};
+    if (s.is_gemma4()) {
+        const int n_own = s.n_layers - s.n_without_keys;
+        if (s.n_head % s.n_head_kv != 0 || s.head_dim % 2 != 0 || n_own < 5 || n_own % 5 != 0) {
+            fail(ErrorKind::usage,
+                 "{} heads on {} of {}, {} layers with keys: expected a multiple, an even number, "
+                 "a multiple of 5",
+                 s.n_head, s.n_head_kv, s.head_dim, n_own);
+        }
+    } else if (s.n_embd % s.n_head != 0 || s.n_head % s.n_head_kv != 0 ||
+               s.n_embd / s.n_head % 2 != 0) {
         fail(ErrorKind::usage, "{} dimensions do not fit {} heads on {}", s.n_embd, s.n_head,
              s.n_head_kv);
     }
@@ -144,7 +172,7 @@ class Writer {
           s_(shape_of(options.shape)),
           type_(static_cast<ggml_type>(orthorank::ggml_type_of(options.type))),
           meta_(gguf_init_empty()),
-          ctx_(ggml_init({ggml_tensor_overhead() * (9u * s_.n_layers + 8u), nullptr, true})) {}
+          ctx_(ggml_init({ggml_tensor_overhead() * (20u * s_.n_layers + 8u), nullptr, true})) {}
 
     void write() {
         set_hparams();
@@ -163,24 +191,57 @@ class Writer {
     }
 
  private:
-    void set(const char *key, int n) {
-        gguf_set_val_u32(meta_.get(), key, static_cast<uint32_t>(n));
+    std::string key(const char *name) const { return std::string(s_.arch()) + "." + name; }
+    void set(const char *name, int n) {
+        gguf_set_val_u32(meta_.get(), key(name).c_str(), static_cast<uint32_t>(n));
     }
 
     void set_hparams() {
-        gguf_set_val_str(meta_.get(), "general.architecture", "llama");
-        gguf_set_val_str(meta_.get(), "general.name", ("synthetic " + options_.shape).c_str());
-        set("general.file_type", orthorank::file_type_number(options_.type).value_or(0));
-        set("llama.block_count", s_.n_layers);
-        set("llama.context_length", options_.n_ctx);
-        set("llama.embedding_length", s_.n_embd);
-        set("llama.feed_forward_length", s_.n_ff);
-        set("llama.attention.head_count", s_.n_head);
-        set("llama.attention.head_count_kv", s_.n_head_kv);
-        set("llama.rope.dimension_count", s_.n_embd / s_.n_head);
-        set("llama.vocab_size", s_.n_vocab);
-        gguf_set_val_f32(meta_.get(), "llama.rope.freq_base", 500000.0f);
-        gguf_set_val_f32(meta_.get(), "llama.attention.layer_norm_rms_epsilon", 1e-5f);
+        gguf_context *meta = meta_.get();
+        gguf_set_val_str(meta, "general.architecture", s_.arch());
+        gguf_set_val_str(meta, "general.name", ("synthetic " + options_.shape).c_str());
+        gguf_set_val_u32(
+            meta, "general.file_type",
+            static_cast<uint32_t>(orthorank::file_type_number(options_.type).value_or(0)));
+        set("block_count", s_.n_layers);
+        set("context_length", options_.n_ctx);
+        set("embedding_length", s_.n_embd);
+        set("attention.head_count", s_.n_head);
+        set("attention.head_count_kv", s_.n_head_kv);
+        set("vocab_size", s_.n_vocab);
+        gguf_set_val_f32(meta, key("rope.freq_base").c_str(), 500000.0f);
+        gguf_set_val_f32(meta, key("attention.layer_norm_rms_epsilon").c_str(), 1e-5f);
+        if (s_.is_gemma4()) {
+            set_gemma4();
+        } else {
+            set("feed_forward_length", s_.n_ff);
+            set("rope.dimension_count", s_.n_embd / s_.n_head);
+        }
+    }
+
+    void set_gemma4() {
+        constexpr int k_window = 512;
+        std::vector<int32_t> widths;
+        std::vector<int8_t> windows;
+        for (int il = 0; il < s_.n_layers; ++il) {
+            widths.push_back(s_.ff_of(il));
+            windows.push_back(s_.has_window(il) ? 1 : 0);
+        }
+        gguf_context *meta = meta_.get();
+        gguf_set_arr_data(meta, key("feed_forward_length").c_str(), GGUF_TYPE_INT32, widths.data(),
+                          widths.size());
+        gguf_set_arr_data(meta, key("attention.sliding_window_pattern").c_str(), GGUF_TYPE_BOOL,
+                          windows.data(), windows.size());
+        set("attention.sliding_window", k_window);
+        set("attention.shared_kv_layers", s_.n_without_keys);
+        set("embedding_length_per_layer_input", s_.n_embd_per_layer);
+        for (const char *name :
+             {"attention.key_length", "attention.value_length", "rope.dimension_count"}) {
+            set(name, 2 * s_.head_dim);
+            set((std::string(name) + "_swa").c_str(), s_.head_dim);
+        }
+        gguf_set_val_f32(meta, key("rope.freq_base_swa").c_str(), 10000.0f);
+        gguf_set_val_f32(meta, key("final_logit_softcapping").c_str(), 30.0f);
     }
 
     void set_vocab() {
@@ -207,13 +268,14 @@ class Writer {
                           scores.size());
         gguf_set_arr_data(meta, "tokenizer.ggml.token_type", GGUF_TYPE_INT32, types.data(),
                           types.size());
-        set("tokenizer.ggml.unknown_token_id", 0);
-        set("tokenizer.ggml.bos_token_id", 1);
-        set("tokenizer.ggml.eos_token_id", 2);
+        gguf_set_val_u32(meta, "tokenizer.ggml.unknown_token_id", 0);
+        gguf_set_val_u32(meta, "tokenizer.ggml.bos_token_id", 1);
+        gguf_set_val_u32(meta, "tokenizer.ggml.eos_token_id", 2);
     }
 
-    void norm(const std::string &name) {
-        ggml_tensor *t = ggml_new_tensor_1d(ctx_.get(), GGML_TYPE_F32, s_.n_embd);
+    void norm(const std::string &name) { ones(name, s_.n_embd); }
+    void ones(const std::string &name, int64_t n) {
+        ggml_tensor *t = ggml_new_tensor_1d(ctx_.get(), GGML_TYPE_F32, n);
         ggml_set_name(t, name.c_str());
         gguf_add_tensor(meta_.get(), t);
     }
@@ -229,23 +291,48 @@ class Writer {
         gguf_add_tensor(meta_.get(), t);
     }
 
-    // The head is the embedding again, as in Llama 3.2.
+    // The head is the embedding again, as in Llama 3.2 and Gemma.
     void add_tensors() {
-        const int64_t d = s_.n_embd, d_kv = d / s_.n_head * s_.n_head_kv, d_ff = s_.n_ff;
-        matrix("token_embd.weight", d, s_.n_vocab);
+        matrix("token_embd.weight", s_.n_embd, s_.n_vocab);
         norm("output_norm.weight");
-        for (int il = 0; il < s_.n_layers; ++il) {
-            const std::string blk = fmt::format("blk.{}.", il);
-            norm(blk + "attn_norm.weight");
-            matrix(blk + "attn_q.weight", d, d);
-            matrix(blk + "attn_k.weight", d, d_kv);
-            matrix(blk + "attn_v.weight", d, d_kv);
-            matrix(blk + "attn_output.weight", d, d);
-            norm(blk + "ffn_norm.weight");
-            matrix(blk + "ffn_gate.weight", d, d_ff);
-            matrix(blk + "ffn_up.weight", d, d_ff);
-            matrix(blk + "ffn_down.weight", d_ff, d);
+        if (s_.is_gemma4()) {
+            const int64_t n = int64_t{s_.n_embd_per_layer} * s_.n_layers;
+            matrix("per_layer_token_embd.weight", n, s_.n_vocab);
+            matrix("per_layer_model_proj.weight", s_.n_embd, n);
+            ones("per_layer_proj_norm.weight", s_.n_embd_per_layer);
+            ones("rope_freqs.weight", s_.head_dim);
         }
+        for (int il = 0; il < s_.n_layers; ++il) {
+            add_layer(il, fmt::format("blk.{}.", il));
+        }
+    }
+
+    void add_layer(int il, const std::string &blk) {
+        const int64_t d = s_.n_embd, d_head = s_.head_of(il), d_ff = s_.ff_of(il);
+        norm(blk + "attn_norm.weight");
+        matrix(blk + "attn_q.weight", d, d_head * s_.n_head);
+        if (s_.has_keys(il)) {
+            matrix(blk + "attn_k.weight", d, d_head * s_.n_head_kv);
+            matrix(blk + "attn_v.weight", d, d_head * s_.n_head_kv);
+        }
+        matrix(blk + "attn_output.weight", d_head * s_.n_head, d);
+        norm(blk + "ffn_norm.weight");
+        matrix(blk + "ffn_gate.weight", d, d_ff);
+        matrix(blk + "ffn_up.weight", d, d_ff);
+        matrix(blk + "ffn_down.weight", d_ff, d);
+        if (!s_.is_gemma4()) {
+            return;
+        }
+        ones(blk + "attn_q_norm.weight", d_head);
+        if (s_.has_keys(il)) {
+            ones(blk + "attn_k_norm.weight", d_head);
+        }
+        norm(blk + "post_attention_norm.weight");
+        norm(blk + "post_ffw_norm.weight");
+        matrix(blk + "inp_gate.weight", d, s_.n_embd_per_layer);
+        matrix(blk + "proj.weight", s_.n_embd_per_layer, d);
+        norm(blk + "post_norm.weight");
+        ones(blk + "layer_output_scale.weight", 1);
     }
 
     void write_tensor(OutputFile &out, const ggml_tensor &t) {

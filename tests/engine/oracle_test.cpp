@@ -181,6 +181,16 @@ TEST(SyntheticOracleTest, DenseLogitsAreLibllamas) {
     }
 }
 
+TEST(SyntheticOracleTest, LayersWithoutKeysToo) {
+    const TempDir dir;
+    const std::string path = dir.file("e.gguf");
+    const ProgramResult made = run_program(
+        ORTHORANK_SYNTHETIC_GGUF,
+        {path, "--shape", "256,8,4,1,512,320,32,3,32", "--type", "q4_0", "--ctx", "1024"});
+    ASSERT_EQ(made.exit_code, 0) << made.err;
+    expect_libllama(path, {.n_prompt = 700, .nmse_across_shapes = k_nmse_quantised});
+}
+
 TEST(SyntheticOracleTest, WhatDoesNotFitIsOneLine) {
     const TempDir dir;
     const std::vector<std::vector<std::string>> cases = {{"--shape", "64,2,4,2,128"},
@@ -188,6 +198,7 @@ TEST(SyntheticOracleTest, WhatDoesNotFitIsOneLine) {
                                                          {"--shape", "64,2,4,2,0,300"},
                                                          {"--shape", "64,2,4,2,128,9"},
                                                          {"--shape", "64,2,4,3,128,300"},
+                                                         {"--shape", "64,8,4,1,128,300,32,4,32"},
                                                          {"--type", "q9"},
                                                          {"--type", "file"},
                                                          {"--ctx", "x"},

@@ -30,7 +30,7 @@ class WorkList {
     WorkList(Workshop &workshop, const Needs &needs)
         : workshop_(workshop),
           needs_(needs),
-          shape_(model_shape(workshop.model().hparams())),
+          shape_(model_shape(workshop.model())),
           rate_(seconds_per_flop(workshop)) {}
 
     std::vector<Work> made() {
@@ -238,7 +238,7 @@ double seconds_per_flop(Workshop &workshop) {
     window_nll(engine, sequence, tokens);  // brings weights and buffers to where they are used
     const Stopwatch watch;
     window_nll(engine, sequence, tokens);
-    const ModelShape shape = model_shape(hparams);
+    const ModelShape shape = model_shape(workshop.model());
     return watch.elapsed_s() / prefill_flops(shape, dense_plan(shape.n_layers()), n, HeadRows::all);
 }
 

@@ -14,9 +14,9 @@ double q_o_flops_per_row(const LayerWidths &layer) {
     return 4.0 * layer.n_embd * layer.n_head * layer.head_dim;
 }
 
-// Per row: Wk and Wv, 2 d Hkv hd each.
+// Per row: Wk and Wv (or one of them, or none), 2 d Hkv hd each.
 double kv_flops_per_row(const LayerWidths &layer) {
-    return !layer.has_keys ? 0.0 : 4.0 * layer.n_embd * layer.n_head_kv * layer.head_dim;
+    return 2.0 * layer.n_kv_matrices * layer.n_embd * layer.n_head_kv * layer.head_dim;
 }
 
 // Per row: gate, up and down, 6 d f; of a mixture the active experts and the router, 2 d E. And
@@ -146,7 +146,7 @@ int last_layer_of(const ModelShape &shape, const Plan &plan) {
     for (int il = 0; il < plan.n_layers(); ++il) {
         const LayerPlan &layer = plan.layers[static_cast<size_t>(il)];
         const bool is_removed = layer.action == Action::skip && layer.correction == nullptr;
-        const bool is_last = shape.layers[static_cast<size_t>(il)].has_keys ||
+        const bool is_last = shape.layers[static_cast<size_t>(il)].n_kv_matrices > 0 ||
                              layer.action != Action::dense || last < 0;
         last = is_removed || !is_last ? last : il;
     }

@@ -25,9 +25,9 @@ struct LayerWidths {
     int n_ff = 0;
     int n_expert_used = 0;  // 0: no mixture of experts
     int n_expert = 0;
-    int n_ff_shared = 0;       // of a mixture: the width of the expert that every row uses
-    int window = 0;            // keys that a row sees at most; 0: all before it
-    bool has_keys = true;      // false: it reads an earlier layer's
+    int n_ff_shared = 0;    // of a mixture: the width of the expert that every row uses
+    int window = 0;         // keys that a row sees at most; 0: all before it
+    int n_kv_matrices = 2;  // 1: values are what keys are made of; 0: it reads an earlier layer's
     int n_embd_per_layer = 0;  // width of its own embedding of a token; 0: none
 };
 

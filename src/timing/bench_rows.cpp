@@ -33,7 +33,7 @@ const BenchResult *smallest_dense_prefill(std::span<const BenchResult> results, 
 // Arithmetic of a prefill under a plan over that of a dense one.
 double prefill_growth(const Model &model, const Plan &plan, const BenchShape &of,
                       const BenchShape &base) {
-    const ModelShape shape = model_shape(model.hparams());
+    const ModelShape shape = model_shape(model);
     return of.n_sequences *
            prefill_flops(shape, plan_in_prefill(plan), of.n_tokens, HeadRows::last_read) /
            (base.n_sequences *

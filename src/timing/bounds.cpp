@@ -7,7 +7,8 @@
 
 namespace orthorank {
 
-ModelShape model_shape(const Hparams &hparams) {
+ModelShape model_shape(const Model &model) {
+    const Hparams &hparams = model.hparams();
     ModelShape shape;
     shape.n_embd = hparams.n_embd;
     shape.n_vocab = hparams.n_vocab;
@@ -22,7 +23,9 @@ ModelShape model_shape(const Hparams &hparams) {
         widths.n_expert_used = hparams.n_expert_used;
         widths.n_ff_shared = layer.n_ff_shared;
         widths.window = layer.window;
-        widths.has_keys = layer.kv_layer < 0;
+        const LayerWeights &weights = model.weights().layers[shape.layers.size()];
+        widths.n_kv_matrices =
+            (weights.attn_k != nullptr ? 1 : 0) + (weights.attn_v != nullptr ? 1 : 0);
         widths.n_embd_per_layer = hparams.n_embd_per_layer;
         shape.layers.push_back(widths);
     }
@@ -95,7 +98,7 @@ struct Remaining {
 };
 
 Remaining prefill_remaining(const Model &model, const Plan &plan, int n) {
-    const ModelShape shape = model_shape(model.hparams());
+    const ModelShape shape = model_shape(model);
     const OperationFlops dense =
         prefill_operations(shape, dense_plan(shape.n_layers()), n, HeadRows::last_read);
     const OperationFlops flops = prefill_operations(shape, plan, n, HeadRows::last_read);
@@ -117,7 +120,7 @@ double speed_up_bound(const Model &model, const Plan &whole, const BenchShape &s
                       const DecodeFacts &facts) {
     const Plan plan = plan_in(shape.phase, whole);
     if (shape.phase == Phase::prefill) {
-        return prefill_speed_up_bound(model_shape(model.hparams()), plan, shape.n_tokens,
+        return prefill_speed_up_bound(model_shape(model), plan, shape.n_tokens,
                                       HeadRows::last_read);
     }
     return decode_speed_up_bound(decode_bytes(model, shape, facts), as_run(plan, facts),
@@ -128,7 +131,7 @@ std::optional<double> shape_flops(const Model &model, const Plan &plan, const Be
     if (shape.phase == Phase::decode) {
         return std::nullopt;
     }
-    return shape.n_sequences * prefill_flops(model_shape(model.hparams()), plan_in_prefill(plan),
+    return shape.n_sequences * prefill_flops(model_shape(model), plan_in_prefill(plan),
                                              shape.n_tokens, HeadRows::last_read);
 }
 

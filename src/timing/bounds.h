@@ -11,7 +11,7 @@
 namespace orthorank {
 
 // Counts for the cost model.
-ModelShape model_shape(const Hparams &hparams);
+ModelShape model_shape(const Model &model);
 
 // What a decode's bytes depend on beside the shape.
 struct DecodeFacts {

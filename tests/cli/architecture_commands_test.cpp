@@ -57,6 +57,35 @@ TEST_F(GemmaCommand, InfoMeasuresTheSink) {
     expect_failure(1, "--sink needs 101", {"info", "--sink", "-f", text_});
 }
 
+class SharedKeysCommand : public CommandTest {
+ protected:
+    SharedKeysCommand() : CommandTest(tiny_architecture("gemma4e")) {}
+};
+
+TEST_F(SharedKeysCommand, InfoSaysWhichLayersHaveNoKeys) {
+    const json hparams = run_json({"info"})["results"][0]["hparams"];
+    EXPECT_EQ(hparams["n_layers_with_keys"], 5);
+    EXPECT_EQ(hparams["n_embd_per_layer"], 32);
+    EXPECT_EQ(hparams["head_dim"], json({32, 32, 64, 32, 64, 32, 32, 64}));
+    EXPECT_THAT(run({"info"}).out, HasSubstr("layers 5 to 7 read the keys of earlier ones"));
+}
+
+TEST_F(SharedKeysCommand, WhatCannotBeDoneIsOneLine) {
+    const std::string plan = dir_.file("plan.json");
+    write_bytes(plan, R"({"format": "orthorank-plan", "version": 1, "model": {"n_layers": 8},
+                          "layers": [{"index": 3, "action": "skip"}]})");
+    expect_failure(2, "removes layer 3, whose keys layer 5 reads",
+                   {"generate", "--plan", plan, "-p", "a", "-n", "1"});
+    expect_failure(2, "layer 3 cannot be left out: layer 5 reads its keys",
+                   {"export", "--plan", plan, "-o", dir_.file("out.gguf")});
+    const std::string text = dir_.file("words.txt");
+    write_bytes(text, std::string(400, 'a'));
+    expect_failure(
+        2, "Taylor scores are not computed for layers that have embeddings",
+        {"select-layers", "--method", "shortened-taylor", "--no-plus", "--layers", "1",
+         "--calibration", text, "--seqlen", "24", "--windows", "2", "-o", dir_.file("p.json")});
+}
+
 // Gradients, a search, and fits on windows of the model's own kind, with norms and without one
 // before attention: what comes out runs.
 class FitCommand : public CommandTest, public testing::WithParamInterface<std::string> {

@@ -390,7 +390,7 @@ TEST(CostModel, ASharedExpertIsComputedForEveryRow) {
 TEST(CostModel, BehindTheLastKeysTheLastRowIsComputed) {
     ModelShape shape = shape_of(5, 8, 2, 1, 16, 100);
     for (size_t il = 2; il < 5; ++il) {
-        shape.layers[il].has_keys = false;
+        shape.layers[il].n_kv_matrices = 0;
     }
     const double kv = 4.0 * 8 * 4;
     const double q_o = 4.0 * 8 * 8;

@@ -16,7 +16,6 @@
 namespace orthorank::test {
 namespace {
 
-
 std::vector<int32_t> numbered(int n) {
     std::vector<int32_t> tokens(static_cast<size_t>(n));
     std::iota(tokens.begin(), tokens.end(), 0);
@@ -56,7 +55,7 @@ TEST(SpeedRatio, IsTakenRepetitionByRepetition) {
 
 TEST(TimeBound, WeighsEachOperationsRestByItsTime) {
     const Model &model = fixture_model("tiny-llama-gqa");
-    const ModelShape shape = model_shape(model.hparams());
+    const ModelShape shape = model_shape(model);
     const BenchShape prefill{Phase::prefill, 100, 0, 1};
     const Plan plan = select_plan(shape.n_layers(), {1, 2}, 0.3);
     const OperationFlops dense =

@@ -16,6 +16,7 @@
 #include "support/device_server.h"
 #include "support/engine_runs.h"
 #include "support/errors.h"
+#include "support/model_runs.h"
 
 namespace orthorank::test {
 namespace {
@@ -58,39 +59,6 @@ class SplitModel : public testing::Test {
     static inline std::unique_ptr<std::array<DeviceServer, 2>> servers_;
 };
 
-// What a sequence gave: the logits of a prompt and of single steps behind it.
-struct Given {
-    Logits prompt;
-    Logits steps;
-    std::vector<LayerRecord> records;
-};
-
-Given run_all(const Model &model, const Plan &plan, EngineOptions options, Apply apply) {
-    Engine engine(model, options);
-    Sequence sequence = engine.new_sequence(plan, apply);
-    Given given;
-    given.prompt = run(engine, sequence, random_tokens(90, 1));
-    given.steps = run_steps(engine, sequence, random_tokens(4, 2));
-    for (int il = 0; il < model.hparams().n_layers; ++il) {
-        given.records.push_back(sequence.record(il));
-    }
-    return given;
-}
-
-void expect_same(const Given &found, const Given &expected, double limit = k_rounding) {
-    EXPECT_TRUE(nmse_below(limit, found.prompt, expected.prompt));
-    EXPECT_TRUE(nmse_below(limit, found.steps, expected.steps));
-    for (size_t il = 0; il < expected.records.size(); ++il) {
-        EXPECT_TRUE(same_record(found.records[il], expected.records[il], 1e-4)) << il;
-    }
-}
-
-Plan selecting(const Model &model, const std::string &policy) {
-    const Hparams &hparams = model.hparams();
-    return completed(select_plan(hparams.n_layers, {1, hparams.n_layers - 1}, 0.4, policy, 3),
-                     hparams.n_embd, 4);
-}
-
 TEST_F(SplitModel, ComputesWhatOneDeviceDoesHoweverItIsSplit) {
     struct Split {
         std::string devices;
@@ -99,7 +67,7 @@ TEST_F(SplitModel, ComputesWhatOneDeviceDoesHoweverItIsSplit) {
     for (const TinyModel &tiny : {tiny_llama_rope(), tiny_mixtral(), tiny_architecture("gemma3")}) {
         const std::string file = path(tiny);
         const auto one = load_on_cpu(file);
-        const Plan plan = selecting(*one, "orthogonal");
+        const Plan plan = selecting_plan(*one, "orthogonal");
         EngineOptions options = test_options();
         options.chunk_rows = 37;
         const Given expected = run_all(*one, plan, options, Apply::both);
@@ -110,9 +78,9 @@ TEST_F(SplitModel, ComputesWhatOneDeviceDoesHoweverItIsSplit) {
             SCOPED_TRACE(tiny.name + " " + split.devices + " " + split.shares);
             const auto model = load(file, split.devices, split.shares);
             EXPECT_EQ(model->split().is_split(), split.shares != "none");
-            expect_same(run_all(*model, plan, options, Apply::both), expected);
+            expect_same(run_all(*model, plan, options, Apply::both), expected, k_rounding);
             expect_same(run_all(*model, dense_plan(one->hparams().n_layers), options, Apply::both),
-                        dense);
+                        dense, k_rounding);
         }
     }
 }
@@ -144,14 +112,9 @@ TEST_F(SplitModel, EveryPolicyPicksTheSameRows) {
     const auto model = load(file, "RPC0,RPC1", "1,2");
     for (const std::string_view name : policy_names()) {
         SCOPED_TRACE(name);
-        Plan plan = selecting(*one, std::string(name));
-        if (name == "inherit") {
-            plan.layers[1].policy = policy_from_name("orthogonal");
-        }
-        const bool is_for_prompts = needs_whole_prompt(plan.layers[1].policy.score);
-        const Apply apply = is_for_prompts ? Apply::prefill : Apply::both;
+        const auto [plan, apply] = policy_run(*one, std::string(name));
         expect_same(run_all(*model, plan, test_options(), apply),
-                    run_all(*one, plan, test_options(), apply));
+                    run_all(*one, plan, test_options(), apply), k_rounding);
     }
 }
 
@@ -168,51 +131,6 @@ TEST_F(SplitModel, TheCpusOwnKernelsStayOnTheCpu) {
     const Plan plan = dense_plan(one->hparams().n_layers);
     expect_same(run_all(*model, plan, options, Apply::both),
                 run_all(*one, plan, options, Apply::both), k_nmse_quantised);
-}
-
-struct Member {
-    Plan plan;
-    int n_tokens = 0;
-};
-
-// Ragged prompts in one call, then steps together, then a prompt beside steps.
-std::vector<Logits> run_together(const Model &model) {
-    const int n = model.hparams().n_layers;
-    const std::vector<Member> members = {{dense_plan(n), 33},
-                                         {select_plan(n, {1, 2}, 0.333), 71},
-                                         {skip_plan(n, {1}), 7},
-                                         {selecting(model, "cosine"), 40}};
-    EngineOptions options = test_options();
-    options.n_sequences = static_cast<int>(members.size());
-    options.chunk_rows = 50;
-    Engine engine(model, options);
-    std::vector<Sequence> sequences;
-    std::vector<std::vector<int32_t>> tokens;
-    for (const Member &member : members) {
-        sequences.push_back(engine.new_sequence(member.plan));
-        tokens.push_back(random_tokens(member.n_tokens, static_cast<uint64_t>(member.n_tokens)));
-    }
-    std::vector<Logits> all;
-    const auto forward = [&](size_t end, size_t n_rows) {
-        std::vector<Chunk> batch;
-        for (size_t i = 0; i < end; ++i) {
-            const auto rows = std::span(tokens[i]).first(n_rows > 0 ? n_rows : tokens[i].size());
-            batch.push_back(
-                chunk_of(sequences[i], rows, n_rows > 0 ? Phase::decode : Phase::prefill));
-        }
-        if (end < members.size()) {
-            batch.push_back(chunk_of(sequences[end], tokens[end]));
-        }
-        const std::vector<Logits> logits = run_batch(engine, batch);
-        all.insert(all.end(), logits.begin(), logits.end());
-    };
-    forward(3, 0);
-    forward(4, 1);
-    forward(3, 1);
-    sequences.pop_back();
-    Sequence copy = engine.fork(sequences[1]);
-    all.push_back(run_steps(engine, copy, random_tokens(3, 9)));
-    return all;
 }
 
 TEST_F(SplitModel, BatchesAreWhatTheyAreOnOneDevice) {

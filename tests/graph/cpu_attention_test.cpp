@@ -3,14 +3,15 @@
 #include "graph/cpu_attention.h"
 
 #include <ggml-cpp.h>
-#include <ggml-cpu.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <functional>
 #include <random>
 
+#include "graph/backends.h"
 #include "support/compare.h"
+#include "support/cpu_backend.h"
 
 namespace orthorank::test {
 namespace {
@@ -73,7 +74,7 @@ class CpuAttention : public testing::TestWithParam<Shape> {
  protected:
     CpuAttention() : CpuAttention(GetParam()) {}
     explicit CpuAttention(const Shape &shape)
-        : backend_(ggml_backend_cpu_init()),
+        : backend_(cpu_backend()),
           inputs_(ggml_init({1 << 16, nullptr, true})),
           graphs_(ggml_init({1 << 20, nullptr, true})),
           shape_(shape) {
@@ -154,7 +155,7 @@ class CpuAttention : public testing::TestWithParam<Shape> {
         EXPECT_TRUE(ggml_gallocr_alloc_graph(allocator.get(), graph));
         for (int n : n_threads) {
             std::fill_n(static_cast<float *>(node->data), ggml_nelements(node), NAN);
-            ggml_backend_cpu_set_n_threads(backend_.get(), n);
+            set_threads(backend_.get(), n);
             EXPECT_EQ(ggml_backend_graph_compute(backend_.get(), graph), GGML_STATUS_SUCCESS);
         }
         const auto *data = static_cast<const float *>(node->data);
@@ -176,10 +177,10 @@ class CpuAttention : public testing::TestWithParam<Shape> {
 
 // Somebody's own llama.cpp may be compiled for less than this processor.
 int lanes_of_ggml() {
-    if (ggml_cpu_has_avx512() != 0) {
+    if (ggml_has("AVX512")) {
         return 16;
     }
-    return ggml_cpu_has_avx2() != 0 && ggml_cpu_has_fma() != 0 ? 8 : 0;
+    return ggml_has("AVX2") && ggml_has("FMA") ? 8 : 0;
 }
 
 // Numbers that overflowed show, as they do in ggml: they must not look like rows without keys.

@@ -3,7 +3,6 @@
 #include "graph/cpu_correction.h"
 
 #include <ggml-cpp.h>
-#include <ggml-cpu.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -11,7 +10,9 @@
 #include <numeric>
 #include <random>
 
+#include "graph/backends.h"
 #include "support/compare.h"
+#include "support/cpu_backend.h"
 
 namespace orthorank::test {
 namespace {
@@ -35,7 +36,7 @@ class Updated {
  public:
     explicit Updated(const Shape &shape)
         : shape_(shape),
-          backend_(ggml_backend_cpu_init()),
+          backend_(cpu_backend()),
           inputs_(ggml_init({1 << 16, nullptr, true})),
           graphs_(ggml_init({1 << 20, nullptr, true})) {
         ggml_context *ctx = inputs_.get();
@@ -70,7 +71,7 @@ class Updated {
             graph, cpu_correction(graphs_.get(), level, hidden_, ids, norm_, k_eps, correction_));
         const ggml_gallocr_ptr allocator(ggml_gallocr_new(ggml_backend_cpu_buffer_type()));
         EXPECT_TRUE(ggml_gallocr_alloc_graph(allocator.get(), graph));
-        ggml_backend_cpu_set_n_threads(backend_.get(), n_threads);
+        set_threads(backend_.get(), n_threads);
         EXPECT_EQ(ggml_backend_graph_compute(backend_.get(), graph), GGML_STATUS_SUCCESS);
         const auto *data = static_cast<const float *>(hidden_->data);
         return {data, data + ggml_nelements(hidden_)};

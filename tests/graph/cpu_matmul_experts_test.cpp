@@ -1,15 +1,16 @@
 // Products of experts: for every row the bits of the plain product with its expert, whoever shares
 // that expert, and close to ggml's.
 #include <ggml-cpp.h>
-#include <ggml-cpu.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <random>
 
+#include "graph/backends.h"
 #include "graph/cpu_matmul.h"
 #include "support/compare.h"
+#include "support/cpu_backend.h"
 
 namespace orthorank::test {
 namespace {
@@ -24,7 +25,7 @@ constexpr int64_t k_n_tokens = 41;
 class Experts {
  public:
     explicit Experts(int64_t n_of_token)
-        : backend_(ggml_backend_cpu_init()),
+        : backend_(cpu_backend()),
           inputs_(ggml_init({1 << 16, nullptr, true})),
           graphs_(ggml_init({1 << 22, nullptr, true})),
           weights_(ggml_new_tensor_3d(inputs_.get(), GGML_TYPE_Q8_0, k_n_k, k_n_out, k_n_experts)),
@@ -71,7 +72,7 @@ class Experts {
         const ggml_gallocr_ptr allocator(ggml_gallocr_new(ggml_backend_cpu_buffer_type()));
         EXPECT_TRUE(ggml_gallocr_alloc_graph(allocator.get(), graph));
         std::fill_n(static_cast<float *>(node->data), ggml_nelements(node), NAN);
-        ggml_backend_cpu_set_n_threads(backend_.get(), n_threads);
+        set_threads(backend_.get(), n_threads);
         EXPECT_EQ(ggml_backend_graph_compute(backend_.get(), graph), GGML_STATUS_SUCCESS);
         const auto *data = static_cast<const float *>(node->data);
         return {data, data + ggml_nelements(node)};

@@ -3,13 +3,14 @@
 #include "graph/cpu_row_attention.h"
 
 #include <ggml-cpp.h>
-#include <ggml-cpu.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <random>
 
+#include "graph/backends.h"
 #include "support/compare.h"
+#include "support/cpu_backend.h"
 
 namespace orthorank::test {
 namespace {
@@ -153,10 +154,10 @@ class CpuRowAttention : public testing::TestWithParam<Shape> {
         ggml_build_forward_expand(graph, result);
         const ggml_gallocr_ptr allocator(ggml_gallocr_new(ggml_backend_cpu_buffer_type()));
         EXPECT_TRUE(ggml_gallocr_alloc_graph(allocator.get(), graph));
-        const ggml_backend_ptr backend(ggml_backend_cpu_init());
+        const ggml_backend_ptr backend(cpu_backend());
         for (int n : n_threads) {
             std::fill_n(static_cast<float *>(result->data), ggml_nelements(result), NAN);
-            ggml_backend_cpu_set_n_threads(backend.get(), n);
+            set_threads(backend.get(), n);
             EXPECT_EQ(ggml_backend_graph_compute(backend.get(), graph), GGML_STATUS_SUCCESS);
         }
         const auto *data = static_cast<const float *>(result->data);

@@ -1,6 +1,5 @@
 // Files in every type: made by libllama's quantiser, loaded here and by libllama, multiplied right.
 #include <ggml-cpp.h>
-#include <ggml-cpu.h>
 #include <gtest/gtest.h>
 #include <llama.h>
 
@@ -11,6 +10,7 @@
 #include "model/file_type.h"
 #include "model/model.h"
 #include "model/vocab.h"
+#include "support/cpu_backend.h"
 #include "support/errors.h"
 #include "support/paths.h"
 #include "support/tiny_gguf.h"
@@ -49,7 +49,7 @@ std::vector<float> multiplied(ggml_tensor *weight, const std::vector<float> &x, 
     ggml_tensor *result = ggml_mul_mat(ctx.get(), weight, input);
     ggml_cgraph *graph = ggml_new_graph(ctx.get());
     ggml_build_forward_expand(graph, result);
-    const ggml_backend_ptr cpu{ggml_backend_cpu_init()};
+    const ggml_backend_ptr cpu{cpu_backend()};
     const ggml_backend_buffer_ptr buffer{ggml_backend_alloc_ctx_tensors(ctx.get(), cpu.get())};
     ggml_backend_tensor_set(input, x.data(), 0, ggml_nbytes(input));
     EXPECT_EQ(ggml_backend_graph_compute(cpu.get(), graph), GGML_STATUS_SUCCESS);

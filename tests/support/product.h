@@ -2,13 +2,15 @@
 #pragma once
 
 #include <ggml-cpp.h>
-#include <ggml-cpu.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <random>
 #include <vector>
+
+#include "graph/backends.h"
+#include "support/cpu_backend.h"
 
 namespace orthorank::test {
 
@@ -22,7 +24,7 @@ struct ProductShape {
 class Product {
  public:
     Product(ggml_type type, const ProductShape &shape, bool has_huge_channel = false)
-        : backend_(ggml_backend_cpu_init()),
+        : backend_(cpu_backend()),
           inputs_(ggml_init({1 << 16, nullptr, true})),
           graphs_(ggml_init({1 << 20, nullptr, true})) {
         const int64_t n_k = shape.n_blocks * std::max<int64_t>(32, ggml_blck_size(type));
@@ -62,7 +64,7 @@ class Product {
         EXPECT_TRUE(ggml_gallocr_alloc_graph(allocator.get(), graph));
         for (int n : n_threads) {
             std::fill_n(static_cast<float *>(node->data), ggml_nelements(node), NAN);
-            ggml_backend_cpu_set_n_threads(backend_.get(), n);
+            set_threads(backend_.get(), n);
             EXPECT_EQ(ggml_backend_graph_compute(backend_.get(), graph), GGML_STATUS_SUCCESS);
         }
         const auto *data = static_cast<const float *>(node->data);

@@ -1,0 +1,39 @@
+// What a model gives on whatever devices it is: to compare one device, or several, with the CPU.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "support/engine_runs.h"
+
+namespace orthorank::test {
+
+// What a sequence gave: the logits of a prompt and of single steps behind it.
+struct Given {
+    Logits prompt;
+    Logits steps;
+    std::vector<LayerRecord> records;  // by layer
+};
+
+// A prompt of 90 random tokens and four steps; apply: where the plan counts.
+Given run_all(const Model &model, const Plan &plan, const EngineOptions &options, Apply apply);
+
+// Logits below this NMSE, and the same scores and choices but for near ties.
+void expect_same(const Given &found, const Given &expected, double limit,
+                 double score_tolerance = 1e-4);
+
+// Selecting in the second and the last layer, with random corrections and, if need be, probes.
+Plan selecting_plan(const Model &model, const std::string &policy);
+// The same for policies that stand for themselves alone or for another one's rows ("inherit"), and
+// where they can be applied.
+struct PolicyRun {
+    Plan plan;
+    Apply apply = Apply::both;
+};
+PolicyRun policy_run(const Model &model, const std::string &policy);
+
+// Ragged prompts in one call, then steps together, then a prompt beside steps, then a fork: the
+// logits of all.
+std::vector<Logits> run_together(const Model &model);
+
+}  // namespace orthorank::test

@@ -28,6 +28,11 @@ if(ORTHORANK_SANITIZE)
                          -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(orthorank_options INTERFACE -fsanitize=${ORTHORANK_SANITIZE})
 endif()
+# Libraries of an installed llama.cpp may need others beside them and not say where. The loader finds
+# these by a program's RPATH; its successor RUNPATH counts for what the program itself names.
+if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
+  target_link_options(orthorank_options INTERFACE LINKER:--disable-new-dtags)
+endif()
 target_link_libraries(orthorank_options INTERFACE fmt::fmt nlohmann_json::nlohmann_json
                       Threads::Threads)
 if(OpenMP_CXX_FOUND)

@@ -1,11 +1,13 @@
 #include "model/devices.h"
 
+#include <dlfcn.h>
 #include <ggml-cpp.h>
 #include <ggml.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cctype>
+#include <filesystem>
 #include <mutex>
 
 #include "base/error.h"
@@ -105,14 +107,32 @@ bool supports(ggml_backend_dev_t device, ggml_backend_buffer_type_t type, const 
     return ggml_backend_dev_supports_op(device, imagined_op(ctx.get(), weight, use, n_expert_used));
 }
 
+// Where back ends that are modules lie: beside libggml as tools/setup puts them there, or among the
+// programs of an installed llama.cpp.
+std::vector<std::filesystem::path> module_folders() {
+    Dl_info info{};
+    if (::dladdr(reinterpret_cast<const void *>(&ggml_backend_load_all), &info) == 0 ||
+        info.dli_fname == nullptr) {
+        return {};
+    }
+    const std::filesystem::path lib = std::filesystem::path(info.dli_fname).parent_path();
+    return {lib / "backends", lib / ".." / "bin"};
+}
+
 }  // namespace
 
 void load_backends() {
     capture_ggml_log();
     static std::once_flag once;
     std::call_once(once, [] {
+        for (const std::filesystem::path &folder : module_folders()) {
+            std::error_code is_missing;
+            if (std::filesystem::is_directory(folder, is_missing)) {
+                ggml_backend_load_all_from_path(folder.c_str());
+            }
+        }
         if (ggml_backend_dev_count() == 0) {
-            ggml_backend_load_all();  // a ggml built with back ends as loadable modules
+            ggml_backend_load_all();  // the places that this ggml was built with
         }
     });
 }

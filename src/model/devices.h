@@ -28,7 +28,9 @@ std::vector<ggml_backend_dev_t> choose_devices(const std::string &names);
 // The first of them, then the CPU as the last resort.
 std::vector<ggml_backend_dev_t> first_device(const std::string &names);
 
-// Loads ggml's back ends where they are modules. Others do so by themselves.
+// Loads those of ggml's back ends that are modules, beside those that libggml is linked with: what
+// lies in backends/ beside libggml or in ../bin, else in the places that ggml itself knows. A module
+// whose driver is missing is left out. Done once for the process.
 void load_backends();
 
 // How often buffers of devices were freed in this process, as their owners say: what servers keep

@@ -1,0 +1,9 @@
+#!/bin/bash
+# run_path_test.sh PROGRAM: that it says where to find what its libraries need themselves. An installed
+# llama.cpp, whose libggml needs its back ends' libraries and does not say where they are, starts so.
+set -euo pipefail
+fail() { echo "FAILED: $*" >&2; exit 1; }
+dynamic=$(readelf -d "$1")
+grep -q '(RPATH)' <<<"$dynamic" || fail "$1 has no RPATH: what libggml needs would not be found"
+! grep -q '(RUNPATH)' <<<"$dynamic" || fail "$1 has a RUNPATH, which hides its RPATH"
+echo passed

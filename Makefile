@@ -8,9 +8,10 @@ default_args   = --sparsity 20% -n 100
 # CMake presets print their variables at every call: of a configure only warnings and errors matter.
 configure = cmake --preset $(1) >/dev/null
 
+# BACKEND=vulkan or cuda: ggml's back end for that kind of GPU too. It stays when it is not named again.
 .PHONY: build run test clients deps asan tsan portable format clean help
 
-build: deps  ## build the release binary, build/orthorank
+build: deps  ## build the release binary, build/orthorank; for a GPU: BACKEND=vulkan or BACKEND=cuda
 	@$(call configure,release)
 	@cmake --build --preset release --target orthorank
 
@@ -32,7 +33,7 @@ clients: build  ## real clients against the server: lm-eval, openai, Chromium (i
 	@ctest --preset release -R '^clients\.'
 
 deps:  ## install what is missing: Debian packages, the default model, ggml and libllama
-	@tools/setup
+	@tools/setup $(BACKEND)
 
 asan: deps  ## the tests again, with the address and undefined-behaviour sanitizers
 	@$(call configure,asan)

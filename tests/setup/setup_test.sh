@@ -35,9 +35,13 @@ fake apt-get 'echo apt-get was called; exit 1'
 if message=$(PATH=$work/bin:$PATH "$setup" 2>&1); then fail "went on without packages: $message"; fi
 wanted=$(grep -v -e '^#' -e '^cmake$' -e '^g++$' -e '^ninja-build$' "$source_dir/tools/setup-debian.txt" | xargs)
 grep -qx "    apt install $wanted" <<<"$message" || fail "wanted 'apt install $wanted', got: $message"
+if message=$(PATH=$work/bin:$PATH "$setup" vulkan 2>&1); then fail "went on without packages: $message"; fi
+grep -qx "    apt install $wanted $(grep -v '^#' "$source_dir/tools/setup-vulkan.txt" | xargs)" <<<"$message" ||
+  fail "a back end's packages are not asked for: $message"
 [[ $message != *"was called"* ]] || fail "$message"
 [[ ! -e $work/.deps ]] || fail "touched .deps"
 
 if message=$("$setup" --nonsense 2>&1); then fail "took --nonsense"; fi
 [[ $message == *"unknown argument '--nonsense'"* ]] || fail "$message"
+make -n -C "$source_dir" build BACKEND=vulkan | grep -qx 'tools/setup vulkan' || fail "make drops BACKEND"
 echo passed

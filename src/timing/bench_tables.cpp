@@ -103,6 +103,24 @@ ComparisonTable memory_table(const BenchReport &report) {
     return table;
 }
 
+// Of the last run, over a link of one Gbit/s.
+double link_seconds(const BenchResult &result) {
+    const RpcTraffic traffic = result.facts.traffic.value_or(RpcTraffic{});
+    return static_cast<double>(traffic.sent + traffic.received) / k_gigabit;
+}
+
+// What a plan gains over dense at most where both have to send what they sent over such a link: the
+// dense run's time falls by the bound, what is sent does not.
+std::string bound_with_link_text(const BenchRow &row) {
+    const std::optional<double> bound = row.time_bound ? row.time_bound : row.bound;
+    if (row.dense == nullptr || !bound) {
+        return "";
+    }
+    const double seconds = median(row.dense->seconds);
+    return rounded_text((seconds + link_seconds(*row.dense)) /
+                        (seconds / *bound + link_seconds(*row.result)));
+}
+
 // What went over the links to RPC servers; no rows where nothing did.
 ComparisonTable link_table(const BenchReport &report) {
     ComparisonTable table;
@@ -118,7 +136,8 @@ ComparisonTable link_table(const BenchReport &report) {
                  {"sent a token", fmt::format("{:.0f} B", static_cast<double>(traffic->sent) / n)},
                  {"received a token",
                   fmt::format("{:.0f} B", static_cast<double>(traffic->received) / n)},
-                 {"at most over 1 Gbit/s", fmt::format("{:.1f} t/s", n * k_gigabit / all)}},
+                 {"at most over 1 Gbit/s", fmt::format("{:.1f} t/s", n * k_gigabit / all)},
+                 {"bound with it", bound_with_link_text(row)}},
                 table);
     }
     return table;

@@ -21,10 +21,10 @@ const char *type_of(int status) {
 
 }  // namespace
 
-ApiError::ApiError(int status, std::string code, const std::string &message, std::string param)
-    : std::runtime_error(message),
-      status_(status),
+ApiError::ApiError(int status, std::string code, std::string message, std::string param)
+    : status_(status),
       code_(std::move(code)),
+      message_(std::move(message)),
       param_(std::move(param)) {}
 
 ApiError &ApiError::with(const std::string &name, nlohmann::ordered_json value) {
@@ -33,7 +33,7 @@ ApiError &ApiError::with(const std::string &name, nlohmann::ordered_json value) 
 }
 
 nlohmann::ordered_json ApiError::json() const {
-    nlohmann::ordered_json error = {{"message", what()}, {"type", type_of(status_)}};
+    nlohmann::ordered_json error = {{"message", message_}, {"type", type_of(status_)}};
     error["param"] =
         param_.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(param_);
     error["code"] = code_;

@@ -4,8 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <exception>
 #include <nlohmann/json.hpp>
-#include <stdexcept>
 #include <string>
 #include <utility>
 
@@ -13,11 +13,14 @@
 
 namespace orthorank {
 
-class ApiError : public std::runtime_error {
+// Copies go from the engine's thread to those of clients, so each has a text of its own, which
+// those of std::runtime_error have not.
+class ApiError : public std::exception {
  public:
     // code: a word for programs. param: the field of the request that it is about; empty: none.
-    ApiError(int status, std::string code, const std::string &message, std::string param = {});
+    ApiError(int status, std::string code, std::string message, std::string param = {});
 
+    const char *what() const noexcept override { return message_.c_str(); }
     int status() const { return status_; }
     const std::string &code() const { return code_; }
     // Further members of the error object, such as "n_prompt_tokens".
@@ -28,6 +31,7 @@ class ApiError : public std::runtime_error {
  private:
     int status_;
     std::string code_;
+    std::string message_;
     std::string param_;
     nlohmann::ordered_json details_;
 };

@@ -29,8 +29,8 @@ std::vector<ggml_backend_dev_t> choose_devices(const std::string &names);
 std::vector<ggml_backend_dev_t> first_device(const std::string &names);
 
 // Loads those of ggml's back ends that are modules, beside those that libggml is linked with: what
-// lies in backends/ beside libggml or in ../bin, else in the places that ggml itself knows. A module
-// whose driver is missing is left out. Done once for the process.
+// lies in backends/ beside libggml or in ../bin, else in the places that ggml itself knows. A
+// module whose driver is missing is left out. Done once for the process.
 void load_backends();
 
 // How often buffers of devices were freed in this process, as their owners say: what servers keep

@@ -116,12 +116,8 @@ TEST_F(DeviceTest, PassesStopAndGoOnAtEveryLayer) {
         HiddenTap tap({layer});
         const Logits expected = run(engine, straight, tokens, Outputs::all, &tap);
         straight.clear();
-        Chunk chunk = chunk_of(straight, {});
-        chunk.hidden = tap.hidden(layer);
-        ForwardOptions options;
-        options.first_layer = layer;
-        EXPECT_TRUE(nmse_below(k_max_nmse, run_batch(engine, std::span(&chunk, 1), options).front(),
-                               expected))
+        EXPECT_TRUE(
+            nmse_below(k_max_nmse, run_from(engine, straight, tap.hidden(layer), layer), expected))
             << layer;
     }
 }

@@ -11,6 +11,7 @@
 #include "select/selection.h"
 #include "support/compare.h"
 #include "support/engine_runs.h"
+#include "support/model_runs.h"
 
 namespace orthorank::test {
 namespace {
@@ -355,11 +356,7 @@ TEST_P(CorrectionTest, ResumingIsTheStraightRun) {
         HiddenTap tap({layer});
         const Logits expected = run(engine, straight, tokens, Outputs::all, &tap);
         straight.clear();
-        Chunk chunk = chunk_of(straight, {});
-        chunk.hidden = tap.hidden(layer);
-        ForwardOptions forward;
-        forward.first_layer = layer;
-        EXPECT_TRUE(same_bits(run_batch(engine, std::span(&chunk, 1), forward).front(), expected));
+        EXPECT_TRUE(same_bits(run_from(engine, straight, tap.hidden(layer), layer), expected));
 
         // And stopping there is what the straight run had there.
         Engine other(model_, options());

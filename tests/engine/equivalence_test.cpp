@@ -6,6 +6,7 @@
 #include "engine/engine.h"
 #include "support/compare.h"
 #include "support/engine_runs.h"
+#include "support/model_runs.h"
 
 namespace orthorank::test {
 namespace {
@@ -124,13 +125,7 @@ TEST_P(EquivalenceTest, ResumingIsTheStraightRun) {
         HiddenTap tap({layer});
         const Logits expected = run(engine, straight, tokens, Outputs::all, &tap);
         straight.clear();
-
-        Chunk chunk = chunk_of(straight, {});
-        chunk.hidden = tap.hidden(layer);
-        ForwardOptions options;
-        options.first_layer = layer;
-        const auto resumed = run_batch(engine, std::span(&chunk, 1), options);
-        EXPECT_TRUE(same_bits(resumed.front(), expected));
+        EXPECT_TRUE(same_bits(run_from(engine, straight, tap.hidden(layer), layer), expected));
     }
 }
 

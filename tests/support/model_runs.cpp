@@ -18,6 +18,14 @@ Given run_all(const Model &model, const Plan &plan, const EngineOptions &options
     return given;
 }
 
+Logits run_from(Engine &engine, Sequence &sequence, std::span<const float> hidden, int layer) {
+    Chunk chunk = chunk_of(sequence, {});
+    chunk.hidden = hidden;
+    ForwardOptions options;
+    options.first_layer = layer;
+    return run_batch(engine, std::span(&chunk, 1), options).front();
+}
+
 void expect_same(const Given &found, const Given &expected, double limit, double score_tolerance) {
     EXPECT_TRUE(nmse_below(limit, found.prompt, expected.prompt));
     EXPECT_TRUE(nmse_below(limit, found.steps, expected.steps));

@@ -1,6 +1,7 @@
 // What a model gives on whatever devices it is: to compare one device, or several, with the CPU.
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,9 @@ Given run_all(const Model &model, const Plan &plan, const EngineOptions &options
 // Logits below this NMSE, and the same scores and choices but for near ties.
 void expect_same(const Given &found, const Given &expected, double limit,
                  double score_tolerance = 1e-4);
+
+// The logits of all rows of a sequence that is taken up from hidden states before this layer.
+Logits run_from(Engine &engine, Sequence &sequence, std::span<const float> hidden, int layer);
 
 // Selecting in the second and the last layer, with random corrections and, if need be, probes.
 Plan selecting_plan(const Model &model, const std::string &policy);

@@ -4,7 +4,7 @@ python3 check_pages.py PROGRAM MODEL FIXTURES [--pictures FOLDER]
 
 Makes the pages from small data and opens each as a file, in the light, in the dark, on a phone and as paper. Nothing
 may be complained of on the browser's console nor asked for elsewhere; every drawing has marks, all of its text is
-inside its box and readable on what it stands on, and pointing at a mark shows its value.
+inside its box and readable on what it stands on.
 FIXTURES: the tests' folder fixtures. Needs Debian's chromium-driver; Python's standard library only.
 """
 

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from llama_cpp import Llama
 
-from model import Model, Sequence
+from model import Model
+from sequence import Sequence
 
 
 def libllama_logits(path, tokens):

@@ -8,7 +8,9 @@ import sys
 import numpy as np
 import torch
 
-from model import LayerPlan, Model, Sequence, pick
+from model import Model
+from plan import LayerPlan
+from sequence import Sequence, pick
 
 SCORES = [float("inf"), 5.0, 0.2, 1.0, 0.2, 3.0, 0.1]
 

@@ -15,7 +15,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from model import Correction, LayerPlan, Model, Sequence, Step, load_plan
+from model import Model
+from plan import Correction, LayerPlan, load_plan
+from sequence import Sequence, Step
 
 
 def mean(x, weights=None):

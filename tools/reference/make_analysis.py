@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 
 from make_fixtures import number, write_json
-from model import DENSE, Model, Sequence, pick, random_score
+from model import Model
+from plan import DENSE
+from sequence import Sequence, pick, random_score
 
 MODELS = ("tiny-llama-gqa", "tiny-qwen3")
 N_TOKENS = 101

@@ -14,7 +14,8 @@ import torch
 
 from corrections import fit_correction, fit_plan, ridge_regression
 from make_fixtures import numbers, write_json
-from model import LayerPlan, Model
+from model import Model
+from plan import LayerPlan
 
 N_EMBD, N_ROWS, RANK, RIDGE = 16, 300, 3, 0.01
 MODEL = "tiny-llama-gqa"

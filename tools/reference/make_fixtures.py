@@ -14,7 +14,9 @@ import numpy as np
 import torch
 
 from make_tiny_models import MODELS
-from model import LARGEST_FIRST, POLICIES, WHOLE_PROMPT, Model, Sequence, greedy, parse_plan
+from model import Model
+from plan import LARGEST_FIRST, POLICIES, WHOLE_PROMPT, parse_plan
+from sequence import Sequence, greedy
 
 N_PROMPT = 40
 N_DECODE = 64

@@ -16,7 +16,9 @@ import torch
 import torch.nn.functional as F
 
 from make_fixtures import number, write_json
-from model import LayerPlan, Model, Sequence
+from model import Model
+from plan import LayerPlan
+from sequence import Sequence
 
 RATIO = 0.333
 N_CROPS, CROP = 10, 24

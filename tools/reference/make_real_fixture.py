@@ -14,7 +14,9 @@ import torch
 from llama_cpp import Llama
 
 from make_fixtures import decode_results, layer_results, number, numbers, selecting, write_json
-from model import Model, Sequence, greedy, parse_plan
+from model import Model
+from plan import parse_plan
+from sequence import Sequence, greedy
 
 N_TOKENS = 96
 N_DECODE = 32

@@ -15,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from llama_cpp import Llama
 
-from model import Model, Sequence, load_plan
+from model import Model
+from plan import load_plan
+from sequence import Sequence
 
 
 def tokenize(model_path, text_path):

@@ -24,7 +24,8 @@ const Model &fixture_model(const std::string &name) {
 }
 
 std::vector<std::string> fixture_model_names() {
-    return {"tiny-llama-gqa", "tiny-mixtral", "tiny-llama3-ropefreqs", "tiny-qwen2", "tiny-qwen3"};
+    return {"tiny-llama-gqa", "tiny-mixtral", "tiny-llama3-ropefreqs",
+            "tiny-qwen2",     "tiny-qwen3",   "tiny-gemma3"};
 }
 
 std::vector<std::string> main_fixture_models() {

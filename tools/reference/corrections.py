@@ -112,7 +112,7 @@ def fit_layer(model, layer, plan, hidden, targets, rank, ridge):
 
 def fit_plan(model, windows, plan, rank, ridge, on_layer=lambda layer, fit: None):
     """{layer: Fit} for every layer that the plan changes; the states of all windows go along."""
-    dense = [model.weights["token_embd.weight"][torch.tensor(window)] for window in windows]
+    dense = [model.embed(window) for window in windows]
     hidden, fits = list(dense), {}
     for layer in range(model.hparams.n_layers):
         behind = [run_layer(model, layer, LayerPlan(), h)[0] for h in dense]

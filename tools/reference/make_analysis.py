@@ -35,7 +35,7 @@ def spearman(a, b):
 def states_of(model, tokens):
     """The rows that enter every layer, and those that leave the last one."""
     sequence = Sequence(model)
-    h = model.weights["token_embd.weight"][torch.tensor(tokens)]
+    h = model.embed(tokens)
     positions = torch.arange(len(tokens))
     states = [h]
     for layer in range(model.hparams.n_layers):
@@ -49,7 +49,7 @@ def attention_of(model, layer, a):
     hp, positions = model.hparams, torch.arange(len(a))
     q = model.heads(a, layer, "q", hp.n_head, positions)
     k = model.heads(a, layer, "k", hp.n_head_kv, positions)
-    return model.probabilities(q, positions, k, positions)
+    return model.probabilities(q, positions, k, positions, layer)
 
 
 def gradient_lengths(a):

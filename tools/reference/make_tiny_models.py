@@ -26,9 +26,11 @@ MODELS = {
                        bias=True, rope_base=1000000.0),
     "tiny-qwen3": dict(arch="qwen3", n_layers=4, n_head=2, n_head_kv=1, head_dim=32, qk_norm=True,
                        rope_base=1000000.0),
+    "tiny-gemma3": dict(arch="gemma3", n_layers=6, n_head=4, n_head_kv=2, head_dim=16, n_ff=32,
+                        qk_norm=True, post_norms=True, window=16, tied=False, rope_base=1000000.0),
 }
 DEFAULTS = dict(n_embd=32, n_ff=64, n_experts=0, rope_freqs=False, tied=True, bias=False,
-                qk_norm=False, rope_base=10000.0)
+                qk_norm=False, post_norms=False, window=0, rope_base=10000.0)
 
 
 def write_keys(writer, name, m):
@@ -45,6 +47,8 @@ def write_keys(writer, name, m):
         writer.add_key_length(m["head_dim"])
         writer.add_value_length(m["head_dim"])
     writer.add_layer_norm_rms_eps(1e-5)
+    if m["window"]:
+        writer.add_sliding_window(m["window"])
     if m["arch"] == "llama":
         writer.add_rope_dimension_count(m["head_dim"])
     writer.add_rope_freq_base(m["rope_base"])
@@ -93,6 +97,9 @@ def write_layer(writer, rng, m, il):
             add_random(writer, rng, f"{prefix}attn_{part}_norm.weight", m["head_dim"],
                        low=0.5, high=1.5)
     add_random(writer, rng, prefix + "attn_output.weight", d, q_width)
+    if m["post_norms"]:
+        add_random(writer, rng, prefix + "post_attention_norm.weight", d, low=0.5, high=1.5)
+        add_random(writer, rng, prefix + "post_ffw_norm.weight", d, low=0.5, high=1.5)
     add_random(writer, rng, prefix + "ffn_norm.weight", d, low=0.5, high=1.5)
     experts = (m["n_experts"],) if m["n_experts"] else ()
     suffix = "_exps.weight" if experts else ".weight"

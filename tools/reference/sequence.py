@@ -110,7 +110,7 @@ class Sequence:
 
     def forward(self, tokens):
         step = Step(first=self.n_past)
-        h = self.model.weights["token_embd.weight"][torch.tensor(tokens)]
+        h = self.model.embed(tokens)
         positions = torch.arange(self.n_past, self.n_past + len(tokens))
         for layer in range(self.model.hparams.n_layers):
             plan = self.plan.get(layer, DENSE)
@@ -184,7 +184,7 @@ class Sequence:
         asking = positions[-window:]
         q = self.model.heads(a[-window:], layer, "q", hp.n_head, asking)
         k = self.model.heads(a, layer, "k", hp.n_head_kv, positions)
-        return self.model.probabilities(q, asking, k, positions).sum((0, 1)).tolist()
+        return self.model.probabilities(q, asking, k, positions, layer).sum((0, 1)).tolist()
 
     def attention_output_norms(self, layer, a, positions):
         """DASH's idea (arXiv 2604.18103): how much attention changes a row's hidden state."""

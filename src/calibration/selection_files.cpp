@@ -28,6 +28,24 @@ void describe_policy(Json &json, const Policy &policy) {
     }
 }
 
+std::optional<Policy> described_policy(const Json &json) {
+    if (!json.contains("policy") || !json.at("policy").is_string()) {
+        return {};
+    }
+    Policy policy = policy_from_name(json.at("policy").get<std::string>());
+    if (json.contains("seed") && json.at("seed").is_number_unsigned()) {
+        policy.seed = json.at("seed").get<uint64_t>();
+    }
+    if (policy.score == ScoreKind::query && json.contains("window")) {
+        const Json &window = json.at("window");
+        if (!window.is_number_unsigned() || window.get<uint64_t>() - 1 > INT32_MAX - 1u) {
+            return {};
+        }
+        policy.window = window.get<int>();
+    }
+    return policy;
+}
+
 namespace {
 
 void describe_change(Json &json, const LayerPlan &change) {
@@ -248,23 +266,12 @@ LayerPlan recorded_change(const Plan &plan) {
     change.action = Action::skip;
     if (json.at("convert") == "select") {
         change.action = Action::select;
-        const bool is_known = json.contains("ratio") && json.at("ratio").is_number() &&
-                              json.contains("policy") && json.at("policy").is_string();
-        if (!is_known) {
+        const std::optional<Policy> policy = described_policy(json);
+        if (!policy || !json.contains("ratio") || !json.at("ratio").is_number()) {
             fail_no_order(plan);
         }
         change.ratio = json.at("ratio").get<double>();
-        change.policy = policy_from_name(json.at("policy").get<std::string>());
-        if (json.contains("seed") && json.at("seed").is_number_unsigned()) {
-            change.policy.seed = json.at("seed").get<uint64_t>();
-        }
-        if (change.policy.score == ScoreKind::query && json.contains("window")) {
-            const Json &window = json.at("window");
-            if (!window.is_number_unsigned() || window.get<uint64_t>() - 1 > INT32_MAX - 1u) {
-                fail_no_order(plan);
-            }
-            change.policy.window = window.get<int>();
-        }
+        change.policy = *policy;
         if (!(change.ratio >= 0.0 && change.ratio <= 1.0)) {
             fail_no_order(plan);
         }

@@ -37,6 +37,8 @@ struct SelectionSettings {
 
 // Keys policy, and seed or window where it has one.
 void describe_policy(nlohmann::ordered_json &json, const Policy &policy);
+// The policy that these keys say; nothing where they do not say one.
+std::optional<Policy> described_policy(const nlohmann::ordered_json &json);
 
 // "inherit": true where selecting layers behind the first one take its rows.
 void describe_inheritance(nlohmann::ordered_json &json, bool inherits);

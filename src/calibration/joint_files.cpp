@@ -285,6 +285,75 @@ Json joint_provenance(const JointSettings &settings, const JointState &state,
     return json;
 }
 
+namespace {
+
+[[noreturn]] void fail_no_rounds(const Plan &plan) {
+    fail(ErrorKind::format,
+         "{}: its provenance records no rounds of a joint search (\"policy\", \"rounds\" as "
+         "select-layers --joint writes them)",
+         plan.name);
+}
+
+// What the rounds' selecting layers pick rows by.
+Policy recorded_policy(const Plan &plan) {
+    const Json &json = plan.provenance;
+    if (json.value("policy", Json("")) == "") {
+        return Policy{};  // all choices remove
+    }
+    std::optional<Policy> policy = described_policy(json);
+    if (!policy) {
+        fail_no_rounds(plan);
+    }
+    return policy->score == ScoreKind::probe ? Policy{} : *policy;
+}
+
+// One round, done to the plan.
+void repeat_round(Plan &plan, const Json &round, const Policy &policy) {
+    const bool is_known = round.is_object() && round.contains("layer") &&
+                          round.at("layer").is_number_unsigned() && round.contains("choice") &&
+                          round.at("choice").is_string();
+    if (!is_known || round.at("layer").get<uint64_t>() >= plan.layers.size()) {
+        fail_no_rounds(plan);
+    }
+    plan.layers[round.at("layer").get<size_t>()] =
+        choice_from_text(round.at("choice").get<std::string>(), policy);
+}
+
+}  // namespace
+
+bool is_joint_plan(const Plan &plan) {
+    return plan.provenance.is_object() && plan.provenance.value("method", Json("")) == "joint";
+}
+
+Plan plan_from_recorded_rounds(const Plan &from, double sparsity) {
+    const Policy policy = recorded_policy(from);
+    const Json rounds = from.provenance.value("rounds", Json());
+    if (!rounds.is_array()) {
+        fail_no_rounds(from);
+    }
+    Plan plan = from;
+    plan.losses.clear();
+    plan.layers.assign(from.layers.size(), LayerPlan{});
+    for (size_t i = 0; i < rounds.size() && plan.effective_sparsity() < sparsity - 1e-9; ++i) {
+        repeat_round(plan, rounds[i], policy);
+    }
+    if (plan.effective_sparsity() < sparsity - 1e-9) {
+        fail(ErrorKind::usage,
+             "{}: its search saved {:.1f}%, {:.1f}% was asked for: run select-layers --joint for "
+             "as much",
+             from.name, 100.0 * plan.effective_sparsity(), 100.0 * sparsity);
+    }
+    if (from.provenance.value("inherit", Json(false)) == true) {
+        plan = with_inherited_rows(std::move(plan));
+    }
+    for (const char *key : {"correction", "saved", "saved_time"}) {
+        plan.provenance.erase(key);
+    }
+    plan.provenance["sparsity"] = sparsity;
+    plan.provenance["effective_sparsity"] = plan.effective_sparsity();
+    return plan;
+}
+
 Json joint_order_json(const JointState &state) {
     Json json = Json::array();
     for (const JointRound &round : state.order.rounds) {

@@ -70,6 +70,15 @@ std::optional<JointState> read_joint_partial(const JointSettings &settings,
 nlohmann::ordered_json joint_provenance(const JointSettings &settings, const JointState &state,
                                         double effective_sparsity);
 
+// Whether this plan's provenance is a joint search's.
+bool is_joint_plan(const Plan &plan);
+
+// The plan after the first round of the recorded search at which this effective sparsity (a part of
+// the whole) was reached. Without corrections and probes, which other layers have; where these were
+// to pick the rows, policy orthogonal does. Throws Error{format} for rounds that are none,
+// Error{usage} where the search did not come so far.
+Plan plan_from_recorded_rounds(const Plan &plan, double sparsity);
+
 // The rounds: what became of which layer, the divergence after it, what was saved by then.
 nlohmann::ordered_json joint_order_json(const JointState &state);
 

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <optional>
@@ -9,6 +10,7 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "calibration/calibration.h"
+#include "calibration/joint_files.h"
 #include "calibration/selection_files.h"
 #include "cli/command_files.h"
 #include "cli/environment.h"
@@ -193,18 +195,34 @@ void print_count(const Run &run, const LayerPlan &change, std::optional<double> 
           sparsity ? fmt::format(" ({:g}% asked for)", 100.0 * *sparsity) : "");
 }
 
+// The plan of a greedy or one-shot search of another size.
+Plan resized(const Plan &from, std::optional<double> sparsity, int n_layers) {
+    if (!sparsity) {
+        return plan_from_recorded_order(from, n_layers);
+    }
+    Plan plan = plan_from_recorded_order(
+        from, n_layers_for(*sparsity, recorded_change(from), from.n_layers()));
+    plan.provenance["sparsity"] = *sparsity;
+    return plan;
+}
+
 void derive(const SelectLayersArguments &arguments) {
     const Plan from = read_plan_files(arguments.from);
     const std::optional<double> sparsity = sparsity_of(arguments);
-    const int n_layers = sparsity ? n_layers_for(*sparsity, recorded_change(from), from.n_layers())
-                                  : arguments.n_layers;
-    Plan plan = plan_from_recorded_order(from, n_layers);
-    if (sparsity) {
-        plan.provenance["sparsity"] = *sparsity;
+    if (is_joint_plan(from) && !sparsity) {
+        fail(ErrorKind::usage,
+             "{}: a joint search decides more than which layers come first: say --sparsity, not "
+             "--layers",
+             from.name);
     }
+    const Plan plan = is_joint_plan(from) ? plan_from_recorded_rounds(from, *sparsity)
+                                          : resized(from, sparsity, arguments.n_layers);
     write_plan_files(plan, arguments.out);
     if (prints_text(arguments)) {
-        print("{}: {} layers, effective sparsity {:.1f}%\n", arguments.out, n_layers,
+        const auto n_changed =
+            std::count_if(plan.layers.begin(), plan.layers.end(),
+                          [](const LayerPlan &layer) { return layer.action != Action::dense; });
+        print("{}: {} layers, effective sparsity {:.1f}%\n", arguments.out, n_changed,
               100.0 * plan.effective_sparsity());
     }
 }
@@ -308,7 +326,10 @@ void add_select_layers(CLI::App &app, const Argv &argv) {
     add_correction_options(command, a);
     add_joint_options(command, a);
     command.add_option("-o,--output", a.out, "the plan file to write")->type_name(k_output_type);
-    command.add_option("--from", a.from, "take the order from this plan: nothing is computed")
+    command
+        .add_option(
+            "--from", a.from,
+            "take the order, or a joint search's rounds, from this plan: nothing is computed")
         ->type_name("PLAN");
     command.add_flag("--exact", a.exact, "drop a candidate only where provable (the default)");
     command.add_flag("--race", a.race,

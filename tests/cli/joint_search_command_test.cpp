@@ -67,6 +67,42 @@ TEST_F(JointSearchCommand, PlanReachesTheSparsityAndRuns) {
     EXPECT_GT(used.at("results").at(1).at("ppl").get<double>(), 0.0);
 }
 
+TEST_F(JointSearchCommand, SmallerPlansAreTheRoundsBefore) {
+    ASSERT_EQ(run(joint({"--sparsity", "40%", "--correct", "8", "--policy", "probe", "--kl-windows",
+                         "1", "-o", out_}))
+                  .exit_code,
+              0);
+    const json whole = json::parse(read_bytes(out_));
+    const json rounds = whole.at("provenance").at("rounds");
+    ASSERT_GE(rounds.size(), 2u);
+    const double first = rounds.at(0).at("saved");
+    const std::string smaller = dir_.file("smaller.json");
+    const std::vector<std::string> derive = {"select-layers", "--from", out_, "-o", smaller};
+    const auto derived = [&](const std::string &option, const std::string &value) {
+        std::vector<std::string> arguments = derive;
+        arguments.insert(arguments.end(), {option, value});
+        return arguments;
+    };
+    const ProgramResult cut = run(derived("--sparsity", std::to_string(0.99 * first)));
+    ASSERT_EQ(cut.exit_code, 0) << cut.err;
+    const json plan = json::parse(read_bytes(smaller));
+    ASSERT_EQ(plan.at("layers").size(), 1u);
+    EXPECT_EQ(plan.at("layers").at(0).at("index"), rounds.at(0).at("layer"));
+    EXPECT_FALSE(plan.contains("tensors"));
+    EXPECT_FALSE(plan.at("provenance").contains("correction"));
+    EXPECT_NEAR(plan.at("provenance").at("effective_sparsity").get<double>(), first, 1e-6);
+    ASSERT_EQ(run(derived("--sparsity", "40%")).exit_code, 0);
+    const json same = json::parse(read_bytes(smaller));
+    ASSERT_EQ(same.at("layers").size(), whole.at("layers").size());
+    for (size_t i = 0; i < same.at("layers").size(); ++i) {
+        EXPECT_EQ(same.at("layers").at(i).at("index"), whole.at("layers").at(i).at("index"));
+        EXPECT_EQ(same.at("layers").at(i).value("ratio", -1.0),
+                  whole.at("layers").at(i).value("ratio", -1.0));
+    }
+    expect_failure(2, "its search saved", derived("--sparsity", "95%"));
+    expect_failure(2, "say --sparsity, not --layers", derived("--layers", "1"));
+}
+
 // Times of so small a model may be anything: a plan comes out, or a line that says why none can.
 TEST_F(JointSearchCommand, TargetTimeTakesMeasuredTimes) {
     const ProgramResult found = run(joint({"--target-time", "0.95", "--correct", "0", "--choices",

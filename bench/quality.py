@@ -86,7 +86,7 @@ def main():
     parser.add_argument("-m", "--model", required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--windows", type=int, default=8, help="of 2048 tokens, of each text")
-    parser.add_argument("--limit", type=int, default=100, help="documents of each task")
+    parser.add_argument("--limit", type=int, default=100, help="documents of each task; 0: no tasks")
     parser.add_argument("--controls", metavar="PLAN", help="also its layers with other rows")
     parser.add_argument("--out", required=True, type=pathlib.Path, help="path without .json")
     parser.add_argument("--program", default=os.path.relpath(ROOT / "build/orthorank"))
@@ -102,9 +102,9 @@ def main():
         perplexities = run(a.out.with_name(a.out.name + ".json"),
                            [a.program, "perplexity", "--protocol", "paper", "--kl", "--windows",
                             str(a.windows), *common], plans)
-        tasks = run(a.out.with_name(a.out.name + "-zero-shot.json"),
-                    [a.program, "eval", "--tasks", "five", "--limit", str(a.limit), *common],
-                    a.plans)
+        tasks = [] if a.limit == 0 else run(
+            a.out.with_name(a.out.name + "-zero-shot.json"),
+            [a.program, "eval", "--tasks", "five", "--limit", str(a.limit), *common], a.plans)
     print(table(perplexities, tasks))
 
 

@@ -46,7 +46,8 @@ tsan:  ## the tests that use threads, with the thread sanitizer (in ggml too: bu
 	@cmake --build --preset tsan
 	@ctest --preset tsan
 
-portable: deps  ## the program and the tests of the fits, no file compiled for this processor alone
+portable:  ## build-portable/orthorank for any processor of this kind, ggml too (built once more), and what tests that
+	@tools/setup portable
 	@$(call configure,portable)
 	@cmake --build --preset portable
 	@ctest --preset portable

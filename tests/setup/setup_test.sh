@@ -22,6 +22,11 @@ a=$(ORTHORANK_CPUINFO=$work/cpu-a "$setup" --llama-dir)
 [[ $a != "$(ORTHORANK_CPUINFO=$work/cpu-b "$setup" --llama-dir)" ]] || fail "processor does not count"
 [[ $a != "$(ORTHORANK_CPUINFO=$work/cpu-a ORTHORANK_LLAMA_ARGS=-DGGML_CUDA=ON "$setup" --llama-dir)" ]] ||
   fail "options do not count"
+# What is for every processor is one folder, and another one than that of this processor.
+portable=$(ORTHORANK_CPUINFO=$work/cpu-a "$setup" --llama-dir portable)
+[[ $portable == "$XDG_CACHE_HOME"/orthorank/llama/* && $portable != "$a" ]] || fail "llama.cpp for all is kept in $portable"
+[[ $portable == "$(ORTHORANK_CPUINFO=$work/cpu-b "$setup" --llama-dir portable)" ]] ||
+  fail "llama.cpp for every processor depends on this one"
 mkdir "$work/bin"
 fake c++ 'echo another compiler'
 [[ $a != "$(ORTHORANK_CPUINFO=$work/cpu-a CXX=$work/bin/c++ "$setup" --llama-dir)" ]] ||
@@ -43,5 +48,8 @@ grep -qx "    apt install $wanted $(grep -v '^#' "$source_dir/tools/setup-vulkan
 
 if message=$("$setup" --nonsense 2>&1); then fail "took --nonsense"; fi
 [[ $message == *"unknown argument '--nonsense'"* ]] || fail "$message"
-make -n -C "$source_dir" build BACKEND=vulkan | grep -qx 'tools/setup vulkan' || fail "make drops BACKEND"
+plan=$(make -n -C "$source_dir" portable)
+grep -qx 'tools/setup portable' <<<"$plan" || fail "make portable takes ggml for this processor"
+plan=$(make -n -C "$source_dir" build BACKEND=vulkan)
+grep -qx 'tools/setup vulkan' <<<"$plan" || fail "make drops BACKEND"
 echo passed

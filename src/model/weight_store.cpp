@@ -63,7 +63,6 @@ WeightStore::WeightStore(const std::string &path, Placement placement,
     place(requests);
     for (const std::unique_ptr<Group> &group : groups_) {
         group->is_mapped ? map_group(*group) : upload_group(*group);
-        ggml_backend_buffer_set_usage(group->buffer.get(), GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
         int64_t n_bytes = 0;
         for (const Group::Item &item : group->items) {
             n_bytes += static_cast<int64_t>(ggml_nbytes(item.tensor));
@@ -136,6 +135,7 @@ void WeightStore::map_group(Group &group) {
         fail(ErrorKind::device, "{}: the device cannot use the mapped file; load without mapping",
              path_);
     }
+    ggml_backend_buffer_set_usage(group.buffer.get(), GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
     for (const Group::Item &item : group.items) {
         const ggml_status status = ggml_backend_tensor_alloc(
             group.buffer.get(), item.tensor, file_->map() + item.request->info.offset);
@@ -156,6 +156,8 @@ void WeightStore::upload_group(Group &group) {
              ggml_error_or("not enough memory"));
     }
     advise_huge_pages(group.buffer.get());
+    // Before the upload: an RPC server keeps weights (--cache) and nothing else.
+    ggml_backend_buffer_set_usage(group.buffer.get(), GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
     std::vector<std::byte> scratch;
     for (const Group::Item &item : group.items) {
         const TensorInfo &info = item.request->info;

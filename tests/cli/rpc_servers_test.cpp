@@ -2,12 +2,15 @@
 // servers that are not there, are something else, or go away.
 #include <gmock/gmock.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <sstream>
+#include <string_view>
 #include <thread>
 
 #include "base/descriptor.h"
@@ -71,21 +74,50 @@ TEST_F(RpcCommand, InfoSaysWhoHoldsWhat) {
     EXPECT_EQ((*remote)["description"], server.endpoint());
 }
 
-// Listens on a free port, and answers whoever comes with these bytes.
-class Stranger {
+sockaddr_in loopback(int port) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(static_cast<uint16_t>(port));
+    return address;
+}
+
+// On a free port of this machine, until it is destroyed.
+class Listener {
  public:
-    explicit Stranger(std::string answer) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
-        sockaddr_in address{};
-        address.sin_family = AF_INET;
-        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    Listener() : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
+        sockaddr_in address = loopback(0);
         auto *plain = reinterpret_cast<sockaddr *>(&address);
         socklen_t size = sizeof(address);
         EXPECT_EQ(::bind(socket_.fd(), plain, size), 0);
         EXPECT_EQ(::listen(socket_.fd(), 1), 0);
         EXPECT_EQ(::getsockname(socket_.fd(), plain, &size), 0);
         endpoint_ = "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+    }
+    const std::string &endpoint() const { return endpoint_; }
+    // Not open when stop() was called.
+    Descriptor accept() const { return Descriptor(::accept(socket_.fd(), nullptr, nullptr)); }
+    void stop() const { ::shutdown(socket_.fd(), SHUT_RDWR); }
+
+ private:
+    Descriptor socket_;
+    std::string endpoint_;
+};
+
+Descriptor connected_to(const std::string &endpoint) {
+    Descriptor socket(::socket(AF_INET, SOCK_STREAM, 0));
+    const sockaddr_in address = loopback(std::stoi(endpoint.substr(endpoint.find(':') + 1)));
+    EXPECT_EQ(::connect(socket.fd(), reinterpret_cast<const sockaddr *>(&address), sizeof(address)),
+              0);
+    return socket;
+}
+
+// Answers whoever comes with these bytes.
+class Stranger {
+ public:
+    explicit Stranger(std::string answer) {
         thread_ = std::thread([this, answer = std::move(answer)] {
-            const Descriptor client(::accept(socket_.fd(), nullptr, nullptr));
+            const Descriptor client = listener_.accept();
             char hello[33];
             ::recv(client.fd(), hello, sizeof(hello), MSG_WAITALL);
             ::send(client.fd(), answer.data(), answer.size(), MSG_NOSIGNAL);
@@ -94,14 +126,63 @@ class Stranger {
         });
     }
     ~Stranger() {
-        ::shutdown(socket_.fd(), SHUT_RDWR);
+        listener_.stop();
         thread_.join();
     }
-    const std::string &endpoint() const { return endpoint_; }
+    const std::string &endpoint() const { return listener_.endpoint(); }
 
  private:
-    Descriptor socket_;
-    std::string endpoint_;
+    Listener listener_;
+    std::thread thread_;
+};
+
+// Between a client and a server, one connection after another: counts what goes to the server.
+class Relay {
+ public:
+    explicit Relay(std::string server) {
+        thread_ = std::thread([this, server = std::move(server)] {
+            for (;;) {
+                const Descriptor client = listener_.accept();
+                if (!client.is_open()) {
+                    return;
+                }
+                pass(client, connected_to(server));
+            }
+        });
+    }
+    ~Relay() {
+        listener_.stop();
+        thread_.join();
+    }
+    const std::string &endpoint() const { return listener_.endpoint(); }
+    int64_t n_sent() const { return n_sent_; }
+
+ private:
+    // Until one of them ends.
+    void pass(const Descriptor &client, const Descriptor &server) {
+        std::vector<char> part(1 << 20);
+        pollfd ends[] = {{client.fd(), POLLIN, 0}, {server.fd(), POLLIN, 0}};
+        while (::poll(ends, 2, -1) > 0) {
+            for (const bool is_client : {true, false}) {
+                if (ends[is_client ? 0 : 1].revents == 0) {
+                    continue;
+                }
+                const int from = is_client ? client.fd() : server.fd();
+                const ssize_t n = ::recv(from, part.data(), part.size(), 0);
+                if (n <= 0) {
+                    return;
+                }
+                n_sent_ += is_client ? n : 0;
+                const std::string_view bytes(part.data(), static_cast<size_t>(n));
+                if (write_all(is_client ? server.fd() : client.fd(), bytes) != 0) {
+                    return;
+                }
+            }
+        }
+    }
+
+    Listener listener_;
+    std::atomic<int64_t> n_sent_ = 0;
     std::thread thread_;
 };
 
@@ -130,6 +211,46 @@ TEST_F(RpcCommand, ServersThatAreNoneAreOneLine) {
     expect_failure(1, "'RPC4'", with(generate(server.endpoint()), {"--device", "RPC4"}));
     expect_failure(2, "a share for each of the 1 devices (RPC0)",
                    with(generate(server.endpoint()), {"--split", "1,1"}));
+}
+
+TEST_F(RpcCommand, ABusyServerIsOneLineUntilItsClientHasGone) {
+    const DeviceServer server;
+    const std::vector<std::string> command = {"generate",       "-p", "the", "-n", "2", "--rpc",
+                                              server.endpoint()};
+    {
+        const Descriptor other = connected_to(server.endpoint());
+        expect_failure(1, server.endpoint() + " does not answer: it has one client at a time",
+                       command);
+    }
+    EXPECT_EQ(run(command).exit_code, 0);
+}
+
+// The embedding, which is the head too, is the default model's one tensor of more than 10 MiB.
+TEST_F(RpcCommand, ASecondLoadSendsAHashInPlaceOfLargeWeights) {
+    if (!has_default_model()) {
+        GTEST_SKIP() << "no default model at " << default_model_path();
+    }
+    const std::filesystem::path cache = dir_.path() / "cache";
+    std::filesystem::create_directory(cache);
+    const DeviceServer server({"--cache", cache.string()});
+    const Relay relay(server.endpoint());
+    const auto generate = [&] {
+        const ProgramResult result = run_program(
+            ORTHORANK_PROGRAM, {"generate", "-m", default_model_path(), "-p", "Once upon a time",
+                                "-n", "3", "--temp", "0", "--rpc", relay.endpoint()});
+        EXPECT_EQ(result.exit_code, 0) << result.err;
+        return result.out;
+    };
+    const std::string first = generate();
+    const int64_t n_first = relay.n_sent();
+    int64_t n_kept = 0;
+    for (const auto &entry : std::filesystem::directory_iterator(cache)) {
+        n_kept += static_cast<int64_t>(entry.file_size());
+    }
+    EXPECT_GT(n_kept, 10 << 20);
+    EXPECT_EQ(generate(), first);
+    const int64_t n_second = relay.n_sent() - n_first;
+    EXPECT_NEAR(static_cast<double>(n_first - n_second), static_cast<double>(n_kept), 4096);
 }
 
 TEST_F(RpcCommand, AServerThatIsLostEndsTheWorkInGoodOrder) {

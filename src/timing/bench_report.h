@@ -91,6 +91,13 @@ struct RooflinePoint {
     std::optional<double> share_of_bytes;
 };
 RooflinePoint roofline_point(const BenchRow &row, const BenchReport &report);
+
+// How many bytes a second a link of one Gbit/s carries.
+constexpr double k_gigabit = 1e9 / 8;
+// What a plan gains over dense at most where both have to send what they sent to RPC servers in
+// their last run over a link of k_gigabit: the dense run's time falls by the time bound (or else
+// the bound), what is sent does not. Nothing without servers, a dense arm or a bound.
+std::optional<double> bound_with_link(const BenchRow &row);
 nlohmann::ordered_json peak_json(const std::optional<MachinePeak> &peak);
 // The machine in the first row, then each arm and shape; its peak must be there.
 ComparisonTable roofline_table(const BenchReport &report);

@@ -101,6 +101,10 @@ void read_memory(const nlohmann::ordered_json &json, BenchResult &result) {
     use.correction_bytes = json.at("corrections");
 }
 
+double link_seconds(const RpcTraffic &traffic) {
+    return static_cast<double>(traffic.sent + traffic.received) / k_gigabit;
+}
+
 nlohmann::ordered_json traffic_json(const std::optional<RpcTraffic> &traffic) {
     if (!traffic) {
         return nullptr;
@@ -244,6 +248,17 @@ std::vector<double> process_ratios(const BenchResult &base, const BenchResult &o
     return ratios;
 }
 
+std::optional<double> bound_with_link(const BenchRow &row) {
+    const std::optional<double> bound = row.time_bound ? row.time_bound : row.bound;
+    const std::optional<RpcTraffic> &traffic = row.result->facts.traffic;
+    if (row.dense == nullptr || !bound || !traffic || !row.dense->facts.traffic) {
+        return {};
+    }
+    const double seconds = median(row.dense->seconds);
+    return (seconds + link_seconds(*row.dense->facts.traffic)) /
+           (seconds / *bound + link_seconds(*traffic));
+}
+
 nlohmann::ordered_json bench_row_json(const BenchRow &row, const BenchReport &report) {
     const BenchResult &result = *row.result;
     nlohmann::ordered_json json;
@@ -287,6 +302,7 @@ nlohmann::ordered_json bench_row_json(const BenchRow &row, const BenchReport &re
             : nlohmann::ordered_json(process_ratios(*row.dense, result, report.n_processes));
     json["memory_bytes"] = memory_json(row, report);
     json["rpc_bytes"] = traffic_json(result.facts.traffic);
+    json["bound_with_link"] = optional_json(bound_with_link(row));
     json["perplexity"] = quality_json(row.quality);
     json["operations"] = operations_json(result.operations);
     json["seconds"] = result.seconds;

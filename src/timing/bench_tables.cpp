@@ -37,8 +37,6 @@ std::string processes_text(const BenchRow &row, int n_processes) {
                        *std::max_element(ratios.begin(), ratios.end()));
 }
 
-constexpr double k_gigabit = 1e9 / 8;  // bytes a second
-
 // Of a row that has memory.
 int64_t all_bytes(const BenchRow &row, const BenchReport &report) {
     return report.weight_bytes + bytes_beside_weights(*row.result->facts.memory);
@@ -103,24 +101,6 @@ ComparisonTable memory_table(const BenchReport &report) {
     return table;
 }
 
-// Of the last run, over a link of one Gbit/s.
-double link_seconds(const BenchResult &result) {
-    const RpcTraffic traffic = result.facts.traffic.value_or(RpcTraffic{});
-    return static_cast<double>(traffic.sent + traffic.received) / k_gigabit;
-}
-
-// What a plan gains over dense at most where both have to send what they sent over such a link: the
-// dense run's time falls by the bound, what is sent does not.
-std::string bound_with_link_text(const BenchRow &row) {
-    const std::optional<double> bound = row.time_bound ? row.time_bound : row.bound;
-    if (row.dense == nullptr || !bound) {
-        return "";
-    }
-    const double seconds = median(row.dense->seconds);
-    return rounded_text((seconds + link_seconds(*row.dense)) /
-                        (seconds / *bound + link_seconds(*row.result)));
-}
-
 // What went over the links to RPC servers; no rows where nothing did.
 ComparisonTable link_table(const BenchReport &report) {
     ComparisonTable table;
@@ -137,7 +117,7 @@ ComparisonTable link_table(const BenchReport &report) {
                  {"received a token",
                   fmt::format("{:.0f} B", static_cast<double>(traffic->received) / n)},
                  {"at most over 1 Gbit/s", fmt::format("{:.1f} t/s", n * k_gigabit / all)},
-                 {"bound with it", bound_with_link_text(row)}},
+                 {"bound with it", rounded_text(bound_with_link(row))}},
                 table);
     }
     return table;
@@ -248,6 +228,13 @@ void add_memory(const BenchRow &row, const BenchReport &report, Cells &cells) {
     }
 }
 
+void add_link(const BenchRow &row, Cells &cells) {
+    const std::optional<RpcTraffic> &traffic = row.result->facts.traffic;
+    cells.emplace_back("rpc_bytes_sent", traffic ? std::to_string(traffic->sent) : "");
+    cells.emplace_back("rpc_bytes_received", traffic ? std::to_string(traffic->received) : "");
+    cells.emplace_back("bound_with_link", exact_text(bound_with_link(row)));
+}
+
 void add_quality(const PerplexityResult *quality, Cells &cells) {
     const std::pair<const char *, double PerplexityResult::*> columns[] = {
         {"ppl", &PerplexityResult::ppl},
@@ -287,6 +274,7 @@ Cells csv_cells(const BenchRow &row, const BenchReport &report) {
     cells.emplace_back("speed_up_bound", exact_text(row.bound));
     cells.emplace_back("time_bound", exact_text(row.time_bound));
     cells.emplace_back("predicted_seconds", exact_text(row.predicted_seconds));
+    add_link(row, cells);
     const RooflinePoint point = roofline_point(row, report);
     cells.emplace_back("flops_per_second", exact_text(point.flops_per_second));
     cells.emplace_back("share_of_flops", exact_text(point.share_of_flops));

@@ -52,22 +52,24 @@ class DeviceTest : public testing::Test {
 class DeviceArchitectureTest : public DeviceTest, public testing::WithParamInterface<TinyModel> {};
 
 // Prompts in chunks and steps, dense and selecting with corrections; alone, and with a border to
-// the CPU in the middle.
+// the CPU in the middle. Where a device rounds to half precision (a GPU's products do), another
+// text might have other rows chosen at a near tie, and all numbers behind it differ: hence
+// clearest_text.
 TEST_P(DeviceArchitectureTest, IsTheCpus) {
     const std::string file = path(GetParam());
     const auto cpu = load_f32(file, "CPU");
     EngineOptions options = test_options();
     options.chunk_rows = 37;
-    const std::vector<Plan> plans = {dense_plan(cpu->hparams().n_layers),
-                                     selecting_plan(*cpu, "orthogonal")};
-    for (const bool is_split : {false, true}) {
-        const auto model =
-            load_f32(file, is_split ? device() + ",CPU" : device(), is_split ? "1,1" : "none");
-        for (const Plan &plan : plans) {
+    const auto alone = load_f32(file, device());
+    const auto split = load_f32(file, device() + ",CPU", "1,1");
+    for (const Plan &plan :
+         {dense_plan(cpu->hparams().n_layers), selecting_plan(*cpu, "orthogonal")}) {
+        const ClearText text = clearest_text(*cpu, plan, options, Apply::both);
+        for (const Model *model : {alone.get(), split.get()}) {
             SCOPED_TRACE(std::string(plan.is_dense() ? "dense" : "selecting") +
-                         (is_split ? ", split" : ""));
-            expect_same(run_all(*model, plan, options, Apply::both),
-                        run_all(*cpu, plan, options, Apply::both), k_max_nmse, k_score_tolerance);
+                         (model == split.get() ? ", split" : ""));
+            expect_same(run_all(*model, plan, options, Apply::both, text.seed), text.given,
+                        k_max_nmse, k_score_tolerance);
         }
     }
 }
@@ -90,8 +92,9 @@ TEST_F(DeviceTest, EveryPolicyPicksTheSameRows) {
     for (const std::string_view name : policy_names()) {
         SCOPED_TRACE(name);
         const auto [plan, apply] = policy_run(*cpu, std::string(name));
-        expect_same(run_all(*model, plan, test_options(), apply),
-                    run_all(*cpu, plan, test_options(), apply), k_max_nmse, k_score_tolerance);
+        const ClearText text = clearest_text(*cpu, plan, test_options(), apply);
+        expect_same(run_all(*model, plan, test_options(), apply, text.seed), text.given, k_max_nmse,
+                    k_score_tolerance);
     }
 }
 

@@ -17,7 +17,18 @@ struct Given {
 };
 
 // A prompt of 90 random tokens and four steps; apply: where the plan counts.
-Given run_all(const Model &model, const Plan &plan, const EngineOptions &options, Apply apply);
+Given run_all(const Model &model, const Plan &plan, const EngineOptions &options, Apply apply,
+              uint64_t seed = 1);
+
+// Of the texts of some seeds that one in which scores of chosen rows are farthest from those of
+// others (by the layer's scores), and what the model gives on it: what rounds otherwise chooses the
+// same rows there.
+struct ClearText {
+    uint64_t seed = 1;
+    Given given;
+};
+ClearText clearest_text(const Model &model, const Plan &plan, const EngineOptions &options,
+                        Apply apply);
 
 // Logits below this NMSE, and the same scores and choices but for near ties.
 void expect_same(const Given &found, const Given &expected, double limit,

@@ -100,9 +100,15 @@ int64_t matrix_multiply_adds(OperationFlops flops) {
     return static_cast<int64_t>(matrix) / 2;
 }
 
+// How many keys a row of this layer sees.
+int64_t keys_of_row(const ModelShape &shape, int il, int64_t position) {
+    const int window = shape.layers[static_cast<size_t>(il)].window;
+    return window > 0 ? std::min<int64_t>(window, position + 1) : position + 1;
+}
+
 // Query-key pairs of the rows that were computed. only_last: of the last layer's rows just the last
 // position's was.
-int64_t pairs_of_rows(const Sequence &sequence, bool only_last) {
+int64_t pairs_of_rows(const ModelShape &shape, const Sequence &sequence, bool only_last) {
     const int64_t n = sequence.n_past();
     int64_t pairs = 0;
     const int n_layers = sequence.plan().n_layers();
@@ -114,7 +120,7 @@ int64_t pairs_of_rows(const Sequence &sequence, bool only_last) {
                 (layer.action == Action::select &&
                  sequence.record(il).chosen[static_cast<size_t>(position)] != 0);
             const bool is_read = !only_last || il + 1 < n_layers || position + 1 == n;
-            pairs += is_computed && is_read ? position + 1 : 0;
+            pairs += is_computed && is_read ? keys_of_row(shape, il, position) : 0;
         }
     }
     return pairs;
@@ -180,7 +186,7 @@ TEST_P(Arithmetic, MultiplyAddsEqualTheCostModels) {
             prefill(engine_, sequence, tokens_, outputs, count);
             const OperationFlops flops = prefill_operations(shape_, plan, n(), head);
             EXPECT_EQ(count.matrix, matrix_multiply_adds(flops)) << plan.name;
-            EXPECT_EQ(count.pairs, pairs_of_rows(sequence, outputs == Outputs::last));
+            EXPECT_EQ(count.pairs, pairs_of_rows(shape_, sequence, outputs == Outputs::last));
             if (plan.layers_with(Action::select).empty()) {
                 EXPECT_EQ(4.0 * shape_.layers[0].n_head * shape_.layers[0].head_dim *
                               static_cast<double>(count.pairs),
@@ -246,7 +252,7 @@ TEST_P(Arithmetic, SelectingLastLayerComputesAtMostTheLastRow) {
         prefill(engine_, sequence, tokens_, Outputs::last, count);
         const bool is_picked = sequence.record(last).chosen.back() != 0;
         EXPECT_EQ(count.matrix, matrix_multiply_adds(of_rows[is_picked ? 1 : 0]));
-        EXPECT_EQ(count.pairs, pairs_of_rows(sequence, true));
+        EXPECT_EQ(count.pairs, pairs_of_rows(shape_, sequence, true));
     }
 }
 
@@ -258,7 +264,11 @@ TEST_P(Arithmetic, DecodedTokenCostsOneRow) {
     EXPECT_EQ(count.n_graphs, 1);
     EXPECT_EQ(count.matrix,
               matrix_multiply_adds(prefill_operations(shape_, sequence.plan(), 1, HeadRows::all)));
-    EXPECT_EQ(count.pairs, shape_.n_layers() * (n() + 1));
+    int64_t pairs = 0;
+    for (int il = 0; il < shape_.n_layers(); ++il) {
+        pairs += keys_of_row(shape_, il, n());
+    }
+    EXPECT_EQ(count.pairs, pairs);
 }
 
 std::vector<Case> cases() {
@@ -289,7 +299,7 @@ TEST(ArithmeticOfTheDefaultModel, EqualsTheCostModels) {
     prefill(engine, sequence, tokens, Outputs::last, count);
     EXPECT_EQ(count.matrix,
               matrix_multiply_adds(prefill_operations(shape, plan, n, HeadRows::last_read)));
-    EXPECT_EQ(count.pairs, pairs_of_rows(sequence, true));
+    EXPECT_EQ(count.pairs, pairs_of_rows(shape, sequence, true));
     EXPECT_EQ(count.n_own_attention > 0, widest_lanes() > 0);
 }
 
@@ -370,7 +380,8 @@ TEST(ArithmeticCounting, NoticesAnExtraMultiplication) {
     EXPECT_GT(count.n_graphs, 1);
     EXPECT_EQ(count.matrix,
               matrix_multiply_adds(prefill_operations(shape, plan, 50, HeadRows::last_read)) + 2);
-    EXPECT_EQ(count.pairs, pairs_of_rows(sequence, true)) << "all nodes are in the planted graph";
+    EXPECT_EQ(count.pairs, pairs_of_rows(shape, sequence, true))
+        << "all nodes are in the planted graph";
 }
 
 }  // namespace

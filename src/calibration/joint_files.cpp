@@ -315,8 +315,12 @@ void repeat_round(Plan &plan, const Json &round, const Policy &policy) {
     if (!is_known || round.at("layer").get<uint64_t>() >= plan.layers.size()) {
         fail_no_rounds(plan);
     }
-    plan.layers[round.at("layer").get<size_t>()] =
-        choice_from_text(round.at("choice").get<std::string>(), policy);
+    try {
+        plan.layers[round.at("layer").get<size_t>()] =
+            choice_from_text(round.at("choice").get<std::string>(), policy);
+    } catch (const Error &) {  // it would speak of what was typed
+        fail_no_rounds(plan);
+    }
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "calibration/selection_files.h"
 
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -32,7 +33,12 @@ std::optional<Policy> described_policy(const Json &json) {
     if (!json.contains("policy") || !json.at("policy").is_string()) {
         return {};
     }
-    Policy policy = policy_from_name(json.at("policy").get<std::string>());
+    const auto name = json.at("policy").get<std::string>();
+    const auto names = policy_names();
+    if (std::find(names.begin(), names.end(), name) == names.end()) {
+        return {};
+    }
+    Policy policy = policy_from_name(name);
     if (json.contains("seed") && json.at("seed").is_number_unsigned()) {
         policy.seed = json.at("seed").get<uint64_t>();
     }

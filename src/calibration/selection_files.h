@@ -37,7 +37,7 @@ struct SelectionSettings {
 
 // Keys policy, and seed or window where it has one.
 void describe_policy(nlohmann::ordered_json &json, const Policy &policy);
-// The policy that these keys say; nothing where they do not say one.
+// The policy that these keys say; nothing where they do not say one that is known.
 std::optional<Policy> described_policy(const nlohmann::ordered_json &json);
 
 // "inherit": true where selecting layers behind the first one take its rows.

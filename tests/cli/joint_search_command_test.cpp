@@ -99,6 +99,19 @@ TEST_F(JointSearchCommand, SmallerPlansAreTheRoundsBefore) {
         EXPECT_EQ(same.at("layers").at(i).value("ratio", -1.0),
                   whole.at("layers").at(i).value("ratio", -1.0));
     }
+    for (const auto &[key, value] :
+         {std::pair("choice", json("a third")), std::pair("layer", json(-1))}) {
+        json damaged = whole;
+        damaged["provenance"]["rounds"][0][key] = value;
+        write_bytes(out_, damaged.dump());
+        expect_failure(1, "found.json: its provenance records no rounds",
+                       derived("--sparsity", "10%"));
+    }
+    json unknown = whole;
+    unknown["provenance"]["policy"] = "best";
+    write_bytes(out_, unknown.dump());
+    expect_failure(1, "found.json: its provenance records no rounds", derived("--sparsity", "10%"));
+    write_bytes(out_, whole.dump());
     expect_failure(2, "its search saved", derived("--sparsity", "95%"));
     expect_failure(2, "say --sparsity, not --layers", derived("--layers", "1"));
 }

@@ -149,16 +149,10 @@ TEST_F(SplitModel, BatchesAreWhatTheyAreOnOneDevice) {
 TEST_F(SplitModel, PassesStopAndGoOnAtEveryLayer) {
     const std::string file = path(tiny_llama());
     const auto model = load(file, "RPC0,RPC1", "2,1");
-    const auto tokens = random_tokens(60, 6);
     const Plan plan = select_plan(3, {2}, 0.5);
     for (int layer = 0; layer <= 3; ++layer) {
-        Engine engine(*model, test_options());
-        Sequence straight = engine.new_sequence(plan);
-        HiddenTap tap({layer});
-        const Logits expected = run(engine, straight, tokens, Outputs::all, &tap);
-        straight.clear();
-        EXPECT_TRUE(same_bits(run_from(engine, straight, tap.hidden(layer), layer), expected))
-            << layer;
+        const StoppedRun runs = stop_and_go_on(*model, test_options(), plan, layer);
+        EXPECT_TRUE(same_bits(runs.resumed, runs.straight)) << layer;
     }
 }
 

@@ -111,17 +111,10 @@ TEST_F(DeviceTest, BatchesAreTheCpus) {
 // Hidden states are read and given at every boundary.
 TEST_F(DeviceTest, PassesStopAndGoOnAtEveryLayer) {
     const auto model = load_f32(path(tiny_llama()), device());
-    const auto tokens = random_tokens(60, 6);
     const Plan plan = select_plan(3, {2}, 0.5);
     for (int layer = 0; layer <= 3; ++layer) {
-        Engine engine(*model, test_options());
-        Sequence straight = engine.new_sequence(plan);
-        HiddenTap tap({layer});
-        const Logits expected = run(engine, straight, tokens, Outputs::all, &tap);
-        straight.clear();
-        EXPECT_TRUE(
-            nmse_below(k_max_nmse, run_from(engine, straight, tap.hidden(layer), layer), expected))
-            << layer;
+        const StoppedRun runs = stop_and_go_on(*model, test_options(), plan, layer);
+        EXPECT_TRUE(nmse_below(k_max_nmse, runs.resumed, runs.straight)) << layer;
     }
 }
 

@@ -115,17 +115,11 @@ TEST_P(EquivalenceTest, AnyChunkSizeIsNoChunks) {
 
 // What enters layer l is enough to go on from there, under any plan for the rest.
 TEST_P(EquivalenceTest, ResumingIsTheStraightRun) {
-    const auto tokens = random_tokens(60, 6);
     Plan plan = select_plan(n_layers_, {n_layers_ - 1}, 0.5);
     plan.layers[0].action = Action::skip;
     for (int layer = 0; layer <= n_layers_; ++layer) {
-        SCOPED_TRACE(layer);
-        Engine engine(model_, test_options());
-        Sequence straight = engine.new_sequence(plan);
-        HiddenTap tap({layer});
-        const Logits expected = run(engine, straight, tokens, Outputs::all, &tap);
-        straight.clear();
-        EXPECT_TRUE(same_bits(run_from(engine, straight, tap.hidden(layer), layer), expected));
+        const StoppedRun runs = stop_and_go_on(model_, test_options(), plan, layer);
+        EXPECT_TRUE(same_bits(runs.resumed, runs.straight)) << layer;
     }
 }
 

@@ -81,6 +81,18 @@ Logits run_from(Engine &engine, Sequence &sequence, std::span<const float> hidde
     return run_batch(engine, std::span(&chunk, 1), options).front();
 }
 
+StoppedRun stop_and_go_on(const Model &model, const EngineOptions &options, const Plan &plan,
+                          int layer) {
+    Engine engine(model, options);
+    Sequence sequence = engine.new_sequence(plan);
+    HiddenTap tap({layer});
+    StoppedRun runs;
+    runs.straight = run(engine, sequence, random_tokens(60, 6), Outputs::all, &tap);
+    sequence.clear();
+    runs.resumed = run_from(engine, sequence, tap.hidden(layer), layer);
+    return runs;
+}
+
 void expect_same(const Given &found, const Given &expected, double limit, double score_tolerance) {
     EXPECT_TRUE(nmse_below(limit, found.prompt, expected.prompt));
     EXPECT_TRUE(nmse_below(limit, found.steps, expected.steps));

@@ -37,6 +37,15 @@ void expect_same(const Given &found, const Given &expected, double limit,
 // The logits of all rows of a sequence that is taken up from hidden states before this layer.
 Logits run_from(Engine &engine, Sequence &sequence, std::span<const float> hidden, int layer);
 
+// The logits of all rows of 60 random tokens: of a pass through all layers, and of one that is
+// taken up before this layer from the first one's hidden states.
+struct StoppedRun {
+    Logits straight;
+    Logits resumed;
+};
+StoppedRun stop_and_go_on(const Model &model, const EngineOptions &options, const Plan &plan,
+                          int layer);
+
 // Selecting in the second and the last layer, with random corrections and, if need be, probes.
 Plan selecting_plan(const Model &model, const std::string &policy);
 // The same for policies that stand for themselves alone or for another one's rows ("inherit"), and

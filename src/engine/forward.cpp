@@ -22,13 +22,16 @@ Phase phase_of(std::span<const Chunk> batch) {
 }
 
 // By the rows of the whole call: results must not depend on how it is cut into graphs. Sequences
-// that decode get the same numbers however many there are.
+// that decode get the same numbers however many there are, unless one brings many rows: a known
+// continuation, which is only read.
 OwnKernels own_kernels(std::span<const Chunk> batch, int n_embd, CpuLevel of_engine) {
+    const bool decodes = phase_of(batch) == Phase::decode;
     size_t n_rows = 0;
     for (const Chunk &chunk : batch) {
-        n_rows += chunk.n_rows(n_embd);
+        const size_t n = chunk.n_rows(n_embd);
+        n_rows = decodes ? std::max(n_rows, n) : n_rows + n;
     }
-    return {of_engine, phase_of(batch) == Phase::decode || n_rows < k_min_panel_rows};
+    return {of_engine, n_rows < k_min_panel_rows};
 }
 
 // Rows that are few in the whole call, likewise.

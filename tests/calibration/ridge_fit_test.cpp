@@ -186,6 +186,32 @@ TEST_F(RandomRows, ReducedRankIsTheTruncatedDecomposition) {
     EXPECT_GT(explained_by(full, moments), explained);
 }
 
+// A few directions of many are found in another way than all of them.
+TEST(FitCorrection, FewDirectionsOfManyAreTheTruncatedDecomposition) {
+    constexpr int k_width = 96;
+    constexpr int k_few = 6;
+    std::mt19937 random(11);
+    std::normal_distribution<float> normal;
+    const auto draw = [&](int rows, int columns) {
+        return Rows(Rows::NullaryExpr(rows, columns, [&] { return normal(random); }));
+    };
+    const Rows x = draw(k_width, k_width) * draw(k_width, 800);
+    const Rows of_two = draw(k_width, 2) * draw(2, k_width) * x;  // four directions are nothing
+    for (const Rows &y :
+         {Rows(draw(k_width, k_width) * x), of_two, Rows(Rows::Zero(k_width, 800))}) {
+        const Moments moments = moments_of(x, y);
+        const Correction full = fit_correction(moments, k_width, 0.01);
+        const MatrixXd w = down_of(full) * up_of(full);
+        const Eigen::JacobiSVD<MatrixXd> svd(centred(x).transpose() * w, Eigen::ComputeThinV);
+        const MatrixXd v = svd.matrixV().leftCols(k_few);
+        const Correction low = fit_correction(moments, k_few, 0.01);
+        const MatrixXd b = up_of(low);
+        EXPECT_TRUE((b * b.transpose()).isIdentity(1e-5));
+        const MatrixXd expected = w * v * v.transpose();
+        EXPECT_LE((down_of(low) * b - expected).norm(), 1e-4 * (w.norm() + 1e-12));
+    }
+}
+
 // What is explained, from the moments, is what is explained row by row.
 TEST_F(RandomRows, ExplainedIsThatOfTheRows) {
     const Moments moments = moments_of(x_, y_);

@@ -11,16 +11,18 @@ const std::vector<std::string> k_layer_keys = {"attention.head_count", "attentio
 namespace {
 
 // Keys by which some architecture changes what its network computes (libllama's list), and the
-// number that means that it does not.
+// number that means that it does not: this one, or another key's.
 struct ChangingKey {
     const char *name;
     double neutral;
+    const char *same_as = nullptr;
 };
 
 constexpr ChangingKey k_changing_keys[] = {
     {"attention.clamp_kqv", 0},
     {"attention.indexer.head_count", 0},
     {"attention.key_length_mla", 0},
+    {"attention.key_length_swa", 0, "attention.key_length"},
     {"attention.kv_lora_rank", 0},
     {"attention.max_alibi_bias", 0},
     {"attention.output_scale", 1},
@@ -28,10 +30,12 @@ constexpr ChangingKey k_changing_keys[] = {
     {"attention.scale", 0},
     {"attention.shared_kv_layers", 0},
     {"attention.temperature_scale", 0},
+    {"attention.value_length_swa", 0, "attention.value_length"},
     {"attention.value_scale", 1},
     {"attn_logit_softcapping", 0},
     {"embedding_length_per_layer_input", 0},
     {"embedding_scale", 1},
+    {"expert_gating_func", 1},
     {"expert_group_count", 1},
     {"expert_latent_length", 0},
     {"expert_shared_count", 0},
@@ -141,7 +145,9 @@ void ArchKeys::refuse_unread() const {
             continue;
         }
         const std::optional<double> value = file_.find_scalar(key);
-        if (!value || (*value != changing.neutral && *value != 0)) {
+        const bool is_same = changing.same_as != nullptr && value &&
+                             value == file_.find_scalar(full(changing.same_as));
+        if (!value || (*value != changing.neutral && *value != 0 && !is_same)) {
             fail(ErrorKind::format,
                  "{}: key {} is {}, and architecture {} is not computed with it: another variant "
                  "of the model?",

@@ -277,10 +277,9 @@ TEST_F(ArchitectureKeys, FusedTensorsAreTakenApart) {
 
 TEST_F(ArchitectureKeys, WhatIsNotComputedIsRefusedByName) {
     const std::pair<const char *, const char *> keys[] = {
-        {"gemma3", "attn_logit_softcapping"},
-        {"qwen3moe", "expert_shared_feed_forward_length"},
-        {"smollm3", "attention.scale"},
-        {"olmo2", "residual_scale"},
+        {"gemma3", "attn_logit_softcapping"},   {"qwen3moe", "expert_shared_feed_forward_length"},
+        {"smollm3", "attention.scale"},         {"olmo2", "residual_scale"},
+        {"gemma3", "attention.key_length_swa"}, {"qwen3moe", "expert_gating_func"},
         {"mistral3", "nextn_predict_layers"}};
     for (const auto &[name, key] : keys) {
         make(name);
@@ -290,6 +289,10 @@ TEST_F(ArchitectureKeys, WhatIsNotComputedIsRefusedByName) {
         gguf_set_val_f32(meta(), full.c_str(), 0.0f);  // says that there is nothing
         EXPECT_NO_THROW(load()) << full;
     }
+    make("gemma3");  // says that heads of layers with a window are as wide as the others
+    gguf_set_val_u32(meta(), "gemma3.attention.key_length_swa",
+                     load()->hparams().layers.front().head_dim);
+    EXPECT_NO_THROW(load());
     const std::pair<const char *, const char *> tensors[] = {
         {"gemma3", "dense_2.weight"},
         {"qwen2moe", "rope_freqs.weight"},

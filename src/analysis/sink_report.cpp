@@ -68,11 +68,11 @@ void judge(SinkReport &report) {
             "so similarity to it need not say which rows matter: {}",
             100 * report.attention, k_instead));
     }
-    if (report.mean_cosine < k_constant_cosine) {
+    if (report.mean_cosine && *report.mean_cosine < k_constant_cosine) {
         report.warnings.push_back(fmt::format(
             "position 0 is not constant behind layer {} (mean cosine {:.2f} between layers, below "
             "{}): {}",
-            report.first, report.mean_cosine, k_constant_cosine, k_instead));
+            report.first, *report.mean_cosine, k_constant_cosine, k_instead));
     }
     const auto n_lasting = std::count_if(
         report.others.begin(), report.others.end(),
@@ -92,9 +92,8 @@ SinkReport sink_report(const TextStates &states, std::span<const int32_t> tokens
     CHECK(states.layers.size() >= 2 && tokens.size() == states.n_tokens);
     SinkReport report;
     report.layers = find_sink(states);
-    report.first = report.layers.by_activation
-                       ? report.layers.l_sink()
-                       : std::max(report.layers.by_cosine, report.layers.by_attention.value_or(0));
+    report.first = report.layers.by_activation.value_or(
+        report.layers.by_attention.value_or(report.layers.by_cosine));
     const auto first = static_cast<size_t>(report.first);
     measure_constancy(states, first, report);
     measure_sizes(states, first, report);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -25,14 +26,14 @@ struct MassivePosition {
 
 struct SinkReport {
     SinkLayers layers;
-    // Where "behind" begins: l_sink, but not before it draws attention where it has no activation.
+    // Where "behind" begins: by the activation, without one by the attention, else by the cosines.
     int first = 0;
     // The largest |value| of position 0 over the median of all rows, over layers from there on.
     double smallest_over_median = 0;
     double largest_over_median = 0;
-    // Of position 0, normed, between every two layers behind it: 1 for fewer than two layers.
-    double mean_cosine = 1;
-    double smallest_cosine = 1;
+    // Of position 0, normed, between every two layers behind it; nothing for fewer than two layers.
+    std::optional<double> mean_cosine;
+    std::optional<double> smallest_cosine;
     double growth = 1;     // its largest |value| over layers, the largest over the smallest
     double attention = 0;  // on key 0, mean over layers behind it, heads and rows
     // Others with a massive activation behind it, the most frequent first.

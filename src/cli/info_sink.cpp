@@ -31,6 +31,18 @@ nlohmann::ordered_json layer_or_null(const std::optional<int> &layer) {
     return layer ? nlohmann::ordered_json(*layer) : nlohmann::ordered_json(nullptr);
 }
 
+nlohmann::ordered_json number_or_null(const std::optional<double> &value) {
+    return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
+}
+
+std::string constancy_text(const SinkReport &report) {
+    return report.mean_cosine
+               ? fmt::format(
+                     "cosine of position 0 between layers {:.3f} in the mean, {:.3f} at least",
+                     *report.mean_cosine, *report.smallest_cosine)
+               : "the last: no layers to compare position 0 between";
+}
+
 std::string layer_text(const std::optional<int> &layer) {
     return layer ? fmt::format("layer {}", *layer) : "none";
 }
@@ -60,8 +72,8 @@ nlohmann::ordered_json sink_json(const SinkReport &report, const Model &model) {
     json["by_attention"] = layer_or_null(report.layers.by_attention);
     json["first_layer"] = report.first;
     json["over_median"] = {report.smallest_over_median, report.largest_over_median};
-    json["mean_cosine"] = report.mean_cosine;
-    json["smallest_cosine"] = report.smallest_cosine;
+    json["mean_cosine"] = number_or_null(report.mean_cosine);
+    json["smallest_cosine"] = number_or_null(report.smallest_cosine);
     json["growth"] = report.growth;
     json["attention"] = report.attention;
     json["scores_raw_rows"] = model.weights().layers.front().attn_norm == nullptr;
@@ -86,10 +98,9 @@ void print_sink(const SinkReport &report, const Model &model) {
         report.layers.l_sink(), layer_text(report.layers.by_activation), report.layers.by_cosine,
         layer_text(report.layers.by_attention));
     print(
-        "  from layer {:<6}cosine of position 0 between layers {:.3f} in the mean, {:.3f} at "
-        "least; its largest value is {:.0f} to {:.0f} times the median and grows {:.1f}-fold; it "
-        "gets {:.0f}% of the attention\n",
-        report.first, report.mean_cosine, report.smallest_cosine, report.smallest_over_median,
+        "  from layer {:<6}{}; its largest value is {:.0f} to {:.0f} times the median and grows "
+        "{:.1f}-fold; it gets {:.0f}% of the attention\n",
+        report.first, constancy_text(report), report.smallest_over_median,
         report.largest_over_median, report.growth, 100 * report.attention);
     std::string others;
     for (size_t i = 0; i < std::min(report.others.size(), k_n_shown); ++i) {

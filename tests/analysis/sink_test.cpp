@@ -157,7 +157,7 @@ TEST(SinkReportTest, SaysHowConstantTheSinkIsAndWhatSpeaksAgainstIt) {
     states.layers[4].sink_peak = 4000;
     SinkReport report = sink_report(states, tokens);
     EXPECT_EQ(report.layers.l_sink(), 2);
-    EXPECT_NEAR(report.mean_cosine, 1, 1e-12);
+    EXPECT_NEAR(report.mean_cosine.value(), 1, 1e-12);
     EXPECT_NEAR(report.growth, 2, 1e-12);
     EXPECT_NEAR(report.attention, (0.15 + 0.4 + 0.4) / 3, 1e-12);
     EXPECT_THAT(report.warnings, testing::IsEmpty());
@@ -165,8 +165,8 @@ TEST(SinkReportTest, SaysHowConstantTheSinkIsAndWhatSpeaksAgainstIt) {
     states.kept[0][3] = {0,
                          1};  // at right angles in one layer of three: one pair of three is alike
     report = sink_report(states, tokens);
-    EXPECT_NEAR(report.mean_cosine, 1.0 / 3, 1e-12);
-    EXPECT_NEAR(report.smallest_cosine, 0, 1e-12);
+    EXPECT_NEAR(report.mean_cosine.value(), 1.0 / 3, 1e-12);
+    EXPECT_NEAR(report.smallest_cosine.value(), 0, 1e-12);
     ASSERT_THAT(report.warnings, testing::SizeIs(1));
     EXPECT_THAT(report.warnings[0], testing::HasSubstr("not constant behind layer 2"));
     EXPECT_THAT(report.warnings[0], testing::HasSubstr("--policy probe"));
@@ -200,6 +200,26 @@ TEST(SinkReportTest, SaysHowConstantTheSinkIsAndWhatSpeaksAgainstIt) {
     ASSERT_THAT(report.warnings, testing::SizeIs(1));
     EXPECT_THAT(report.warnings[0], testing::HasSubstr("is no sink"));
     EXPECT_THAT(report.warnings[0], testing::HasSubstr("15% of the attention"));
+
+    // Attention comes before the cosines' largest fall, here in the last layer, behind which there
+    // is nothing to compare.
+    states = sink_states();
+    for (LayerStates &layer : states.layers) {
+        layer.sink_peak = 5;
+    }
+    states.layers.back().sink_cosines.assign(states.n_tokens, -1);
+    ASSERT_EQ(find_sink(states).by_cosine, 4);
+    report = sink_report(states, tokens);
+    EXPECT_EQ(report.first, 3);
+    EXPECT_THAT(report.warnings, testing::IsEmpty());
+    for (LayerStates &layer : states.layers) {
+        layer.sink_attention = {0.1, 0.2};
+    }
+    report = sink_report(states, tokens);
+    EXPECT_EQ(report.first, 4);
+    EXPECT_FALSE(report.mean_cosine.has_value());
+    ASSERT_THAT(report.warnings, testing::SizeIs(1));
+    EXPECT_THAT(report.warnings[0], testing::HasSubstr("is no sink"));
 }
 
 }  // namespace

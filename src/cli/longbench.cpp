@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "base/console.h"
 #include "base/error.h"
@@ -14,6 +15,7 @@
 #include "cli/interrupt.h"
 #include "cli/shared_options.h"
 #include "eval/longbench_scores.h"
+#include "eval/scoring.h"
 #include "eval/text.h"
 #include "evaluation/longbench_run.h"
 #include "model/vocab.h"
@@ -148,8 +150,46 @@ std::string records_text(const LongBenchTask &task) {
                : fmt::format("{} of {}", task.prompts.size(), task.set->n_records);
 }
 
+// A plan's score on a set, and what it has more than the dense model, record by record.
+struct SetScore {
+    double score = 0;
+    std::optional<Estimate> difference;
+};
+
+std::vector<double> record_scores(const LongBenchSet &set,
+                                  const std::vector<Prediction> &predictions, Similarity kind) {
+    std::vector<double> scores;
+    for (const Prediction &prediction : predictions) {
+        scores.push_back(100.0 * longbench_score(set, prediction, kind));
+    }
+    return scores;
+}
+
+// By set, then plan. The first plan is the dense one, or no difference is wanted.
+std::vector<SetScore> scores_of(std::span<const LongBenchTask> tasks, size_t n_plans,
+                                std::span<const std::vector<Prediction>> predictions,
+                                Similarity kind, bool has_dense) {
+    std::vector<SetScore> scores;
+    for (size_t a = 0; a < predictions.size(); ++a) {
+        const LongBenchSet &set = *tasks[a / n_plans].set;
+        scores.push_back({longbench_set_score(set, predictions[a], kind), std::nullopt});
+        if (has_dense && a % n_plans > 0) {
+            const auto &dense = predictions[a - a % n_plans];
+            scores.back().difference = estimate_paired_difference(
+                record_scores(set, predictions[a], kind), record_scores(set, dense, kind));
+        }
+    }
+    return scores;
+}
+
+std::string score_text(const SetScore &score) {
+    return score.difference ? fmt::format("{:.2f} ({:+.2f} ± {:.2f})", score.score,
+                                          score.difference->mean, score.difference->standard_error)
+                            : fmt::format("{:.2f}", score.score);
+}
+
 void print_scores(std::span<const LongBenchTask> tasks, std::span<const Plan> plans,
-                  std::span<const double> scores, size_t max_length) {
+                  std::span<const SetScore> scores, size_t max_length) {
     print("prompts of at most {} tokens, the middle cut out; no chat template\n", max_length);
     ComparisonTable table;
     table.header = {"set", "records", "cut"};
@@ -161,9 +201,9 @@ void print_scores(std::span<const LongBenchTask> tasks, std::span<const Plan> pl
         table.rows.push_back({std::string(tasks[t].set->name), records_text(tasks[t]),
                               fmt::format("{}", tasks[t].n_cut)});
         for (size_t p = 0; p < plans.size(); ++p) {
-            const double score = scores[t * plans.size() + p];
-            sums[p] += score;
-            table.rows.back().push_back(fmt::format("{:.2f}", score));
+            const SetScore &score = scores[t * plans.size() + p];
+            sums[p] += score.score;
+            table.rows.back().push_back(score_text(score));
         }
     }
     table.rows.push_back({"mean", "", ""});
@@ -173,15 +213,23 @@ void print_scores(std::span<const LongBenchTask> tasks, std::span<const Plan> pl
     print_text(plain_text(table));
 }
 
-json result_json(const LongBenchTask &task, const Plan &plan, double score,
+json result_json(const LongBenchTask &task, const Plan &plan, const SetScore &score,
                  const std::string &file) {
+    json difference = nullptr;
+    json difference_se = nullptr;
+    if (score.difference) {
+        difference = score.difference->mean;
+        difference_se = score.difference->standard_error;
+    }
     return {{"set", task.set->name},
             {"plan", plan_name_json(plan)},
             {"effective_sparsity", plan.effective_sparsity()},
             {"n_records", task.prompts.size()},
             {"is_complete", task.data.is_complete},
             {"n_cut", task.n_cut},
-            {"score", score},
+            {"score", score.score},
+            {"difference", difference},
+            {"difference_se", difference_se},
             {"predictions", file}};
 }
 
@@ -232,13 +280,13 @@ void run_sets(const LongBenchArguments &arguments, const Argv &argv, CommandFile
     json result = result_frame(argv, *model, engine.get());
     result["max_length"] = options.max_length;
     result["results"] = json::array();
-    std::vector<double> scores;
-    for (size_t a = 0; a < predictions.size(); ++a) {
+    const std::vector<SetScore> scores =
+        scores_of(tasks, plans.size(), predictions, similarity_of(arguments), !arguments.no_dense);
+    for (size_t a = 0; a < scores.size(); ++a) {
         const LongBenchTask &task = tasks[a / plans.size()];
         const Plan &plan = plans[a % plans.size()];
-        scores.push_back(longbench_set_score(*task.set, predictions[a], similarity_of(arguments)));
-        result["results"].push_back(result_json(
-            task, plan, scores.back(), prediction_path(arguments.output, plan, *task.set)));
+        result["results"].push_back(
+            result_json(task, plan, scores[a], prediction_path(arguments.output, plan, *task.set)));
     }
     write_json(arguments.json, result);
     if (prints_text(arguments.json)) {

@@ -72,6 +72,17 @@ TEST_F(DataCommands, LongBenchWritesAndScoresPredictions) {
     write_bytes(file, lines.substr(0, lines.size() - 9));
     EXPECT_EQ(run_json(longbench("hotpotqa,samsum"))["results"], result["results"]);
     EXPECT_EQ(read_bytes(file), lines);
+    // The dense model is given one right answer of three: the plan has a third less.
+    EXPECT_TRUE(result["results"][0]["difference"].is_null());
+    const std::string dense_file = dir_.file("pred/dense/hotpotqa.jsonl");
+    const std::string dense_lines = read_bytes(dense_file);
+    json right = json::parse(dense_lines.substr(0, dense_lines.find('\n')));
+    right["pred"] = right["answers"][0];
+    write_bytes(dense_file, right.dump() + dense_lines.substr(dense_lines.find('\n')));
+    const json compared = run_json(longbench("hotpotqa,samsum"))["results"];
+    EXPECT_NEAR(compared[0]["score"].get<double>(), 33.33, 1e-9);
+    EXPECT_NEAR(compared[1]["difference"].get<double>(), -100.0 / 3, 1e-9);
+    EXPECT_NEAR(compared[1]["difference_se"].get<double>(), 100.0 / 3, 1e-9);
     std::vector<std::string> other = longbench("hotpotqa");
     other.back() = "100";
     expect_failure(2, "another run, whose max_length differs", other);

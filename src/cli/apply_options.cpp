@@ -67,26 +67,37 @@ void add_keep_last_option(CLI::App &command, ApplyArguments &arguments) {
 }
 
 Plan for_every_row(Plan plan) {
-    if (plan.keep_last > 0) {
+    if (plan.keep_last > 0 && !plan.is_dense()) {
         remark(
             "note: {}: keep_last {} is left out: every row is scored here, not what follows a "
             "prompt",
             plan.name, plan.keep_last);
-        plan.keep_last = 0;
     }
+    plan.keep_last = 0;
     return plan;
 }
 
+void refuse_decode_plan(const Plan &plan) {
+    if (plan.apply == Apply::decode) {
+        fail(ErrorKind::usage,
+             "plan {} is for decode alone, which is not measured here: rows are scored under it as "
+             "a prompt's, or densely behind a prompt",
+             plan.name);
+    }
+}
+
 std::vector<Plan> read_scored_plans(const Model &model, const std::vector<std::string> &paths,
-                                    bool with_dense, const ApplyArguments &arguments) {
+                                    bool with_dense, const ApplyArguments &arguments,
+                                    PlanPurpose usual) {
     arguments.check();
     if (!arguments.apply.empty() && apply_from_name(arguments.apply) == Apply::decode) {
-        fail(ErrorKind::usage, "--apply decode: nothing is decoded here (known: prefill, both)");
+        fail(ErrorKind::usage,
+             "--apply decode: decode alone is not measured here (known: prefill, both)");
     }
-    std::vector<Plan> plans =
-        read_plans(model, paths, with_dense, arguments.purpose(PlanPurpose::every_row));
+    std::vector<Plan> plans = read_plans(model, paths, with_dense, arguments.purpose(usual));
     for (Plan &plan : plans) {
         plan = arguments.applied_to(std::move(plan));
+        refuse_decode_plan(plan);
         if (plan.apply != Apply::prefill) {
             plan = for_every_row(std::move(plan));
         }

@@ -36,12 +36,17 @@ void add_keep_last_option(CLI::App &command, ApplyArguments &arguments);
 // another: without keep_last, which is said on standard error.
 Plan for_every_row(Plan plan);
 
-// The plans of a command with add_scoring_apply_options, dense first if wanted.
+// Throws Error{usage} for a plan for decode alone, which nothing that is scored would be under.
+void refuse_decode_plan(const Plan &plan);
+
+// The plans of a command with add_scoring_apply_options, dense first if wanted; `usual`: what
+// --sparsity finds without --apply.
 std::vector<Plan> read_scored_plans(const Model &model, const std::vector<std::string> &paths,
-                                    bool with_dense, const ApplyArguments &arguments);
+                                    bool with_dense, const ApplyArguments &arguments,
+                                    PlanPurpose usual = PlanPurpose::every_row);
 
 // What a plan costs by its own record, for the purpose at hand, and whether this prompt is longer
-// than what was measured; empty: nothing was.
+// than what was measured (0: there is none); empty: nothing was.
 std::string loss_text(const Plan &plan, PlanPurpose purpose, size_t n_prompt);
 
 }  // namespace orthorank

@@ -95,8 +95,20 @@ nlohmann::ordered_json fraction_json(const GenerateResult &result) {
                : nlohmann::ordered_json(nullptr);
 }
 
+// What the run's plan costs, if it is run as it was measured.
+std::string cost_text(const ApplyArguments &apply, const Plan &plan, size_t n_prompt) {
+    const bool is_for_prompt = plan.apply == Apply::prefill;
+    const std::string loss =
+        loss_text(plan, is_for_prompt ? PlanPurpose::prompt : PlanPurpose::every_row, n_prompt);
+    const bool is_other = plan.apply == Apply::decode || apply.keep_last.has_value();
+    return loss.empty() || !is_other
+               ? loss
+               : "what it costs was measured with another --apply or --keep-last";
+}
+
 // The closing line.
-void print_summary(const GenerateResult &result, const Plan &plan, int n_ctx) {
+void print_summary(const GenerateResult &result, const Plan &plan, const ApplyArguments &apply,
+                   int n_ctx) {
     if (result.stop_reason == StopReason::context) {
         remark("The context of {} tokens is full.", n_ctx);
     }
@@ -107,6 +119,8 @@ void print_summary(const GenerateResult &result, const Plan &plan, int n_ctx) {
                                static_cast<double>(result.n_rows_offered),
                            plan.apply == Apply::prefill ? "the prompt's " : "",
                            plan.layers_with(Action::select).size());
+    } else if (plan.apply == Apply::decode) {
+        rows = fmt::format("{}: no step was decoded under it", plan.name);
     } else if (!plan.is_dense()) {
         rows =
             fmt::format("{}: {} layers removed", plan.name, plan.layers_with(Action::skip).size());
@@ -114,12 +128,9 @@ void print_summary(const GenerateResult &result, const Plan &plan, int n_ctx) {
     remark("prefill {} tokens, {} | decode {} tokens, {} | {}", result.n_prompt,
            rate_text(result.n_prompt, result.prefill_s), result.n_decoded,
            rate_text(result.n_decoded, result.decode_s), rows);
-    const bool is_for_prompt = plan.apply == Apply::prefill;
-    const std::string loss =
-        loss_text(plan, is_for_prompt ? PlanPurpose::prompt : PlanPurpose::every_row,
-                  static_cast<size_t>(result.n_prompt));
-    if (!loss.empty()) {
-        remark("{}: {}", plan.name, loss);
+    const std::string cost = cost_text(apply, plan, static_cast<size_t>(result.n_prompt));
+    if (!cost.empty()) {
+        remark("{}: {}", plan.name, cost);
     }
 }
 
@@ -183,7 +194,7 @@ void run_generate(const GenerateArguments &arguments, const Argv &argv) {
     nlohmann::ordered_json json = result_frame(argv, *model, engine.get());
     json["results"] = nlohmann::ordered_json::array({result_json(result, options.plan)});
     write_json(arguments.json, json);
-    print_summary(result, options.plan, engine->n_ctx());
+    print_summary(result, options.plan, arguments.apply, engine->n_ctx());
 }
 
 }  // namespace

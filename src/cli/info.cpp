@@ -8,6 +8,7 @@
 
 #include "base/console.h"
 #include "base/error.h"
+#include "cli/apply_options.h"
 #include "cli/info_sink.h"
 #include "cli/shared_options.h"
 #include "engine/plan_files.h"
@@ -15,6 +16,7 @@
 #include "model/backend_info.h"
 #include "report/numbers_text.h"
 #include "report/result_frame.h"
+#include "timing/bounds.h"
 
 namespace orthorank {
 
@@ -37,7 +39,7 @@ struct PlanInfo {
 
 PlanInfo plan_info(const Model &model, const std::string &path) {
     if (is_by_sparsity(path)) {
-        return {read_plan_for(model, path), ""};
+        return {read_plan_for(model, path, PlanPurpose::prompt), ""};  // what `generate` takes
     }
     PlanInfo info{read_plan_files(path), ""};
     try {
@@ -49,7 +51,16 @@ PlanInfo plan_info(const Model &model, const std::string &path) {
     return info;
 }
 
-nlohmann::ordered_json plan_json(const PlanInfo &info) {
+// How much faster a prompt of so many tokens can be at most; nothing for a plan of another model.
+std::optional<double> prompt_bound(const PlanInfo &info, const Model &model, int n_tokens) {
+    if (!info.misfit.empty() || info.plan.apply == Apply::decode) {
+        return std::nullopt;
+    }
+    return prefill_speed_up_bound(model_shape(model), info.plan, n_tokens, HeadRows::last_read);
+}
+
+nlohmann::ordered_json plan_json(const PlanInfo &info, const Model &model, int n_ctx) {
+    const nlohmann::ordered_json file = plan_to_json(info.plan);
     nlohmann::ordered_json json;
     json["plan"] = info.plan.name;
     json["fits"] = info.misfit.empty();
@@ -61,7 +72,15 @@ nlohmann::ordered_json plan_json(const PlanInfo &info) {
     json["n_layers"] = info.plan.n_layers();
     json["effective_sparsity"] = info.plan.effective_sparsity();
     json["number_bytes"] = plan_number_bytes(info.plan);
-    json["layers"] = plan_to_json(info.plan)["layers"];
+    json["apply"] = apply_name(info.plan.apply);
+    json["keep_last"] = info.plan.keep_last;
+    json["prompt_bound"] = nullptr;
+    if (const std::optional<double> bound = prompt_bound(info, model, n_ctx)) {
+        json["prompt_bound"] = *bound;
+    }
+    json["measured"] =
+        file.contains("measured") ? file["measured"] : nlohmann::ordered_json::array();
+    json["layers"] = file["layers"];
     return json;
 }
 
@@ -275,7 +294,31 @@ std::string correction_text(const LayerPlan &layer) {
                : fmt::format(", correction of rank {}", layer.correction->rank);
 }
 
-void print_plan(const PlanInfo &info) {
+std::string apply_text(const Plan &plan) {
+    if (plan.apply != Apply::prefill) {
+        return plan.apply == Apply::decode ? "for decoded tokens alone"
+                                           : "for every row, of prompts and decoded";
+    }
+    return plan.keep_last > 0
+               ? fmt::format("for prompts alone, their last {} rows computed in every layer",
+                             plan.keep_last)
+               : "for prompts alone";
+}
+
+// Where the plan applies, what it gains at most and what it was measured to cost.
+void print_use(const PlanInfo &info, const Model &model, int n_ctx) {
+    print("  {}\n", apply_text(info.plan));
+    if (const std::optional<double> bound = prompt_bound(info, model, n_ctx)) {
+        print("  a prompt of {} tokens at most {:.2f} times as fast\n", n_ctx, *bound);
+    }
+    for (const PlanPurpose purpose : {PlanPurpose::prompt, PlanPurpose::every_row}) {
+        if (const std::string loss = loss_text(info.plan, purpose, 0); !loss.empty()) {
+            print("  {}\n", loss);
+        }
+    }
+}
+
+void print_plan(const PlanInfo &info, const Model &model, int n_ctx) {
     const Plan &plan = info.plan;
     print("\nplan {}: effective sparsity {:.1f}%\n", plan.name, 100.0 * plan.effective_sparsity());
     if (!info.misfit.empty()) {
@@ -285,6 +328,7 @@ void print_plan(const PlanInfo &info) {
                                               ? "by its number of layers; it has no fingerprint"
                                               : "same fingerprint");
     }
+    print_use(info, model, n_ctx);
     for (int il = 0; il < plan.n_layers(); ++il) {
         const LayerPlan &layer = plan.layers[static_cast<size_t>(il)];
         if (layer.action == Action::skip) {
@@ -323,7 +367,7 @@ void run_info(const InfoArguments &arguments, const Argv &argv) {
     nlohmann::ordered_json result = model_json(*model, arguments, n_ctx, kv_bytes);
     result["plans"] = nlohmann::ordered_json::array();
     for (const PlanInfo &plan : plans) {
-        result["plans"].push_back(plan_json(plan));
+        result["plans"].push_back(plan_json(plan, *model, n_ctx));
     }
     result["sink"] = nullptr;
     if (sink) {
@@ -335,7 +379,7 @@ void run_info(const InfoArguments &arguments, const Argv &argv) {
         print_model(*model);
         print_storage(*model, arguments, n_ctx, kv_bytes);
         for (const PlanInfo &plan : plans) {
-            print_plan(plan);
+            print_plan(plan, *model, n_ctx);
         }
         if (sink) {
             print_sink(*sink, *model);

@@ -84,6 +84,7 @@ std::vector<Plan> plans_of(const PerplexityArguments &arguments, const Model &mo
         read_plans(model, arguments.plans, !arguments.no_dense,
                    is_for_prompts ? PlanPurpose::prompt : PlanPurpose::every_row);
     for (Plan &plan : plans) {
+        refuse_decode_plan(plan);
         plan = is_for_prompts ? arguments.apply.applied_to(std::move(plan))
                               : for_every_row(std::move(plan));
     }
@@ -109,18 +110,23 @@ PlanLoss loss_of(const PerplexityResult &result, const TextSet &set, const Model
     loss.n_continuation = set.windows.n_continuation;
     loss.ratio = result.ratio;
     loss.se = result.ratio_se;
-    loss.weights = model.file_type();
+    loss.weights = model.type_in_use();
     loss.date = today_utc();
     loss.version = program_version();
     return loss;
 }
 
+void check_can_be_recorded(std::span<const TextSet> sets) {
+    for (const TextSet &set : sets) {
+        if (set.windows.size() < 2) {
+            fail(ErrorKind::usage, "--record: {} has one window, whose loss has no standard error",
+                 text_name(set));
+        }
+    }
+}
+
 // Puts a loss into the plan file, in place of one of the same text, weights and kind.
 void record(const std::string &path, const PlanLoss &loss) {
-    if (loss.n_windows < 2) {
-        fail(ErrorKind::usage,
-             "--record: one window has no standard error: nothing was written to {}", path);
-    }
     Plan plan = read_plan_files(path);
     std::erase_if(plan.losses, [&](const PlanLoss &other) {
         return other.text == loss.text && other.weights == loss.weights &&
@@ -156,6 +162,7 @@ nlohmann::ordered_json result_json(const PerplexityResult &result, const TextSet
     }
     json["n_windows"] = set.windows.size();
     json["n_continuation"] = set.windows.n_continuation;
+    json["keep_last"] = result.plan.keep_last;
     json["bos"] = set.bos;
     json["n_targets"] = result.n_targets;
     json["effective_sparsity"] = result.plan.effective_sparsity();
@@ -304,6 +311,9 @@ void run_perplexity(const PerplexityArguments &arguments, const Argv &argv, Comm
         for (const std::string &file : set.files) {
             files.reads(file, set.name.empty() ? "--file" : set.name);
         }
+    }
+    if (arguments.record) {
+        check_can_be_recorded(sets);
     }
     Arms arms(*model, arguments, plans);
     nlohmann::ordered_json json = result_frame(argv, *model, &arms.engine());

@@ -34,6 +34,15 @@ std::vector<PasskeyPrompt> prompts_of(std::span<const int32_t> text, const Vocab
     return prompts;
 }
 
+// Before hours of shorter ones are run.
+void check_lengths(std::span<const int32_t> text, const Vocab &vocab,
+                   const PasskeyOptions &options) {
+    const PasskeyTask task(vocab);
+    for (const int length : options.lengths) {
+        task.prompt(text, static_cast<size_t>(length), 0.0, passkey_of(options.seed, 0));
+    }
+}
+
 double score_of(Engine &engine, const Plan &plan, const PasskeyPrompt &prompt) {
     AnswerOptions options;
     options.plan = plan;
@@ -55,6 +64,7 @@ void summarise(PasskeyResult &result, const PasskeyResult &first, size_t n_each)
 std::vector<PasskeyResult> run_passkey(Engine &engine, std::span<const int32_t> text,
                                        std::span<const Plan> plans, const PasskeyOptions &options) {
     CHECK(!plans.empty() && !options.depths.empty() && options.n_each > 0);
+    check_lengths(text, engine.model().vocab(), options);
     std::vector<PasskeyResult> results;
     size_t n_done = 0;
     const size_t n_all = options.lengths.size() * options.depths.size() *

@@ -63,6 +63,32 @@ TEST_F(PromptPlanCommands, ContinuationIsMeasuredAndRecorded) {
     const std::string long_prompt(500, 'x');
     EXPECT_THAT(run({"generate", "-p", long_prompt, "-n", "1", "--plan", prompt_plan_}).err,
                 HasSubstr("longer than that: it may cost more"));
+
+    // What was measured is not said of a run that differs.
+    for (const std::vector<std::string> &other :
+         {std::vector<std::string>{"--keep-last", "0"}, {"--apply", "decode"}}) {
+        std::vector<std::string> command = {"generate", "-p",     "a line of text", "-n",
+                                            "3",        "--plan", prompt_plan_};
+        command.insert(command.end(), other.begin(), other.end());
+        EXPECT_THAT(run(command).err, Not(HasSubstr("perplexity over dense: "))) << other[0];
+    }
+    const json info = run_json({"info", "--plan", prompt_plan_, "--ctx", "64"})["results"][0]["plans"][0];
+    EXPECT_EQ(info["apply"], "prefill");
+    EXPECT_EQ(info["keep_last"], 4);
+    EXPECT_EQ(info["measured"], json::parse(read_text_file(prompt_plan_))["measured"]);
+    EXPECT_GT(info["prompt_bound"].get<double>(), 1.0);
+    const std::string described = run({"info", "--plan", prompt_plan_, "--ctx", "64"}).out;
+    EXPECT_THAT(described, HasSubstr("for prompts alone, their last 4 rows"));
+    EXPECT_THAT(described, HasSubstr("a prompt of 64 tokens at most"));
+    EXPECT_THAT(described, HasSubstr("on text.txt ("));
+}
+
+TEST_F(PromptPlanCommands, RecordNamesTheWeightsInUse) {
+    run_json(measuring({"--record", "--weights", "f16"}));
+    const json plan = json::parse(read_text_file(prompt_plan_));
+    EXPECT_THAT(plan["measured"][0]["weights"].get<std::string>(), HasSubstr("f16"));
+    expect_failure(2, "has one window, whose loss has no standard error",
+                   measuring({"--record", "--windows", "1", "--continuation", "16"}));
 }
 
 TEST_F(PromptPlanCommands, KeptRowsCountInThePromptAlone) {
@@ -89,8 +115,24 @@ TEST_F(PromptPlanCommands, WhatIsRefused) {
     expect_failure(2, "passkey: name a text", {"eval", "--tasks", "passkey"});
     expect_failure(2, "--lengths does nothing: it goes with --tasks passkey",
                    {"eval", "--tasks", "piqa", "--data", dir_.path(), "--lengths", "100"});
-    expect_failure(2, "--apply decode: nothing is decoded here",
+    expect_failure(2, "--apply decode: decode alone is not measured here",
                    {"eval", "--tasks", "passkey", "--text", text_, "--apply", "decode"});
+    const std::string decode = dir_.file("decode.json");
+    write_bytes(decode, R"({"format": "orthorank-plan", "version": 3, "apply": "decode",
+        "model": {"n_layers": 3}, "layers": [{"index": 1, "action": "select", "ratio": 0.25}]})");
+    for (const std::vector<std::string> &scoring :
+         {std::vector<std::string>{"perplexity", "-f", text_, "--ctx", "64"},
+          {"perplexity", "-f", text_, "--ctx", "64", "--continuation", "16"},
+          {"eval", "--tasks", "passkey", "--text", text_, "--lengths", "250"}}) {
+        std::vector<std::string> command = scoring;
+        command.insert(command.end(), {"--plan", decode});
+        expect_failure(2, "is for decode alone, which is not measured here", command);
+    }
+    const std::string short_text = dir_.file("short.txt");
+    write_bytes(short_text, std::string(250, 'x'));
+    expect_failure(1, "a pass key prompt of 480 tokens needs",  // before any other is run
+                   {"eval", "--tasks", "passkey", "--text", short_text, "--lengths", "300,480",
+                    "--count", "2000"});
     const std::vector<std::string> search = {"select-layers",     "--calibration", text_, "-o",
                                              dir_.file("x.json"), "--layers",      "1"};
     const auto searching = [&](std::vector<std::string> more) {

@@ -6,8 +6,8 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "calibration/descriptions.h"
 #include "calibration/partial_file.h"
-#include "calibration/selection_files.h"
 
 namespace orthorank {
 
@@ -63,9 +63,7 @@ Json key_of(const JointSettings &settings) {
     json["kernels"] = settings.kernels;
     json["correction_type"] = settings.correction_type;
     json["device"] = settings.device;
-    json["seqlen"] = settings.calibration.at("seqlen");
-    json["windows"] = settings.calibration.at("windows");
-    json["hash"] = settings.calibration.at("hash");
+    describe_windows(json, settings.calibration);
     return json;
 }
 

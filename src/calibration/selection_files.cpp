@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "calibration/descriptions.h"
 #include "calibration/partial_file.h"
 
 namespace orthorank {
@@ -16,43 +17,6 @@ using Json = nlohmann::ordered_json;
 bool is_select(const LayerPlan &change) {
     return change.action == Action::select;
 }
-
-}  // namespace
-
-void describe_policy(Json &json, const Policy &policy) {
-    json["policy"] = policy_name(policy);
-    if (policy.score == ScoreKind::hash) {
-        json["seed"] = policy.seed;
-    }
-    if (policy.score == ScoreKind::query) {
-        json["window"] = policy.window;
-    }
-}
-
-std::optional<Policy> described_policy(const Json &json) {
-    if (!json.contains("policy") || !json.at("policy").is_string()) {
-        return {};
-    }
-    const auto name = json.at("policy").get<std::string>();
-    const auto names = policy_names();
-    if (std::find(names.begin(), names.end(), name) == names.end()) {
-        return {};
-    }
-    Policy policy = policy_from_name(name);
-    if (json.contains("seed") && json.at("seed").is_number_unsigned()) {
-        policy.seed = json.at("seed").get<uint64_t>();
-    }
-    if (policy.score == ScoreKind::query && json.contains("window")) {
-        const Json &window = json.at("window");
-        if (!window.is_number_unsigned() || window.get<uint64_t>() - 1 > INT32_MAX - 1u) {
-            return {};
-        }
-        policy.window = window.get<int>();
-    }
-    return policy;
-}
-
-namespace {
 
 void describe_change(Json &json, const LayerPlan &change) {
     json["convert"] = is_select(change) ? "select" : "skip";
@@ -74,25 +38,6 @@ void describe_method(Json &json, const SelectionSettings &settings) {
     describe_objective(json, settings.n_continuation, settings.keep_last);
 }
 
-}  // namespace
-
-void describe_inheritance(Json &json, bool inherits) {
-    if (inherits) {
-        json["inherit"] = true;
-    }
-}
-
-void describe_objective(Json &json, int n_continuation, int keep_last) {
-    if (n_continuation == 0) {
-        return;
-    }
-    json["objective"] = "continuation";
-    json["continuation"] = n_continuation;
-    json["keep_last"] = keep_last;
-}
-
-namespace {
-
 Json key_of(const SelectionSettings &settings) {
     Json json;
     describe_method(json, settings);
@@ -101,9 +46,7 @@ Json key_of(const SelectionSettings &settings) {
     json["kv_type"] = settings.kv_type;
     json["kernels"] = settings.kernels;
     json["device"] = settings.device;
-    json["seqlen"] = settings.calibration.at("seqlen");
-    json["windows"] = settings.calibration.at("windows");
-    json["hash"] = settings.calibration.at("hash");
+    describe_windows(json, settings.calibration);
     return json;
 }
 
@@ -336,21 +279,6 @@ void record_corrections(Plan &plan, const CorrectionOptions &options,
         json["layers"].push_back(layer);
     }
     plan.provenance["correction"] = std::move(json);
-}
-
-void keep_cheapest(Plan &plan, const std::vector<KeptRows> &choices) {
-    CHECK(!choices.empty());
-    const KeptRows *best = &choices.front();
-    Json json = Json::array();
-    for (const KeptRows &choice : choices) {
-        const bool is_better = choice.cost < best->cost ||
-                               (choice.cost == best->cost && choice.keep_last < best->keep_last);
-        best = is_better ? &choice : best;
-        json.push_back({{"keep_last", choice.keep_last}, {"cost", json_number(choice.cost)}});
-    }
-    plan.keep_last = best->keep_last;
-    plan.provenance["keep_last"] = best->keep_last;
-    plan.provenance["keep_last_choices"] = std::move(json);
 }
 
 void write_partial(const SelectionSettings &settings, const LayerOrder &order,

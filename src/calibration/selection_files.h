@@ -35,17 +35,6 @@ struct SelectionSettings {
     nlohmann::ordered_json calibration;  // as read_calibration describes it
 };
 
-// Keys policy, and seed or window where it has one.
-void describe_policy(nlohmann::ordered_json &json, const Policy &policy);
-// The policy that these keys say; nothing where they do not say one that is known.
-std::optional<Policy> described_policy(const nlohmann::ordered_json &json);
-
-// "inherit": true where selecting layers behind the first one take its rows.
-void describe_inheritance(nlohmann::ordered_json &json, bool inherits);
-
-// What a search for the continuation says in a file; nothing for n_continuation 0.
-void describe_objective(nlohmann::ordered_json &json, int n_continuation, int keep_last);
-
 // The plan that changes the first n_layers of the order, with its provenance. plan_loss: measured
 // for it (sum over windows), or nothing when the order says it.
 Plan plan_of_order(const SelectionSettings &settings, const LayerOrder &order, int n_layers,
@@ -66,15 +55,6 @@ struct RecordedFit {
 };
 void record_corrections(Plan &plan, const CorrectionOptions &options,
                         const SelectionSettings &settings, const std::vector<RecordedFit> &fits);
-
-// One number of rows that a plan for prompts might keep, and what it costs with them.
-struct KeptRows {
-    int keep_last = 0;
-    double cost = 0;  // of the objective: a loss, or with --joint a divergence
-};
-// The plan with those of the choices that cost least, the fewest among equals; its provenance
-// records them all. Not empty.
-void keep_cheapest(Plan &plan, const std::vector<KeptRows> &choices);
 
 // The search so far, in a partial file (calibration/partial_file.h).
 void write_partial(const SelectionSettings &settings, const LayerOrder &order,

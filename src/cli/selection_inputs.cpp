@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "base/console.h"
+#include "calibration/kept_rows.h"
 #include "cli/select_layers.h"
 #include "model/backend_info.h"
 

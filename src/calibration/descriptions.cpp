@@ -59,6 +59,10 @@ void describe_windows(Json &json, const Json &calibration) {
     for (const char *key : {"seqlen", "windows", "hash"}) {
         json[key] = calibration.at(key);
     }
+    // It decides in which order they are measured.
+    if (calibration.contains("retrieval")) {
+        json["retrieval"] = calibration.at("retrieval");
+    }
 }
 
 }  // namespace orthorank

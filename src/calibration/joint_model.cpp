@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/statistics.h"
 #include "calibration/continuation_weights.h"
+#include "calibration/retrieval.h"
 #include "session/log_probs.h"
 
 namespace orthorank {
@@ -21,6 +22,7 @@ JointModel::JointModel(Engine &engine, const Windows &windows, const JointModelO
       dense_(windows.size()),
       kept_(windows.size()),
       records_(windows.size()),
+      dense_logits_(windows.size()),
       fitted_(static_cast<size_t>(n_layers_)) {
     if (n_layers_ < 3) {
         fail(ErrorKind::usage,
@@ -57,11 +59,8 @@ void JointModel::choose_windows() {
              "give more text or fewer --kl-windows",
              n, n_kl);
     }
-    for (size_t i = 0; i < n_kl; ++i) {
-        kl_windows_.push_back((2 * i + 1) * n / (2 * n_kl));
-    }
-    for (size_t w = n; w < windows_.size(); ++w) {
-        kl_windows_.push_back(w);
+    for (size_t i : order_by_kind(n_kl, windows_.size() - n)) {
+        kl_windows_.push_back(i < n_kl ? (2 * i + 1) * n / (2 * n_kl) : n + (i - n_kl));
     }
     for (size_t w = 0; w < n; ++w) {
         if (!is_measuring(w)) {
@@ -71,7 +70,7 @@ void JointModel::choose_windows() {
 }
 
 bool JointModel::is_measuring(size_t window) const {
-    return std::binary_search(kl_windows_.begin(), kl_windows_.end(), window);
+    return std::find(kl_windows_.begin(), kl_windows_.end(), window) != kl_windows_.end();
 }
 
 void JointModel::check_memory() const {
@@ -116,7 +115,7 @@ void JointModel::run_dense(size_t window) {
     run_stretch(engine_, base_, stretch);
     if (measures) {
         logits.resize(n_targets * n_vocab);  // the last row predicts nothing
-        dense_logits_.push_back(std::move(logits));
+        dense_logits_[window] = std::move(logits);
     }
     n_layer_evaluations_ += measures ? n_layers_ : n_layers_ - 1;
 }
@@ -225,8 +224,8 @@ std::vector<LayerPlan> JointModel::choices_for(int layer) const {
 }
 
 std::vector<float> JointModel::divergences_of(const Plan &plan, size_t window, int first) {
-    const std::vector<float> &dense = dense_logits_[window];
     const size_t w = kl_windows_[window];
+    const std::vector<float> &dense = dense_logits_[w];
     std::vector<float> divergences(static_cast<size_t>(windows_.n_targets_of(w)));
     // The row that predicts the first target.
     const int64_t first_row = windows_.n_ctx - 1 - windows_.n_targets_of(w);

@@ -50,6 +50,7 @@ class JointModel : public JointPrices {
     double divergence_of(const Plan &kept);
 
     size_t n_windows() const override { return kl_windows_.size(); }
+    size_t n_kinds() const override { return windows_.n_plain() < windows_.size() ? 2 : 1; }
     std::vector<float> base_divergences(size_t window) override;
     std::vector<float> divergences(size_t window, const JointMove &move) override;
     void accept(const JointMove &move) override;
@@ -83,7 +84,7 @@ class JointModel : public JointPrices {
     int n_layers_;
     Plan base_;
     std::vector<int> choices_;         // by layer; -1: dense
-    std::vector<size_t> kl_windows_;   // indices into windows_, ascending
+    std::vector<size_t> kl_windows_;   // indices into windows_, in the order of order_by_kind()
     std::vector<size_t> fit_windows_;  // the others
     std::vector<HiddenStates> dense_;  // by window of windows_; fit_windows_ only
     std::vector<HiddenStates> kept_;   // of the base, by window of windows_
@@ -92,7 +93,8 @@ class JointModel : public JointPrices {
     // By window of windows_ and layer: continuation_weights() of those that fit, if rows count by
     // it.
     std::vector<std::vector<std::vector<float>>> weights_;
-    std::vector<std::vector<float>> dense_logits_;  // by kl_windows_: [n_vocab, n_targets]
+    // By window of windows_, those that measure: [n_vocab, n_targets].
+    std::vector<std::vector<float>> dense_logits_;
     // By layer: the choices with their corrections for the base as it is; empty: not known.
     std::vector<std::vector<LayerPlan>> fitted_;
     int64_t n_layer_evaluations_ = 0;

@@ -24,8 +24,8 @@ struct Measured {
     JointMove move;
     double price = k_infinity;
     double rate = k_infinity;
-    std::vector<double> blocks;  // growth of the divergence per saving, by block of tokens
-    bool is_complete = false;    // on all windows
+    WindowBlocks blocks;       // growth of the divergence per saving
+    bool is_complete = false;  // on all windows
 };
 
 bool is_better(const Measured &a, const Measured &b) {
@@ -91,9 +91,8 @@ class Search {
         for (size_t w = 0; w < prices_.n_windows(); ++w) {
             check_stop();
             const std::vector<float> values = prices_.base_divergences(w);
-            const std::vector<double> blocks = block_means(values);
             base_means_.push_back(mean(values));
-            base_blocks_.insert(base_blocks_.end(), blocks.begin(), blocks.end());
+            base_blocks_.push_back(block_means(values));
         }
     }
 
@@ -143,9 +142,10 @@ class Search {
             check_stop();
             const std::vector<float> values = prices_.divergences(w, move);
             growth += mean(values) - base_means_[w];
-            for (double block : block_means(values)) {
-                const double base = base_blocks_[measured.blocks.size()];
-                measured.blocks.push_back((block - base) / denominator);
+            measured.blocks.push_back(block_means(values));
+            for (size_t b = 0; b < measured.blocks[w].size(); ++b) {
+                double &block = measured.blocks[w][b];
+                block = (block - base_blocks_[w][b]) / denominator;
             }
             measured.price =
                 std::isfinite(growth) ? growth / static_cast<double>(w + 1) : k_infinity;
@@ -165,7 +165,7 @@ class Search {
     }
 
     bool is_hopeless(const Measured &measured) const {
-        return leader_ && !options_.brute_force &&
+        return leader_ && !options_.brute_force && measured.blocks.size() >= prices_.n_kinds() &&
                is_clearly_behind(measured.blocks, measured_[*leader_].blocks);
     }
 
@@ -248,10 +248,10 @@ class Search {
     int64_t n_before_;  // of an earlier run
     double s_before_;
     Stopwatch watch_;
-    std::vector<double> base_means_;   // by window
-    std::vector<double> base_blocks_;  // of all windows, one after the other
-    std::vector<Measured> measured_;   // in this round
-    std::optional<size_t> leader_;     // index into measured_
+    std::vector<double> base_means_;  // by window
+    WindowBlocks base_blocks_;
+    std::vector<Measured> measured_;  // in this round
+    std::optional<size_t> leader_;    // index into measured_
 };
 
 void check_options(const JointOptions &options, size_t n_windows) {

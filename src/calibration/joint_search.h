@@ -27,6 +27,8 @@ class JointPrices {
  public:
     virtual ~JointPrices() = default;
     virtual size_t n_windows() const = 0;
+    // The first so many windows are of different kinds: a move is not given up before it ran them.
+    virtual size_t n_kinds() const { return 1; }
     // Of the base from the dense model, a value per token of the window, in nats.
     virtual std::vector<float> base_divergences(size_t window) = 0;
     // Of the base with this move, which replaces an earlier move of its layer.

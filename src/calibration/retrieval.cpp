@@ -28,4 +28,13 @@ void add_retrieval_windows(Windows &windows, int n, const Vocab &vocab) {
     }
 }
 
+std::vector<size_t> order_by_kind(size_t n_plain, size_t n_asking) {
+    std::vector<size_t> order;
+    for (size_t i = 0, j = 0; i + j < n_plain + n_asking;) {
+        const bool is_plain = j == n_asking || (i < n_plain && i * n_asking <= j * n_plain);
+        order.push_back(is_plain ? i++ : n_plain + j++);
+    }
+    return order;
+}
+
 }  // namespace orthorank

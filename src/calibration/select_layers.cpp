@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/stopwatch.h"
 #include "calibration/layer_losses.h"
+#include "calibration/retrieval.h"
 #include "graph/taylor.h"
 
 namespace orthorank {
@@ -26,6 +27,8 @@ class Search {
           hparams_(engine.model().hparams()),
           losses_(engine, windows, options.brute_force ? 0 : options.budget_bytes,
                   options.keep_last, options.inherits),
+          windows_(order_by_kind(windows.n_plain(), windows.size() - windows.n_plain())),
+          n_kinds_(windows.n_plain() < windows.size() ? 2 : 1),
           order_(options.done),
           n_before_(options.done.n_layer_evaluations),
           s_before_(options.done.seconds) {}
@@ -45,7 +48,7 @@ class Search {
  private:
     void measure_dense() {
         double loss = 0;
-        for (size_t w = 0; w < losses_.n_windows(); ++w) {
+        for (size_t w : windows_) {
             check_stop();
             const double nll = losses_.base_nll(w);
             loss += nll;
@@ -143,9 +146,9 @@ class Search {
         for (int layer : left) {
             n_saved += work_of(layer);
         }
-        RaceResult result = run_race(left, order_.race, [&](size_t window, int layer) {
+        RaceResult result = run_race(left, n_kinds_, order_.race, [&](size_t i, int layer) {
             check_stop();
-            std::vector<float> log_probs = losses_.log_probs(window, layer, options_.change);
+            std::vector<float> log_probs = losses_.log_probs(windows_[i], layer, options_.change);
             const int64_t cost = losses_.cost(layer, options_.change);
             n_saved -= cost;
             worked(cost);
@@ -171,11 +174,11 @@ class Search {
     // Sum over windows; given up (NaN) once it must end above `limit`.
     double loss_of(int layer, double limit) {
         double loss = 0;
-        const size_t n = losses_.n_windows();
+        const size_t n = windows_.size();
         const int64_t cost = losses_.cost(layer, options_.change);
         for (size_t w = 0; w < n; ++w) {
             check_stop();
-            loss += losses_.nll(w, layer, options_.change);
+            loss += losses_.nll(windows_[w], layer, options_.change);
             worked(cost);
             if (loss - k_slack * static_cast<double>(n - w - 1) > limit) {
                 worked(cost * static_cast<int64_t>(n - w - 1));
@@ -249,6 +252,8 @@ class Search {
     const LayerSelectionOptions &options_;
     const Hparams &hparams_;
     LayerLosses losses_;
+    std::vector<size_t> windows_;  // in the order in which they are measured
+    size_t n_kinds_;               // of windows; the first so many are one of each
     LayerOrder order_;
     SelectionRound previous_;  // the round before
     int64_t n_before_;         // of an earlier run

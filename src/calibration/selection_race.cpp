@@ -20,7 +20,7 @@ constexpr double k_max_errors = 4.0;
 struct Runner {
     int layer = -1;
     std::vector<double> losses;  // of the windows that it ran
-    std::vector<double> blocks;  // mean negative log-likelihood of each block of theirs
+    WindowBlocks blocks;         // mean negative log-likelihood of each block of theirs
 
     double loss() const {
         double sum = 0;
@@ -33,8 +33,11 @@ struct Runner {
 
 class Race {
  public:
-    Race(std::span<const int> candidates, RaceMemory &memory, const CandidateLogProbs &log_probs)
-        : memory_(memory), log_probs_(log_probs) {
+    Race(std::span<const int> candidates, size_t n_kinds, RaceMemory &memory,
+         const CandidateLogProbs &log_probs)
+        : n_kinds_(std::min(n_kinds, memory.base_losses.size())),
+          memory_(memory),
+          log_probs_(log_probs) {
         CHECK(std::is_sorted(candidates.begin(), candidates.end()));
         for (int layer : candidates) {
             runners_.push_back({layer, {}, {}});
@@ -43,7 +46,8 @@ class Race {
 
     RaceResult run() {
         for (Runner &runner : runners_) {
-            if (memory_.growths.count(runner.layer) == 0) {
+            const bool is_known = memory_.growths.count(runner.layer) != 0;
+            while (!is_known && runner.losses.size() < n_kinds_ && std::isfinite(runner.loss())) {
                 run_window(runner);
             }
         }
@@ -91,9 +95,9 @@ class Race {
     // To the last window, if it is not clearly behind before.
     void measure(Runner &runner) {
         while (!is_complete(runner)) {
-            const bool is_hopeless =
-                !std::isfinite(runner.loss()) ||
-                (leader_ != nullptr && is_clearly_behind(runner.blocks, leader_->blocks));
+            const bool is_hopeless = !std::isfinite(runner.loss()) ||
+                                     (leader_ != nullptr && runner.losses.size() >= n_kinds_ &&
+                                      is_clearly_behind(runner.blocks, leader_->blocks));
             if (is_hopeless) {
                 return;
             }
@@ -112,8 +116,9 @@ class Race {
         const size_t window = runner.losses.size();
         const std::vector<float> log_probs = log_probs_(window, runner.layer);
         runner.losses.push_back(-mean(log_probs));
-        for (double block : block_means(log_probs)) {
-            runner.blocks.push_back(-block);
+        runner.blocks.push_back(block_means(log_probs));
+        for (double &block : runner.blocks.back()) {
+            block = -block;
         }
         std::vector<double> &growths = memory_.growths[runner.layer];
         const double growth = runner.losses.back() - memory_.base_losses[window];
@@ -129,6 +134,7 @@ class Race {
         return memory_.growths.at(runner.layer);
     }
 
+    size_t n_kinds_;
     RaceMemory &memory_;
     const CandidateLogProbs &log_probs_;
     std::vector<Runner> runners_;
@@ -145,19 +151,37 @@ std::vector<double> block_means(std::span<const float> values) {
     return means;
 }
 
-bool is_clearly_behind(std::span<const double> blocks, std::span<const double> leader) {
+bool is_clearly_behind(std::span<const std::vector<double>> blocks,
+                       std::span<const std::vector<double>> leader) {
     std::vector<double> differences;
-    for (size_t b = 0; b < std::min(blocks.size(), leader.size()); ++b) {
-        differences.push_back(blocks[b] - leader[b]);
+    std::vector<double> weights;  // of a window 1
+    const size_t n_windows = std::min(blocks.size(), leader.size());
+    double center = 0;
+    for (size_t w = 0; w < n_windows; ++w) {
+        for (size_t b = 0; b < blocks[w].size(); ++b) {
+            differences.push_back(blocks[w][b] - leader[w][b]);
+            weights.push_back(1.0 / static_cast<double>(blocks[w].size() * n_windows));
+            center += weights.back() * differences.back();
+        }
     }
-    return differences.size() >= k_min_blocks &&
-           mean(differences) > k_max_errors * standard_error(differences);
+    const size_t n = differences.size();
+    if (n < k_min_blocks) {
+        return false;
+    }
+    double sum = 0;
+    for (size_t b = 0; b < n; ++b) {
+        const double part = weights[b] * (differences[b] - center);
+        sum += part * part;
+    }
+    // That of the plain mean where all weights are 1 / n.
+    const double error = std::sqrt(sum * static_cast<double>(n) / static_cast<double>(n - 1));
+    return center > k_max_errors * error;
 }
 
-RaceResult run_race(std::span<const int> candidates, RaceMemory &memory,
+RaceResult run_race(std::span<const int> candidates, size_t n_kinds, RaceMemory &memory,
                     const CandidateLogProbs &log_probs) {
-    CHECK(!memory.base_losses.empty());
-    return Race(candidates, memory, log_probs).run();
+    CHECK(!memory.base_losses.empty() && n_kinds > 0);
+    return Race(candidates, n_kinds, memory, log_probs).run();
 }
 
 }  // namespace orthorank

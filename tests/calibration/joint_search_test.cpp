@@ -126,6 +126,38 @@ TEST(JointSearch, LazinessChangesNothingHereAndSavesMuch) {
     }
 }
 
+// Two layers; one window of text, and one that asks for a number and has a single block of tokens.
+// Layer 1 costs more on text and next to nothing there, layer 2 the other way round.
+class TwoKinds : public JointPrices {
+ public:
+    size_t n_windows() const override { return 2; }
+    size_t n_kinds() const override { return 2; }
+    std::vector<float> base_divergences(size_t window) override { return values(window, 0.0F); }
+    std::vector<float> divergences(size_t window, const JointMove &move) override {
+        const bool is_text = window == 0;
+        return values(window, move.layer == 1 ? (is_text ? 0.3F : 0.1F) : (is_text ? 0.2F : 0.9F));
+    }
+    void accept(const JointMove &) override {}
+    int64_t n_layer_evaluations() const override { return 0; }
+
+ private:
+    static std::vector<float> values(size_t window, float value) {
+        return std::vector<float>(window == 0 ? 256 : 4, value);
+    }
+};
+
+TEST(JointSearch, NoMoveIsGivenUpBeforeAWindowOfEachKind) {
+    JointOptions options;
+    options.layers = {1, 2};
+    options.savings = {0.5};
+    options.target = 0.5;
+    options.done.prices = {{0.02}, {0.01}};  // so 2 leads when 1 runs
+    options.n_again = 2;
+    options.done.runners_up = {{2, 0}, {1, 0}};
+    TwoKinds prices;
+    EXPECT_THAT(moves_of(search_jointly(prices, options)), ElementsAre(JointMove{1, 0}));
+}
+
 TEST(JointSearch, InterruptedAndContinuedIsTheSame) {
     JointOptions options = options_for(5.0);
     const JointOrder straight = run(options);

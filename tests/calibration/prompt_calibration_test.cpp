@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/statistics.h"
 #include "calibration/continuation_weights.h"
 #include "calibration/fit_corrections.h"
 #include "calibration/joint_model.h"
@@ -263,6 +264,27 @@ TEST_F(PromptCalibrationTest, FitsCountRowsByTheirWeights) {
     JointModel joint(engine_, windows_, joint_options);
     joint.accept({1, 0});
     EXPECT_NE(*joint.base().layers[1].correction, *plain_joint.base().layers[1].correction);
+}
+
+TEST_F(PromptCalibrationTest, WindowsOfBothKindsAreMeasuredInTurn) {
+    EXPECT_THAT(order_by_kind(3, 0), testing::ElementsAre(0, 1, 2));
+    EXPECT_THAT(order_by_kind(2, 4), testing::ElementsAre(0, 2, 3, 1, 4, 5));
+    EXPECT_THAT(order_by_kind(4, 2), testing::ElementsAre(0, 4, 1, 2, 5, 3));
+    EXPECT_THAT(order_by_kind(1, 3), testing::ElementsAre(0, 1, 2, 3));
+    // The joint search's too: three windows of text, two of which measure.
+    add_retrieval_windows(windows_, 2, model_.vocab());
+    JointModelOptions options;
+    options.choices = {selecting(0.2)};
+    options.n_kl_windows = 2;
+    JointModel joint(engine_, windows_, options);
+    EXPECT_EQ(joint.n_kinds(), 2u);
+    const auto n_answer = static_cast<size_t>(windows_.continuation_of(3));
+    ASSERT_NE(n_answer, 20u);
+    for (size_t w = 0; w < 4; ++w) {
+        const std::vector<float> divergences = joint.base_divergences(w);
+        EXPECT_EQ(divergences.size(), w % 2 == 0 ? 20u : n_answer) << w;
+        EXPECT_NEAR(mean(divergences), 0.0, 1e-6) << "each against its own dense logits";
+    }
 }
 
 TEST_F(PromptCalibrationTest, RetrievalWindowsEndInTheKey) {

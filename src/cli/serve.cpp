@@ -59,10 +59,6 @@ void add_keys_from(const std::string &path, std::vector<std::string> &keys) {
     }
 }
 
-std::string percent(double sparsity) {
-    return fmt::format("{:g}%", 100.0 * sparsity);
-}
-
 // Those named, or, without any, all of the model's file and those shipped for it.
 std::vector<ServedPlan> read_served_plans(const ServeArguments &arguments, const Model &model) {
     std::vector<ServedPlan> plans;
@@ -78,7 +74,7 @@ std::vector<ServedPlan> read_served_plans(const ServeArguments &arguments, const
         sparsities = known_sparsities(model, shipped_plans_dir());
     }
     for (const double sparsity : sparsities) {
-        const std::string name = percent(sparsity);
+        const std::string name = sparsity_text(sparsity);
         plans.push_back({name, sparsity, read_plan_of(model, sparsity, PlanPurpose::prompt),
                          read_plan_of(model, sparsity, PlanPurpose::every_row)});
     }

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "engine/plan_files.h"
 #include "model/export_model.h"
+#include "select/sparsity.h"
 
 namespace orthorank {
 
@@ -26,17 +27,26 @@ std::string provenance_text(const Plan &plan, const char *key) {
     return is_there ? json.at(key).get<std::string>() : std::string();
 }
 
-// The sparsity that the plan was made for, or the one that it has.
-double level_of(const Plan &plan) {
+// The sparsity that the plan was made for, if it says so.
+std::optional<double> recorded_level(const Plan &plan) {
     const auto &json = plan.provenance;
     const bool is_there =
         json.is_object() && json.contains("sparsity") && json.at("sparsity").is_number();
-    return is_there ? json.at("sparsity").get<double>() : plan.effective_sparsity();
+    return is_there ? std::optional(json.at("sparsity").get<double>()) : std::nullopt;
+}
+
+// That, or the one that it has.
+double level_of(const Plan &plan) {
+    return recorded_level(plan).value_or(plan.effective_sparsity());
+}
+
+bool is_near(const Plan &plan, double sparsity) {
+    return std::fabs(plan.effective_sparsity() - sparsity) < k_near;
 }
 
 bool is_of(const Plan &plan, double sparsity) {
-    const bool is_exact = plan.provenance.is_object() && plan.provenance.contains("sparsity");
-    return std::fabs(level_of(plan) - sparsity) < (is_exact ? 1e-6 : k_near);
+    const std::optional<double> level = recorded_level(plan);
+    return level ? std::fabs(*level - sparsity) < 1e-6 : is_near(plan, sparsity);
 }
 
 // Lower is better: corrections first, then selection before removal, then the method.
@@ -100,10 +110,6 @@ std::vector<Candidate> plans_for(const Model &model, const std::string &plans_di
     return plans;
 }
 
-std::string percent(double sparsity) {
-    return fmt::format("{:g}%", 100.0 * sparsity);
-}
-
 }  // namespace
 
 std::vector<fs::path> plan_files_in(const std::string &plans_dir) {
@@ -131,40 +137,42 @@ std::optional<Plan> embedded_plan(const Model &model) {
 
 FoundPlan plan_for_sparsity(const Model &model, double sparsity, const std::string &plans_dir,
                             PlanPurpose purpose) {
-    std::set<std::string> levels;
-    if (std::optional<Plan> plan = embedded_plan(model)) {
-        levels.insert(percent(level_of(*plan)));
-        if (is_of(*plan, sparsity)) {
-            return {*plan, model.path(), notes_on(*plan, model, model.path())};
-        }
-    }
+    const std::optional<Plan> embedded = embedded_plan(model);
     std::vector<std::string> left_out;
-    std::vector<Candidate> candidates;
-    for (Candidate &candidate : plans_for(model, plans_dir, left_out)) {
-        levels.insert(percent(level_of(candidate.head)));
-        if (is_of(candidate.head, sparsity)) {
-            candidates.push_back(std::move(candidate));
+    const std::vector<Candidate> candidates = plans_for(model, plans_dir, left_out);
+    for (const auto &fits : {is_of, is_near}) {
+        if (embedded && fits(*embedded, sparsity)) {
+            return {*embedded, model.path(), notes_on(*embedded, model, model.path())};
+        }
+        const Candidate *best = nullptr;
+        for (const Candidate &candidate : candidates) {
+            const bool is_better = fits(candidate.head, sparsity) &&
+                                   (best == nullptr || rank_for(candidate.head, purpose) <
+                                                           rank_for(best->head, purpose));
+            best = is_better ? &candidate : best;
+        }
+        if (best != nullptr) {
+            FoundPlan found{read_plan_files(best->path), best->path, std::move(left_out)};
+            for (std::string &note : notes_on(found.plan, model, best->path)) {
+                found.notes.push_back(std::move(note));
+            }
+            return found;
         }
     }
-    if (candidates.empty()) {
-        fail(ErrorKind::usage,
-             "no plan of {} for this model (fingerprint {}) in {}{}: make one with `orthorank "
-             "select-layers -m {} --calibration TEXT --sparsity {} -o PLAN` and give it with "
-             "--plan PLAN{}{}",
-             percent(sparsity), model.fingerprint(), plans_dir,
-             levels.empty() ? "" : fmt::format(", only of {}", fmt::join(levels, ", ")),
-             model.path(), percent(sparsity), left_out.empty() ? "" : "; ",
-             fmt::join(left_out, "; "));
+    std::set<std::string> levels;
+    for (const Candidate &candidate : candidates) {
+        levels.insert(sparsity_text(level_of(candidate.head)));
     }
-    const std::string path =
-        std::min_element(candidates.begin(), candidates.end(), [&](const auto &a, const auto &b) {
-            return rank_for(a.head, purpose) < rank_for(b.head, purpose);
-        })->path;
-    FoundPlan found{read_plan_files(path), path, std::move(left_out)};
-    for (std::string &note : notes_on(found.plan, model, path)) {
-        found.notes.push_back(std::move(note));
+    if (embedded) {
+        levels.insert(sparsity_text(level_of(*embedded)));
     }
-    return found;
+    fail(ErrorKind::usage,
+         "no plan of {} for this model (fingerprint {}) in {}{}: make one with `orthorank "
+         "select-layers -m {} --calibration TEXT --sparsity {} -o PLAN` and give it with "
+         "--plan PLAN{}{}",
+         sparsity_text(sparsity), model.fingerprint(), plans_dir,
+         levels.empty() ? "" : fmt::format(", only of {}", fmt::join(levels, ", ")), model.path(),
+         sparsity_text(sparsity), left_out.empty() ? "" : "; ", fmt::join(left_out, "; "));
 }
 
 std::vector<double> known_sparsities(const Model &model, const std::string &plans_dir) {

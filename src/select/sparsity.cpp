@@ -17,4 +17,8 @@ double sparsity_from_text(const std::string &text) {
     return value;
 }
 
+std::string sparsity_text(double sparsity) {
+    return fmt::format("{:g}%", 100.0 * sparsity);
+}
+
 }  // namespace orthorank

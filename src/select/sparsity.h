@@ -1,4 +1,4 @@
-// A sparsity as people write it. Pure function, thread-safe.
+// A sparsity as people write it. Pure functions, thread-safe.
 #pragma once
 
 #include <string>
@@ -7,5 +7,8 @@ namespace orthorank {
 
 // "20%" or "0.2". Throws Error{usage} for what is not between 0 and 1.
 double sparsity_from_text(const std::string &text);
+
+// "20%", "31.6667%".
+std::string sparsity_text(double sparsity);
 
 }  // namespace orthorank

@@ -229,6 +229,34 @@ TEST_F(ShippedPlans, SmallestLossForThePurposeIsTaken) {
     EXPECT_EQ(found(PlanPurpose::every_row), "e.json") << "a's loss is of prompts";
 }
 
+// A plan of the first rounds that reach 29% saves 30%: made for one, of the other in effect.
+TEST_F(ShippedPlans, EffectiveSparsityIsFoundWherePlansWereMadeForAnother) {
+    const auto found = [&](double sparsity) {
+        return plan_for_sparsity(*model_, sparsity, dir_.path().string()).plan.name;
+    };
+    Plan plan = removing(*model_, {3, 4, 5});
+    plan.provenance = {{"sparsity", 0.28}};
+    write_plan(plan, dir_.file("a.json"));
+    EXPECT_EQ(found(0.28), "a.json");
+    EXPECT_EQ(found(0.3), "a.json");
+    EXPECT_EQ(found(0.31), "a.json");
+    expect_error(ErrorKind::usage, "no plan of 32% for this model", [&] { found(0.32); });
+    expect_error(ErrorKind::usage, "only of 28%", [&] { found(0.29 - 0.006); });
+    // One that was made for it comes first, though it ranks behind the other.
+    Plan measured = plan;
+    measured.losses = {{"w", 2, 16, 0, 1.1, 0.01, "", "", ""}};
+    write_plan(measured, dir_.file("a.json"));
+    plan.provenance = {{"sparsity", 0.3}};
+    write_plan(plan, dir_.file("b.json"));
+    EXPECT_EQ(found(0.3), "b.json");
+    EXPECT_EQ(found(0.28), "a.json");
+    // What is no number says nothing: to 1.5 points of the effective one.
+    plan.provenance = {{"sparsity", "much"}};
+    write_plan(plan, dir_.file("b.json"));
+    std::filesystem::remove(dir_.file("a.json"));
+    EXPECT_EQ(found(0.31), "b.json");
+}
+
 // One bad file in the folder made every --sparsity fail, and every plan's numbers were read.
 TEST_F(ShippedPlans, BadFileAmongOthersIsLeftOut) {
     Plan skip = removing(*model_, {3, 4});

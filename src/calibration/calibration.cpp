@@ -100,14 +100,18 @@ void add_file(Calibration &calibration, const std::string &path, const Calibrati
                 static_cast<size_t>(options.n_windows), start);
 }
 
+int seqlen_of(const CalibrationOptions &options) {
+    return options.seqlen != 0                              ? options.seqlen
+           : options.protocol == CalibrationProtocol::crops ? k_crop
+                                                            : k_seqlen;
+}
+
 void set_defaults(CalibrationOptions &options, const Vocab &vocab) {
     const bool is_crops = options.protocol == CalibrationProtocol::crops;
     if (is_crops && options.stride != 0) {
         fail(ErrorKind::usage, "crops lie at random places: --stride does not go with them");
     }
-    if (options.seqlen == 0) {
-        options.seqlen = is_crops ? k_crop : k_seqlen;
-    }
+    options.seqlen = seqlen_of(options);
     if (options.stride == 0) {
         options.stride = options.seqlen - (vocab.window_start() ? 1 : 0);
     }
@@ -227,6 +231,10 @@ Calibration read_calibration(const CalibrationOptions &options_in, const Vocab &
     add_retrieval_windows(calibration.windows, options.n_retrieval, vocab);
     calibration.description = description_of(calibration, options);
     return calibration;
+}
+
+int n_prompt_rows(const CalibrationOptions &options) {
+    return seqlen_of(options) - options.n_continuation;
 }
 
 void check_equal_parts(const Calibration &calibration) {

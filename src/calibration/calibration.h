@@ -45,6 +45,9 @@ struct Calibration {
 
 Calibration read_calibration(const CalibrationOptions &options, const Vocab &vocab);
 
+// The rows of a window's prompt, of all its tokens without a continuation.
+int n_prompt_rows(const CalibrationOptions &options);
+
 // Throws Error{limit} that says how many windows each file has, unless they all have as many.
 void check_equal_parts(const Calibration &calibration);
 

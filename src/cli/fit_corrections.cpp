@@ -116,6 +116,10 @@ void run_refit(const SelectLayersArguments &arguments, const Argv &argv,
     // is read.
     Plan plan = read_plan_head(arguments.refit);
     plan.keep_last = arguments.keep_last.empty() ? plan.keep_last : arguments.keep_last.front();
+    plan = with_policy(arguments, std::move(plan));
+    if (!plan.layers_with(Action::select).empty()) {
+        check_leaves_rows(arguments, plan.keep_last);
+    }
     const SelectionInputs inputs = load_inputs(arguments, /*fits_corrections=*/true);
     const Hparams &hparams = inputs.model->hparams();
     check_plan_fits(plan, hparams.n_layers, inputs.model->fingerprint(), hparams.name);

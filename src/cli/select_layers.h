@@ -88,6 +88,9 @@ Policy policy_of(const SelectLayersArguments &arguments, const std::string &name
 // The policy of the search: that of --policy, which a probe cannot guide before it is fitted.
 std::string search_policy(const SelectLayersArguments &arguments);
 
+// Throws Error{usage} where so many kept rows are the whole prompt of a window.
+void check_leaves_rows(const SelectLayersArguments &arguments, int keep_last);
+
 // What every part computes with: the model, the windows of the calibration text, an engine for one
 // of them, and the settings but for the change.
 struct SelectionInputs {
@@ -100,7 +103,8 @@ struct SelectionInputs {
 };
 
 // Loads them and prints how much text there is. fits_corrections: the texts must have equally many
-// windows. Throws as load_model, read_calibration and check_equal_parts do.
+// windows. Throws as check_leaves_rows (before all else), load_model, read_calibration and
+// check_equal_parts do.
 SelectionInputs load_inputs(const SelectLayersArguments &arguments, bool fits_corrections);
 
 // --correct: the plan with corrections, and probes with --policy probe; its provenance says so.

@@ -146,6 +146,12 @@ void check_objective(const CLI::App &command, const SelectLayersArguments &argum
     if (arguments.keep_last.size() > 1 && mode == k_refit) {
         fail(ErrorKind::usage, "--refit searches nothing: --keep-last takes one number with it");
     }
+    for (size_t i = 0; i < arguments.keep_last.size(); ++i) {
+        const auto end = arguments.keep_last.begin() + static_cast<std::ptrdiff_t>(i);
+        if (std::find(arguments.keep_last.begin(), end, *end) != end) {
+            fail(ErrorKind::usage, "--keep-last names {} twice", *end);
+        }
+    }
     if (arguments.objective == "continuation" && arguments.method == "shortened-taylor") {
         fail(ErrorKind::usage,
              "--objective continuation compares losses, which shortened-taylor has not");
@@ -156,7 +162,7 @@ void refuse_idle_options(const CLI::App &command, const SelectLayersArguments &a
                          Mode mode) {
     const bool is_sleb = arguments.method == "sleb";
     refuse_idle(command, only_removes(arguments, mode),
-                {"--ratio", "--policy", "--seed", "--query-window", "--inherit"},
+                {"--ratio", "--policy", "--seed", "--query-window", "--inherit", "--keep-last"},
                 "a removed layer computes no row");
     refuse_idle(command, arguments.policy != "random", {"--seed"}, "only policy random draws");
     refuse_idle(command, arguments.policy != "query", {"--query-window"},

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "base/console.h"
+#include "base/error.h"
 #include "calibration/kept_rows.h"
 #include "cli/select_layers.h"
 #include "model/backend_info.h"
@@ -30,13 +31,31 @@ SelectionSettings settings_for(const SelectLayersArguments &arguments, Selection
     return settings;
 }
 
-}  // namespace
-
-SelectionInputs load_inputs(const SelectLayersArguments &arguments, bool fits_corrections) {
-    const SelectionMethod method = selection_method_from_name(arguments.method);
+CalibrationOptions calibration_options(const SelectLayersArguments &arguments) {
     CalibrationOptions options = arguments.calibration;
     options.protocol = calibration_protocol_from_name(arguments.protocol);
     options.n_continuation = arguments.n_continuation();
+    return options;
+}
+
+}  // namespace
+
+void check_leaves_rows(const SelectLayersArguments &arguments, int keep_last) {
+    const int n_rows = n_prompt_rows(calibration_options(arguments));
+    if (n_rows > 0 && keep_last >= n_rows) {
+        fail(ErrorKind::usage,
+             "keep_last {} keeps the whole prompt of {} rows, in which nothing would be selected: "
+             "give a smaller --keep-last or a larger --seqlen",
+             keep_last, n_rows);
+    }
+}
+
+SelectionInputs load_inputs(const SelectLayersArguments &arguments, bool fits_corrections) {
+    const SelectionMethod method = selection_method_from_name(arguments.method);
+    const CalibrationOptions options = calibration_options(arguments);
+    for (int keep_last : arguments.keep_last) {
+        check_leaves_rows(arguments, keep_last);
+    }
     SelectionInputs inputs;
     inputs.model = load_model(arguments.model);
     inputs.calibration = read_calibration(options, inputs.model->vocab());

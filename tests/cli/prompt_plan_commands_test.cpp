@@ -148,6 +148,27 @@ TEST_F(PromptPlanCommands, WhatIsRefused) {
     expect_failure(2, "--refit searches nothing: --keep-last takes one number with it",
                    {"select-layers", "--calibration", text_, "-o", dir_.file("x.json"), "--refit",
                     prompt_plan_, "--keep-last", "0,4"});
+    const std::string whole =
+        "keeps the whole prompt of 48 rows, in which nothing would be selected";
+    const std::vector<std::string> on_windows_of_64 = {
+        "--objective", "continuation", "--continuation", "16", "--seqlen", "64"};
+    for (const char *keep_last : {"48", "0,100"}) {
+        std::vector<std::string> more = on_windows_of_64;
+        more.insert(more.end(), {"--keep-last", keep_last});
+        expect_failure(2, whole, searching(more));
+        more.insert(more.begin(),
+                    {"select-layers", "--calibration", text_, "-o", dir_.file("x.json"), "--joint",
+                     "--sparsity", "20%", "--correct", "1"});
+        expect_failure(2, whole, more);
+    }
+    expect_failure(2, "keep_last 4 keeps the whole prompt of 4 rows",
+                   {"select-layers", "--calibration", text_, "-o", dir_.file("x.json"), "--refit",
+                    prompt_plan_, "--seqlen", "4"});
+    expect_failure(2, "--keep-last names 4 twice",
+                   searching({"--objective", "continuation", "--keep-last", "4,0,4"}));
+    expect_failure(
+        2, "--keep-last does nothing: a removed layer computes no row",
+        searching({"--objective", "continuation", "--convert", "skip", "--keep-last", "4"}));
     expect_failure(2, "--apply does nothing: no arm is a plan",
                    {"bench", "--prefill", "8", "--apply", "prefill"});
     expect_failure(2, "--keep-last does nothing with --apply decode",

@@ -6,6 +6,7 @@
 
 #include "base/console.h"
 #include "base/error.h"
+#include "select/plan_format.h"
 
 namespace orthorank {
 
@@ -29,11 +30,8 @@ Plan ApplyArguments::applied_to(Plan plan) const {
         plan.apply = apply_from_name(apply);
     }
     plan.keep_last = keep_last.value_or(plan.keep_last);
-    if (plan.apply == Apply::decode && keep_last) {
-        fail(ErrorKind::usage,
-             "--keep-last does nothing with plan {}: it applies to decode alone, and keep_last "
-             "keeps the prompt's last rows",
-             plan.name);
+    if (keep_last) {
+        check_kept_rows(plan, ErrorKind::usage, plan.name);
     }
     return plan;
 }

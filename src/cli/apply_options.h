@@ -21,8 +21,8 @@ struct ApplyArguments {
     // The plan that --sparsity should find: one for prompts with --apply prefill, for every row
     // with another, else `usual`.
     PlanPurpose purpose(PlanPurpose usual) const;
-    // The plan as these options have it. Throws Error{usage} where the plan's keep_last or that
-    // of the option meets a plan for decode alone.
+    // The plan as these options have it. Throws Error{usage} where --keep-last meets a plan
+    // for decode alone.
     Plan applied_to(Plan plan) const;
 };
 

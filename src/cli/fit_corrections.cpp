@@ -15,6 +15,7 @@
 #include "cli/select_layers.h"
 #include "engine/plan_files.h"
 #include "report/result_frame.h"
+#include "select/plan_format.h"
 
 namespace orthorank {
 
@@ -117,6 +118,7 @@ void run_refit(const SelectLayersArguments &arguments, const Argv &argv,
     Plan plan = read_plan_head(arguments.refit);
     plan.keep_last = arguments.keep_last.empty() ? plan.keep_last : arguments.keep_last.front();
     plan = with_policy(arguments, std::move(plan));
+    check_kept_rows(plan, ErrorKind::usage, plan.name);
     if (!plan.layers_with(Action::select).empty()) {
         check_leaves_rows(arguments, plan.keep_last);
     }

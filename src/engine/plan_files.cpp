@@ -16,6 +16,7 @@
 #include "base/utf8.h"
 #include "model/float_tensors.h"
 #include "model/gguf_output.h"
+#include "select/plan_format.h"
 #include "select/plan_text.h"
 
 namespace orthorank {
@@ -227,6 +228,7 @@ void check_plan_output(const std::string &path, bool has_numbers) {
 }
 
 void write_plan_files(const Plan &plan, const std::string &path, CorrectionType type) {
+    check_kept_rows(plan, ErrorKind::usage, path);  // before the numbers
     check_plan_output(path, plan.has_numbers());
     if (!plan.has_numbers()) {
         write_plan(plan, path);

@@ -10,6 +10,7 @@
 #include "base/strict_json.h"
 #include "base/text_file.h"
 #include "base/utf8.h"
+#include "select/plan_format.h"
 #include "select/plan_text.h"
 
 namespace orthorank {
@@ -194,7 +195,17 @@ Plan read_plan(const std::string &path, const OpenPlanNumbers &open) {
     return plan;
 }
 
+void check_kept_rows(const Plan &plan, ErrorKind kind, const std::string &who) {
+    if (plan.keep_last > 0 && plan.apply == Apply::decode) {
+        fail(
+            kind,
+            "{}: \"keep_last\" does nothing with \"apply\" \"decode\": it keeps rows of the prompt",
+            who);
+    }
+}
+
 void write_plan(const Plan &plan, const std::string &path, const PlanTensors &tensors) {
+    check_kept_rows(plan, ErrorKind::usage, path);
     write_file_atomically(path, plan_text(plan_to_json(plan, tensors)));
 }
 

@@ -3,7 +3,10 @@
 
 #include <cstdint>
 
-#include "select/policy.h"
+#include <string>
+
+#include "base/error.h"
+#include "select/plan.h"
 
 namespace orthorank {
 
@@ -17,5 +20,9 @@ inline bool needs_prompt_version(ScoreKind kind) {
     return kind == ScoreKind::inherit || kind == ScoreKind::query ||
            kind == ScoreKind::attention_output;
 }
+
+// Throws an Error of this kind for a plan that keeps rows of prompts and applies to decode alone.
+// who: what has it, such as the file.
+void check_kept_rows(const Plan &plan, ErrorKind kind, const std::string &who);
 
 }  // namespace orthorank

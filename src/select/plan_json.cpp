@@ -305,12 +305,7 @@ void read_prompt_keys(const JsonPart &file, Plan &plan) {
     }
     if (file.has("keep_last")) {
         plan.keep_last = static_cast<int>(count_value(file, "keep_last", 0, k_max_prompt_rows));
-        if (plan.keep_last > 0 && plan.apply == Apply::decode) {
-            fail(ErrorKind::format,
-                 "{}: \"keep_last\" does nothing with \"apply\" \"decode\": it keeps rows of the "
-                 "prompt",
-                 file.where);
-        }
+        check_kept_rows(plan, ErrorKind::format, file.where);
     }
     if (file.has("measured")) {
         for (const JsonPart &entry : objects_value(file, "measured")) {

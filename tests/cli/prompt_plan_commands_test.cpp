@@ -164,6 +164,13 @@ TEST_F(PromptPlanCommands, WhatIsRefused) {
     expect_failure(2, "keep_last 4 keeps the whole prompt of 4 rows",
                    {"select-layers", "--calibration", text_, "-o", dir_.file("x.json"), "--refit",
                     prompt_plan_, "--seqlen", "4"});
+    const std::string of_decode = dir_.file("decode.json");
+    write_bytes(of_decode, plan_with(R"("apply": "decode", )"));
+    expect_failure(2, "decode.json: \"keep_last\" does nothing with \"apply\" \"decode\"",
+                   {"select-layers", "-m", dir_.file("none.gguf"), "--calibration", text_, "-o",
+                    dir_.file("x.json"), "--refit", of_decode, "--keep-last", "2"});
+    expect_failure(2, "decode.json: \"keep_last\" does nothing with \"apply\" \"decode\"",
+                   {"generate", "-p", "x", "--plan", of_decode, "--keep-last", "3"});
     expect_failure(2, "--keep-last names 4 twice",
                    searching({"--objective", "continuation", "--keep-last", "4,0,4"}));
     expect_failure(

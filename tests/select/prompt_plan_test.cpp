@@ -3,10 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "base/error.h"
 #include "base/strict_json.h"
 #include "select/plan.h"
 #include "select/plan_text.h"
+#include "support/errors.h"
+#include "support/paths.h"
 
 namespace orthorank {
 namespace {
@@ -168,6 +172,19 @@ TEST(PromptPlan, RowsOfTheFirstSelectingLayerInAllLaterOnes) {
     EXPECT_EQ(inherited.layers[3].probe, nullptr);
     EXPECT_EQ(inherited.layers[3].correction, plan.layers[3].correction);
     EXPECT_EQ(with_inherited_rows(inherited).layers, inherited.layers);
+}
+
+// What reading refuses is not written.
+TEST(PromptPlan, KeptRowsOfADecodedPromptAreNotWritten) {
+    const test::TempDir dir;
+    Plan plan = dense_plan(3);
+    plan.apply = Apply::decode;
+    write_plan(plan, dir.file("p.json"));
+    plan.keep_last = 4;
+    test::expect_error(ErrorKind::usage,
+                       "q.json: \"keep_last\" does nothing with \"apply\" \"decode\"",
+                       [&] { write_plan(plan, dir.file("q.json")); });
+    EXPECT_FALSE(std::filesystem::exists(dir.file("q.json")));
 }
 
 TEST(PromptPlan, Refused) {

@@ -48,6 +48,9 @@ void describe(Json &json, const JointSettings &settings) {
         json["weigh"] = settings.correction.attention_part;
     }
     json[settings.by_time ? "saved_time" : "sparsity"] = settings.target;
+    if (settings.by_time) {
+        json["timed_rows"] = settings.calibration.at("seqlen").get<int>() - settings.n_continuation;
+    }
     json["search"] = settings.brute_force ? "brute force" : "lazy";
     json["moves"] = settings.n_again;
     json["kl_windows"] = settings.n_kl_windows;

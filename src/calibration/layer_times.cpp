@@ -1,6 +1,7 @@
 #include "calibration/layer_times.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 #include "base/statistics.h"
@@ -50,8 +51,8 @@ double prefill_ms(Engine &engine, std::span<const int32_t> tokens) {
 // The middle layers of a model, run alone.
 class MiddleLayers {
  public:
-    MiddleLayers(Engine &engine, std::span<const int32_t> tokens)
-        : engine_(engine), n_layers_(engine.model().hparams().n_layers) {
+    MiddleLayers(Engine &engine, std::span<const int32_t> tokens, const LayerTimeOptions &options)
+        : engine_(engine), options_(options), n_layers_(engine.model().hparams().n_layers) {
         const int n = std::min(k_n_layers, std::max(1, n_layers_ - 2));
         first_ = std::max(1, engine.model().hparams().start_of((n_layers_ - n) / 2));
         end_ = std::min(n_layers_, first_ + n);
@@ -68,8 +69,7 @@ class MiddleLayers {
 
     // Milliseconds for one of them, all being like this.
     double run_ms(const LayerPlan &like) {
-        Plan plan = dense_plan(n_layers_);
-        std::fill(plan.layers.begin() + first_, plan.layers.begin() + end_, like);
+        const Plan plan = timed_plan(n_layers_, first_, end_, like, options_);
         Sequence sequence = engine_.new_sequence(plan, Apply::prefill);
         Stretch stretch;
         stretch.first = first_;
@@ -83,6 +83,7 @@ class MiddleLayers {
 
  private:
     Engine &engine_;
+    const LayerTimeOptions &options_;
     int n_layers_;
     int first_;
     int end_;
@@ -92,20 +93,37 @@ class MiddleLayers {
 
 }  // namespace
 
-LayerTimes measure_layer_times(Engine &engine, std::span<const int32_t> tokens,
-                               std::span<const LayerPlan> choices, int rank,
-                               const std::function<bool()> &should_stop) {
+Plan timed_plan(int n_layers, int first, int end, const LayerPlan &like,
+                const LayerTimeOptions &options) {
+    Plan plan = dense_plan(n_layers);
+    std::fill(plan.layers.begin() + first, plan.layers.begin() + end, like);
+    plan.keep_last = options.keep_last;
+    return options.inherits ? with_inherited_rows(std::move(plan)) : plan;
+}
+
+double time_saved(const LayerTimes &times, std::span<const int> choices) {
+    double saved_ms = 0;
+    for (int choice : choices) {
+        saved_ms +=
+            choice < 0 ? 0.0 : times.dense_ms - times.choices_ms[static_cast<size_t>(choice)];
+    }
+    return saved_ms / times.prefill_ms;
+}
+
+LayerTimes measure_layer_times(Engine &engine, std::span<const int32_t> prompt,
+                               std::span<const LayerPlan> choices,
+                               const LayerTimeOptions &options) {
     std::vector<LayerPlan> arms(1);  // dense, then the choices
     for (const LayerPlan &choice : choices) {
-        arms.push_back(corrected(choice, engine.model().hparams().n_embd, rank));
+        arms.push_back(corrected(choice, engine.model().hparams().n_embd, options.rank));
     }
-    MiddleLayers layers(engine, tokens);
+    MiddleLayers layers(engine, prompt, options);
     std::vector<std::vector<double>> times(arms.size());
     std::vector<double> prefills;
     // The first round of runs builds graphs and is not counted.
     for (int i = -1; i < k_repetitions; ++i) {
         for (size_t arm = 0; arm < arms.size(); ++arm) {
-            if (should_stop && should_stop()) {
+            if (options.should_stop && options.should_stop()) {
                 throw Interrupted("interrupted");
             }
             const double ms = layers.run_ms(arms[arm]);
@@ -113,7 +131,7 @@ LayerTimes measure_layer_times(Engine &engine, std::span<const int32_t> tokens,
                 times[arm].push_back(ms);
             }
         }
-        const double ms = prefill_ms(engine, tokens);
+        const double ms = prefill_ms(engine, prompt);
         if (i >= 0) {
             prefills.push_back(ms);
         }

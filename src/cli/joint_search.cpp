@@ -110,16 +110,25 @@ std::string percent(double part) {
     return fmt::format("{:.1f}%", 100.0 * part);
 }
 
+// Of a layer as each of these choices, in the prompt of a window with so many rows kept.
+LayerTimes layer_times(const Run &run, std::span<const LayerPlan> choices, int keep_last) {
+    LayerTimeOptions options;
+    options.rank = run.settings.correction.rank;
+    options.keep_last = keep_last;
+    options.inherits = run.settings.inherits;
+    options.should_stop = run.should_stop;
+    return measure_layer_times(*run.inputs.engine, run.inputs.windows().prompt_of(0), choices,
+                               options);
+}
+
 JointSavings new_savings(const Run &run) {
     if (!run.settings.by_time) {
         return savings_by_sparsity(run.settings.choices, run.settings.n_model_layers);
     }
-    const LayerTimes times =
-        measure_layer_times(*run.inputs.engine, run.inputs.windows().window(0),
-                            run.settings.choices, run.settings.correction.rank, run.should_stop);
+    const LayerTimes times = layer_times(run, run.settings.choices, run.settings.keep_last);
     if (run.prints) {
         print("prefill of {} tokens: {:.1f} ms, of which a layer {:.2f} ms\n",
-              run.inputs.windows().n_ctx, times.prefill_ms, times.dense_ms);
+              run.inputs.windows().prompt_of(0).size(), times.prefill_ms, times.dense_ms);
     }
     return savings_by_time(run.settings.choices, times.choices_ms, times.dense_ms,
                            times.prefill_ms);
@@ -146,6 +155,29 @@ void print_task(const Run &run, const JointState &state, int64_t n_expected) {
               choice_text(state.savings.choices[i]));
     }
     print("\nabout {} layer evaluations, each of one layer for one window\n", n_expected);
+}
+
+// Those numbers of kept rows with which the plan found reaches a target of time too. It does with
+// the one that it was searched with.
+std::vector<int> kept_rows_in_time(const Run &run, const JointState &state) {
+    std::vector<int> choices(static_cast<size_t>(run.settings.n_model_layers), -1);
+    for (const JointMove &move : moves_of(state.order)) {
+        choices[static_cast<size_t>(move.layer)] = move.choice;
+    }
+    std::vector<int> offered;
+    for (int keep_last : run.arguments.keep_last) {
+        if (run.settings.by_time && keep_last != run.settings.keep_last) {
+            const double saved =
+                time_saved(layer_times(run, state.savings.choices, keep_last), choices);
+            if (saved < run.settings.target) {
+                remark("note: keep_last {} is left out: with it {} of the prefill's time is saved",
+                       keep_last, percent(saved));
+                continue;
+            }
+        }
+        offered.push_back(keep_last);
+    }
+    return offered;
 }
 
 // The rounds, and the plan that they lead to.
@@ -192,7 +224,7 @@ Plan search(const Run &run, JointState &state) {
     progress.finish();
     Plan plan = model.base();
     plan.provenance = joint_provenance(run.settings, state, plan.effective_sparsity());
-    return with_best_keep_last(run.arguments, std::move(plan),
+    return with_best_keep_last(run.arguments, kept_rows_in_time(run, state), std::move(plan),
                                [&](const Plan &kept) { return model.divergence_of(kept); });
 }
 

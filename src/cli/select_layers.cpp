@@ -288,9 +288,10 @@ void run_select_layers(const SelectLayersArguments &arguments, const Argv &argv)
     if (inputs.settings.method != SelectionMethod::sleb) {
         plan = plan_of_order(inputs.settings, order, n_layers, sparsity, measured_loss(run, plan));
     }
-    plan = with_best_keep_last(arguments, std::move(plan), [&](const Plan &kept) {
-        return measured_loss(run, kept) / static_cast<double>(inputs.windows().size());
-    });
+    plan =
+        with_best_keep_last(arguments, arguments.keep_last, std::move(plan), [&](const Plan &kept) {
+            return measured_loss(run, kept) / static_cast<double>(inputs.windows().size());
+        });
     if (arguments.correct) {
         plan = corrected(run, order, plan);
     }

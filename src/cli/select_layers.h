@@ -112,10 +112,10 @@ SelectionInputs load_inputs(const SelectLayersArguments &arguments, bool fits_co
 Plan correct_plan(const SelectLayersArguments &arguments, const SelectionInputs &inputs,
                   const Plan &plan, const std::function<bool()> &should_stop);
 
-// --keep-last with several numbers: the plan with the best of them, by what it then costs. Prints a
-// line. With one or none the plan as it is.
-Plan with_best_keep_last(const SelectLayersArguments &arguments, Plan plan,
-                         const std::function<double(const Plan &)> &cost_of);
+// --keep-last with several numbers: the plan with the best of those offered, by what it then costs.
+// Prints a line. With one or none the plan as it is.
+Plan with_best_keep_last(const SelectLayersArguments &arguments, const std::vector<int> &offered,
+                         Plan plan, const std::function<double(const Plan &)> &cost_of);
 
 // --refit. Throws Interrupted when asked to stop.
 void run_refit(const SelectLayersArguments &arguments, const Argv &argv,

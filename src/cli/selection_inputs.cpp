@@ -71,14 +71,14 @@ SelectionInputs load_inputs(const SelectLayersArguments &arguments, bool fits_co
     return inputs;
 }
 
-Plan with_best_keep_last(const SelectLayersArguments &arguments, Plan plan,
-                         const std::function<double(const Plan &)> &cost_of) {
-    if (arguments.keep_last.size() < 2) {
+Plan with_best_keep_last(const SelectLayersArguments &arguments, const std::vector<int> &offered,
+                         Plan plan, const std::function<double(const Plan &)> &cost_of) {
+    if (offered.size() < 2) {
         return plan;
     }
     std::vector<KeptRows> choices;
     std::string text;
-    for (int keep_last : arguments.keep_last) {
+    for (int keep_last : offered) {
         plan.keep_last = keep_last;
         choices.push_back({keep_last, cost_of(plan)});
         text += fmt::format("{}{:.4f} with {}", text.empty() ? "" : ", ", choices.back().cost,

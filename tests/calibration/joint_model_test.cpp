@@ -288,14 +288,42 @@ TEST(JointSavingsOf, AreAscendingPartsOfTheWhole) {
 }
 
 TEST_F(JointModelTest, LayerTimesAreOfTheChoices) {
+    LayerTimeOptions options;
+    options.rank = 8;
     const LayerTimes times =
-        measure_layer_times(*engine_, windows_.window(0), model_options_.choices, 8, {});
+        measure_layer_times(*engine_, windows_.window(0), model_options_.choices, options);
     EXPECT_EQ(times.choices_ms.size(), 3u);
     EXPECT_GT(times.prefill_ms, 0.0);
     EXPECT_GT(times.dense_ms, 0.0);
-    EXPECT_THROW(measure_layer_times(*engine_, windows_.window(0), model_options_.choices, 8,
-                                     [] { return true; }),
+    options.keep_last = 3;
+    EXPECT_GT(
+        measure_layer_times(*engine_, windows_.window(0), model_options_.choices, options).dense_ms,
+        0.0);
+    options.should_stop = [] { return true; };
+    EXPECT_THROW(measure_layer_times(*engine_, windows_.window(0), model_options_.choices, options),
                  Interrupted);
+}
+
+// What a search keeps and inherits is in the plan whose layers are timed.
+TEST(LayerTimesOf, TimedPlanIsAsTheSearchHasIt) {
+    LayerTimeOptions options;
+    options.keep_last = 5;
+    Plan expected = dense_plan(6);
+    expected.keep_last = 5;
+    expected.layers[2] = expected.layers[3] = choice("0.2");
+    const Plan plain = timed_plan(6, 2, 4, choice("0.2"), options);
+    EXPECT_EQ(plain.layers, expected.layers);
+    EXPECT_EQ(plain.keep_last, 5);
+    options.inherits = true;
+    expected.layers[3].policy = policy_from_name("inherit");
+    EXPECT_EQ(timed_plan(6, 2, 4, choice("0.2"), options).layers, expected.layers);
+}
+
+// By hand: 10 - 4 and 10 - 1 of 100 ms.
+TEST(LayerTimesOf, SavedTimeIsOfTheChangedLayers) {
+    const LayerTimes times = {100.0, 10.0, {4.0, 1.0}};
+    EXPECT_DOUBLE_EQ(time_saved(times, std::vector<int>{-1, 0, -1, 1}), 0.15);
+    EXPECT_DOUBLE_EQ(time_saved(times, std::vector<int>{-1, -1}), 0.0);
 }
 
 }  // namespace

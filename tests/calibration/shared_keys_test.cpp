@@ -89,8 +89,10 @@ TEST_F(CalibrationOfSharedKeys, FitsEndBeforeTheTail) {
 
 TEST_F(CalibrationOfSharedKeys, LayersAreTimedBeforeTheTail) {
     const std::vector<LayerPlan> choices = {selecting()};
+    LayerTimeOptions options;
+    options.rank = 4;
     const LayerTimes times =
-        measure_layer_times(*loaded_.engine, windows_.window(0), choices, 4, {});
+        measure_layer_times(*loaded_.engine, windows_.window(0), choices, options);
     EXPECT_EQ(times.choices_ms.size(), 1u);
 }
 

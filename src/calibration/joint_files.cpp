@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "calibration/descriptions.h"
+#include "calibration/kept_rows.h"
 #include "calibration/partial_file.h"
 
 namespace orthorank {
@@ -351,6 +352,7 @@ Plan plan_from_recorded_rounds(const Plan &from, double sparsity) {
     if (from.provenance.value("inherit", Json(false)) == true) {
         plan = with_inherited_rows(std::move(plan));
     }
+    forget_costs(plan);
     for (const char *key : {"correction", "saved", "saved_time"}) {
         plan.provenance.erase(key);
     }

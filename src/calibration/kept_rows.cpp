@@ -17,9 +17,30 @@ void keep_cheapest(Plan &plan, const std::vector<KeptRows> &choices) {
         best = is_better ? &choice : best;
         json.push_back({{"keep_last", choice.keep_last}, {"cost", json_number(choice.cost)}});
     }
-    plan.keep_last = best->keep_last;
-    plan.provenance["keep_last"] = best->keep_last;
+    keep_other_rows(plan, best->keep_last);
+    plan.provenance["searched_keep_last"] = choices.front().keep_last;
     plan.provenance["keep_last_choices"] = std::move(json);
+    if (plan.provenance.contains("plan_loss")) {
+        plan.provenance["plan_loss"] = json_number(best->cost);
+    }
+}
+
+void keep_other_rows(Plan &plan, int keep_last) {
+    plan.keep_last = keep_last;
+    Json &json = plan.provenance;
+    if (json.is_object() && json.contains("keep_last") && json.at("keep_last") != keep_last) {
+        if (!json.contains("searched_keep_last")) {
+            json["searched_keep_last"] = json.at("keep_last");
+        }
+        json["keep_last"] = keep_last;
+    }
+}
+
+void forget_costs(Plan &plan) {
+    if (plan.provenance.is_object()) {
+        plan.provenance.erase("keep_last_choices");
+        plan.provenance.erase("plan_loss");
+    }
 }
 
 }  // namespace orthorank

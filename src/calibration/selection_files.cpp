@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "calibration/descriptions.h"
+#include "calibration/kept_rows.h"
 #include "calibration/partial_file.h"
 
 namespace orthorank {
@@ -248,7 +249,7 @@ Plan plan_from_recorded_order(const Plan &from, int n_layers) {
     if (from.provenance.value("inherit", Json(false)) == true) {
         plan = with_inherited_rows(std::move(plan));
     }
-    plan.provenance.erase("plan_loss");
+    forget_costs(plan);
     plan.provenance.erase("correction");
     plan.provenance.erase("sparsity");
     plan.provenance["effective_sparsity"] = plan.effective_sparsity();

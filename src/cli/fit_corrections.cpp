@@ -11,6 +11,8 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "base/stopwatch.h"
+#include "calibration/descriptions.h"
+#include "calibration/kept_rows.h"
 #include "cli/environment.h"
 #include "cli/select_layers.h"
 #include "engine/plan_files.h"
@@ -115,9 +117,15 @@ void run_refit(const SelectLayersArguments &arguments, const Argv &argv,
                const std::function<bool()> &should_stop) {
     // Its numbers are made anew: there need be none. What is wrong with it is said before the model
     // is read.
-    Plan plan = read_plan_head(arguments.refit);
-    plan.keep_last = arguments.keep_last.empty() ? plan.keep_last : arguments.keep_last.front();
-    plan = with_policy(arguments, std::move(plan));
+    Plan plan = with_policy(arguments, read_plan_head(arguments.refit));
+    if (!arguments.keep_last.empty() && arguments.keep_last.front() != plan.keep_last) {
+        keep_other_rows(plan, arguments.keep_last.front());
+        forget_costs(plan);
+    }
+    if (arguments.inherits && plan.provenance.is_object()) {
+        describe_inheritance(plan.provenance, true);
+        forget_costs(plan);
+    }
     check_kept_rows(plan, ErrorKind::usage, plan.name);
     if (!plan.layers_with(Action::select).empty()) {
         check_leaves_rows(arguments, plan.keep_last);

@@ -167,8 +167,8 @@ TEST_F(PromptPlanCommands, WhatIsRefused) {
     const std::string of_decode = dir_.file("decode.json");
     write_bytes(of_decode, plan_with(R"("apply": "decode", )"));
     expect_failure(2, "decode.json: \"keep_last\" does nothing with \"apply\" \"decode\"",
-                   {"select-layers", "-m", dir_.file("none.gguf"), "--calibration", text_, "-o",
-                    dir_.file("x.json"), "--refit", of_decode, "--keep-last", "2"});
+                   {"select-layers", "--calibration", text_, "-o", dir_.file("x.json"), "--refit",
+                    of_decode, "--keep-last", "2"});
     expect_failure(2, "decode.json: \"keep_last\" does nothing with \"apply\" \"decode\"",
                    {"generate", "-p", "x", "--plan", of_decode, "--keep-last", "3"});
     expect_failure(2, "--keep-last names 4 twice",
@@ -251,6 +251,20 @@ TEST_F(PromptPlanCommands, SearchesFitsAndTimes) {
         }
         EXPECT_EQ(chosen.value("keep_last", 0), best["keep_last"].get<int>());
         EXPECT_NE(costs[0]["cost"], costs[2]["cost"]);
+        EXPECT_EQ(chosen["provenance"]["keep_last"], best["keep_last"]);
+        EXPECT_EQ(chosen["provenance"]["searched_keep_last"], 0);
+        if (!is_joint) {
+            // Fitted with other rows kept, and inherited: the record says so, not what it was.
+            const std::string other = dir_.file("other.json");
+            run_json({"select-layers", "--calibration", text_, "--seqlen", "250", "-o", other,
+                      "--refit", out, "--correct", "1", "--keep-last", "7", "--inherit"});
+            const json refitted = json::parse(read_text_file(other));
+            EXPECT_EQ(refitted["keep_last"], 7);
+            EXPECT_EQ(refitted["provenance"]["keep_last"], 7);
+            EXPECT_EQ(refitted["provenance"]["searched_keep_last"], 0);
+            EXPECT_EQ(refitted["provenance"]["inherit"], true);
+            EXPECT_FALSE(refitted["provenance"].contains("keep_last_choices"));
+        }
     }
 
     // Policies that only prompts have scores of make plans for prompts, whatever the objective.

@@ -9,6 +9,7 @@
 #include "calibration/joint_model.h"
 #include "calibration/layer_losses.h"
 #include "calibration/retrieval.h"
+#include "calibration/select_layers.h"
 #include "evaluation/passkey.h"
 #include "evaluation/perplexity.h"
 #include "support/compare.h"
@@ -284,6 +285,28 @@ TEST_F(PromptCalibrationTest, WindowsOfBothKindsAreMeasuredInTurn) {
         const std::vector<float> divergences = joint.base_divergences(w);
         EXPECT_EQ(divergences.size(), w % 2 == 0 ? 20u : n_answer) << w;
         EXPECT_NEAR(mean(divergences), 0.0, 1e-6) << "each against its own dense logits";
+    }
+}
+
+// A race and an exact search measure them in that order, and find the same layer.
+TEST_F(PromptCalibrationTest, SearchesMeasureWindowsOfBothKindsInTurn) {
+    add_retrieval_windows(windows_, 2, model_.vocab());
+    LayerSelectionOptions options;
+    options.change = selecting(0.1);
+    options.n_layers = 1;
+    const LayerOrder exact = select_layers(engine_, windows_, options);
+    options.race = true;
+    const LayerOrder raced = select_layers(engine_, windows_, options);
+    ASSERT_EQ(raced.rounds.size(), 1u);
+    const int layer = raced.rounds[0].layer;
+    EXPECT_EQ(layer, exact.rounds[0].layer);
+    EXPECT_EQ(raced.rounds[0].loss, exact.rounds[0].loss);
+    EXPECT_EQ(raced.dense_loss, exact.dense_loss);
+    LayerLosses losses(engine_, windows_, 0);
+    const std::vector<size_t> order = order_by_kind(3, 2);
+    ASSERT_EQ(raced.race.base_losses.size(), order.size());
+    for (size_t i = 0; i < order.size(); ++i) {
+        EXPECT_EQ(raced.race.base_losses[i], losses.nll(order[i], layer, options.change)) << i;
     }
 }
 

@@ -213,6 +213,10 @@ TEST_F(SelectLayers, PartialFilesOfOthersAreRefused) {
     settings.device = "CUDA0";
     expect_error(ErrorKind::usage, "another \"device\"", [&] { read_partial(settings, path); });
     settings.device = "";
+    // Those of before were measured in another order.
+    settings.calibration["retrieval"] = 2;
+    expect_error(ErrorKind::usage, "another \"retrieval\"", [&] { read_partial(settings, path); });
+    settings.calibration.erase("retrieval");
     LayerOrder order;
     order.rounds.push_back({3, 1.0, {}, {}});
     order.rounds.push_back({3, 1.0, {}, {}});

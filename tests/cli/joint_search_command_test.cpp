@@ -116,6 +116,21 @@ TEST_F(JointSearchCommand, SmallerPlansAreTheRoundsBefore) {
     expect_failure(2, "say --sparsity, not --layers", derived("--layers", "1"));
 }
 
+// The prompt is timed, not the continuation that is computed densely behind it.
+TEST_F(JointSearchCommand, TargetTimeIsOfThePrompt) {
+    const ProgramResult found =
+        run(joint({"--target-time", "0.99", "--correct", "0", "--choices", "0", "--kl-windows", "1",
+                   "--objective", "continuation", "--continuation", "16", "--keep-last", "4,30",
+                   "-o", out_}));
+    EXPECT_THAT(found.out, HasSubstr("prefill of 32 tokens: "));
+    if (found.exit_code == 0) {  // times of so small a model may be anything
+        const json provenance = json::parse(read_bytes(out_)).at("provenance");
+        EXPECT_EQ(provenance.at("timed_rows"), 32);
+        const bool is_left_out = found.err.find("keep_last 30 is left out") != std::string::npos;
+        EXPECT_EQ(provenance.contains("keep_last_choices"), !is_left_out);
+    }
+}
+
 // Times of so small a model may be anything: a plan comes out, or a line that says why none can.
 TEST_F(JointSearchCommand, TargetTimeTakesMeasuredTimes) {
     const ProgramResult found = run(joint({"--target-time", "0.95", "--correct", "0", "--choices",

@@ -14,6 +14,8 @@ TEST(Sparsity, IsAPercentageOrAPartOfTheModel) {
         expect_error(ErrorKind::usage, "is not a part of the model",
                      [&] { sparsity_from_text(text); });
     }
+    EXPECT_EQ(sparsity_text(0.29), "29%");
+    EXPECT_EQ(sparsity_text(0.95 / 3), "31.6667%");
 }
 
 }  // namespace

@@ -146,12 +146,12 @@ TEST(SelectionRace, NoCandidateIsGivenUpBeforeAWindowOfEachKind) {
     EXPECT_THAT(clear.windows(2), ElementsAre(0, 1));
 }
 
-// By hand. Each window counts alike: differences 0.1 in 16 blocks of one and -0.3 in the single
-// block of another have the mean -0.1; as blocks alike they had 0.076.
+// By hand. Each window counts alike: differences 0.1 in 32 blocks of one and -0.2 in the single
+// block of another have the mean -0.05; as blocks alike they had 0.091, ten errors above zero.
 TEST(SelectionRace, TestWeighsWindowsAsTheLossDoes) {
-    const WindowBlocks zero = {std::vector<double>(16, 0.0), {0.0}};
-    EXPECT_FALSE(is_clearly_behind(WindowBlocks{std::vector<double>(16, 0.1), {-0.3}}, zero));
-    EXPECT_TRUE(is_clearly_behind(WindowBlocks{std::vector<double>(16, 0.1), {0.1}}, zero));
+    const WindowBlocks zero = {std::vector<double>(32, 0.0), {0.0}};
+    EXPECT_FALSE(is_clearly_behind(WindowBlocks{std::vector<double>(32, 0.1), {-0.2}}, zero));
+    EXPECT_TRUE(is_clearly_behind(WindowBlocks{std::vector<double>(32, 0.1), {0.1}}, zero));
     EXPECT_FALSE(is_clearly_behind(WindowBlocks{std::vector<double>(7, 0.1)}, zero)) << "too few";
     // Equal windows: mean 0.45, deviations 0.05, error 0.05 / sqrt(15) = 0.0129, 35 errors; with
     // deviations of 0.45 the error is 0.116, and the mean 3.9 of them.

@@ -2,9 +2,9 @@
 #include <memory>
 
 #include "base/console.h"
+#include "base/hosts.h"
 #include "cli/commands.h"
-#include "model/rpc_servers.h"
-#include "server/http_server.h"
+#include "model/rpc_device_server.h"
 
 namespace orthorank {
 

@@ -1,12 +1,9 @@
-// Devices of other machines by ggml's RPC: a client's list of servers, and a server. ggml's own
-// answer to a server that is not there, speaks another version or goes away is to abort; here the
-// first two are found before ggml is asked, and the third ends the program in good order.
+// Devices of other machines by ggml's RPC: a client's list of servers. ggml's own answer to a
+// server that is not there, speaks another version or goes away is to abort; here the first two are
+// found before ggml is asked, and the third ends the program in good order.
 #pragma once
 
-#include <ggml-backend.h>
-
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 
@@ -29,18 +26,5 @@ struct RpcTraffic {
     int64_t received = 0;
 };
 std::optional<RpcTraffic> rpc_traffic();
-
-struct DeviceServerOptions {
-    std::string host = "127.0.0.1";  // an address or name of this machine
-    int port = 50052;                // 0: a free one
-    std::string device;              // as choose_devices() takes it
-    int n_threads = 0;               // of a CPU; 0: default_n_threads()
-    std::string cache_dir;           // keeps large weights for the next client; empty: nowhere
-};
-
-// Serves these devices, one client after another, until the process ends. Once it answers, another
-// thread calls on_ready with "ADDRESS:PORT". Throws Error{device} when that cannot be had.
-[[noreturn]] void serve_devices(const DeviceServerOptions &options,
-                                const std::function<void(const std::string &)> &on_ready);
 
 }  // namespace orthorank

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <new>
 
+#include "base/hosts.h"
 #include "server/answer.h"
 #include "server/connection.h"
 #include "server/connection_threads.h"
@@ -82,10 +83,6 @@ constexpr Route k_routes[] = {
 };
 
 }  // namespace
-
-bool is_loopback(const std::string &host) {
-    return host == "localhost" || host == "::1" || host.starts_with("127.");
-}
 
 // cpp-httplib's server with connections of our own.
 struct HttpServer::Impl : httplib::Server {

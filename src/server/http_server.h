@@ -57,7 +57,4 @@ class HttpServer {
     std::unique_ptr<Impl> impl_;
 };
 
-// Does the name mean this machine alone?
-bool is_loopback(const std::string &host);
-
 }  // namespace orthorank

@@ -1,0 +1,81 @@
+#include "model/rpc_device_server.h"
+
+#include <arpa/inet.h>
+#include <ggml-rpc.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <thread>
+#include <vector>
+
+#include "base/descriptor.h"
+#include "base/error.h"
+#include "base/threads.h"
+#include "model/devices.h"
+#include "model/rpc_endpoint.h"
+
+namespace orthorank {
+
+namespace {
+
+constexpr int k_n_greetings = 1000;
+constexpr int k_pause_ms = 5;
+
+void print_errors(ggml_log_level level, const char *text, void *) {
+    if (level == GGML_LOG_LEVEL_ERROR || level == GGML_LOG_LEVEL_WARN) {
+        std::fputs(text, stderr);
+    }
+}
+
+// ggml does not say when it listens: greets it until it answers.
+void announce(const Endpoint &endpoint, const std::function<void(const std::string &)> &on_ready) {
+    for (int i = 0; i < k_n_greetings; ++i) {
+        try {
+            greet(endpoint);
+            on_ready(endpoint.text());
+            return;
+        } catch (const Error &) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(k_pause_ms));
+        }
+    }
+}
+
+Endpoint free_endpoint(const Endpoint &wanted) {
+    sockaddr_in address = address_of(wanted.host, wanted.port);
+    const Descriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const int yes = 1;
+    ::setsockopt(socket.fd(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+    if (::bind(socket.fd(), as_sockaddr(address), sizeof(address)) != 0 ||
+        ::listen(socket.fd(), 1) != 0) {
+        fail(ErrorKind::device, "cannot listen on {}: {}", wanted.text(), errno_text(errno));
+    }
+    socklen_t size = sizeof(address);
+    ::getsockname(socket.fd(), reinterpret_cast<sockaddr *>(&address), &size);
+    std::array<char, INET_ADDRSTRLEN> text{};
+    ::inet_ntop(AF_INET, &address.sin_addr, text.data(), text.size());
+    return {text.data(), ntohs(address.sin_port)};
+}
+
+}  // namespace
+
+void serve_devices(const DeviceServerOptions &options,
+                   const std::function<void(const std::string &)> &on_ready) {
+    const auto start_server =
+        rpc_function<decltype(&ggml_backend_rpc_start_server)>("ggml_backend_rpc_start_server");
+    std::vector<ggml_backend_dev_t> devices = choose_devices(options.device);
+    const Endpoint endpoint = free_endpoint({options.host, options.port});
+    std::signal(SIGPIPE, SIG_IGN);  // a client that went away
+    ggml_log_set(print_errors, nullptr);
+    std::thread announcer([&] { announce(endpoint, on_ready); });
+    const int n_threads = options.n_threads > 0 ? options.n_threads : default_n_threads();
+    start_server(endpoint.text().c_str(),
+                 options.cache_dir.empty() ? nullptr : options.cache_dir.c_str(),
+                 static_cast<size_t>(n_threads), devices.size(), devices.data());
+    announcer.join();
+    fail(ErrorKind::device, "the server on {} ended: see above", endpoint.text());
+}
+
+}  // namespace orthorank

@@ -18,11 +18,12 @@ export GGML_VK_VISIBLE_DEVICES='' CUDA_VISIBLE_DEVICES=''  # whatever is in this
 refuses "unknown argument '--fast'" --fast
 refuses "--device: expected a value" --device
 refuses "a CPU is what is compared with" --device CPU
+refuses "a CPU is what is compared with" --device cpu
 [[ -e .deps/model.gguf ]] || { echo "no default model: the rest is not run"; exit 77; }
 refuses "no GPU among the devices ("
 refuses "there is no device CUDA7 (known: " --device CUDA7
 
-said=$(check --short --device CPU) || fail "$said"
+said=$(check --short --device cpu) || fail "$said"
 [[ $(grep -c ': CPU [0-9.]*, device [0-9.]*, [+-]0.00%$' <<<"$said") == 2 ]] || fail "no two equal perplexities: $said"
 [[ $said == *"== CPU: all is as expected"* ]] || fail "$said"
 

@@ -46,6 +46,16 @@ grep -qx "    apt install $wanted $(grep -v '^#' "$source_dir/tools/setup-vulkan
 [[ $message != *"was called"* ]] || fail "$message"
 [[ ! -e $work/.deps ]] || fail "touched .deps"
 
+# A back end's compiler is looked for first, and not where one is built or named.
+if message=$(PATH=$work/bin:/usr/bin:/bin CUDACXX=no-such-nvcc "$setup" cuda 2>&1); then fail "went on without nvcc: $message"; fi
+[[ $message == "setup: no no-such-nvcc was found: "* && $message != *$'\n'* ]] || fail "wanted one line, got: $message"
+if message=$(PATH=$work/bin:/usr/bin:/bin CUDACXX=bash "$setup" cuda 2>&1); then fail "went on without packages: $message"; fi
+[[ $message == *"apt install"* ]] || fail "$message"
+# Help is all that --help does.
+said=$(PATH=$work/bin:$PATH "$work/tools/check-vulkan" --help 2>&1) || fail "$said"
+[[ $said == "Compares ggml's Vulkan"* && $said == *"[GTEST_ARGUMENT...]"* && $said != *pipefail* ]] || fail "$said"
+[[ ! -e $work/.deps ]] || fail "touched .deps"
+
 if message=$("$setup" --nonsense 2>&1); then fail "took --nonsense"; fi
 [[ $message == *"unknown argument '--nonsense'"* ]] || fail "$message"
 plan=$(make -n -C "$source_dir" portable)

@@ -32,9 +32,10 @@ void print_errors(ggml_log_level level, const char *text, void *) {
 
 // ggml does not say when it listens: greets it until it answers.
 void announce(const Endpoint &endpoint, const std::function<void(const std::string &)> &on_ready) {
+    const sockaddr_in address = address_of(endpoint);
     for (int i = 0; i < k_n_greetings; ++i) {
         try {
-            greet(endpoint);
+            greet(endpoint, address, usual_deadline());
             on_ready(endpoint.text());
             return;
         } catch (const Error &) {
@@ -44,7 +45,7 @@ void announce(const Endpoint &endpoint, const std::function<void(const std::stri
 }
 
 Endpoint free_endpoint(const Endpoint &wanted) {
-    sockaddr_in address = address_of(wanted.host, wanted.port);
+    sockaddr_in address = address_of(wanted);
     const Descriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     const int yes = 1;
     ::setsockopt(socket.fd(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));

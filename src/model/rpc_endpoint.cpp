@@ -9,7 +9,9 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 
 #include "base/descriptor.h"
@@ -20,23 +22,26 @@ namespace orthorank {
 
 namespace {
 
-constexpr int k_greeting_ms = 5000;
+constexpr std::chrono::seconds k_usual_time{5};
 // The greeting of ggml's protocol: a command, a size and 24 bytes that say what the client's end of
 // the connection can do (nothing more than TCP); the answer is a size, a version and as much.
 constexpr uint8_t k_hello = 14;
 constexpr size_t k_n_caps = 24;
+constexpr size_t k_n_version = 4;
 
 // Waits until the socket can be read or written; false when the time is over.
-bool wait_for(int fd, short events) {
+bool wait_for(int fd, short events, Deadline deadline) {
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     pollfd waiting{fd, events, 0};
-    return ::poll(&waiting, 1, k_greeting_ms) == 1;
+    return left.count() > 0 && ::poll(&waiting, 1, static_cast<int>(left.count())) == 1;
 }
 
 // As many bytes as come in time, at most n.
-std::string receive(int fd, size_t n) {
+std::string receive(int fd, size_t n, Deadline deadline) {
     std::string bytes;
     std::array<char, 64> part{};
-    while (bytes.size() < n && wait_for(fd, POLLIN)) {
+    while (bytes.size() < n && wait_for(fd, POLLIN, deadline)) {
         const ssize_t got = ::recv(fd, part.data(), std::min(part.size(), n - bytes.size()), 0);
         if (got <= 0) {
             break;
@@ -46,13 +51,39 @@ std::string receive(int fd, size_t n) {
     return bytes;
 }
 
+void check_answer(const Endpoint &endpoint, const std::string &answer, size_t n_head,
+                  bool is_late) {
+    if (answer.empty()) {
+        fail_unanswered(endpoint);
+    }
+    if (answer.size() < n_head && is_late) {
+        fail(ErrorKind::device,
+             "RPC server {} is too slow: {} of the first {} bytes of its answer came in {} s",
+             endpoint.text(), answer.size(), n_head, k_usual_time.count());
+    }
+    uint64_t n_answer = 0;
+    std::memcpy(&n_answer, answer.data(), std::min(sizeof(n_answer), answer.size()));
+    if (answer.size() < n_head || n_answer > k_n_version + k_n_caps) {
+        fail(ErrorKind::device, "{} is no RPC server: it answers something else", endpoint.text());
+    }
+    const auto *version = reinterpret_cast<const uint8_t *>(answer.data()) + sizeof(n_answer);
+    if (version[0] != RPC_PROTO_MAJOR_VERSION || version[1] > RPC_PROTO_MINOR_VERSION ||
+        n_answer != k_n_version + k_n_caps) {
+        fail(ErrorKind::device,
+             "RPC server {} speaks version {}.{}.{} of ggml's protocol, this program {}.{}.{}: "
+             "both ends need the same llama.cpp",
+             endpoint.text(), version[0], version[1], version[2], RPC_PROTO_MAJOR_VERSION,
+             RPC_PROTO_MINOR_VERSION, RPC_PROTO_PATCH_VERSION);
+    }
+}
+
 }  // namespace
 
 std::string Endpoint::text() const {
     return fmt::format("{}:{}", host, port);
 }
 
-Endpoint endpoint_from(const std::string &text) {
+Endpoint endpoint_from(const std::string &text, const std::string &list) {
     const size_t colon = text.rfind(':');
     Endpoint endpoint;
     bool is_good = colon != std::string::npos && colon > 0;
@@ -65,41 +96,49 @@ Endpoint endpoint_from(const std::string &text) {
     }
     if (!is_good) {
         fail(ErrorKind::usage,
-             "--rpc {}: expected HOST:PORT with a name or IPv4 address, several separated by "
-             "commas",
-             text);
+             "--rpc {}: found '{}', expected HOST:PORT with a name or IPv4 address, several "
+             "separated by commas",
+             list, text);
     }
     return endpoint;
 }
 
-sockaddr_in address_of(const std::string &host, int port) {
+sockaddr_in address_of(const Endpoint &endpoint) {
     addrinfo hints{};
     hints.ai_family = AF_INET;
     hints.ai_socktype = SOCK_STREAM;
     addrinfo *found = nullptr;
-    const int code = ::getaddrinfo(host.c_str(), nullptr, &hints, &found);
+    const int code = ::getaddrinfo(endpoint.host.c_str(), nullptr, &hints, &found);
     const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner(found, ::freeaddrinfo);
     if (code != 0) {
-        fail(ErrorKind::device, "host {} is not known: {}", host, ::gai_strerror(code));
+        fail(ErrorKind::device, "host {} is not known: {}", endpoint.host, ::gai_strerror(code));
     }
     sockaddr_in address{};
     std::memcpy(&address, found->ai_addr, sizeof(address));
-    address.sin_port = htons(static_cast<uint16_t>(port));
+    address.sin_port = htons(static_cast<uint16_t>(endpoint.port));
     return address;
+}
+
+bool same_address(const sockaddr_in &a, const sockaddr_in &b) {
+    return a.sin_addr.s_addr == b.sin_addr.s_addr && a.sin_port == b.sin_port;
 }
 
 const sockaddr *as_sockaddr(const sockaddr_in &address) {
     return reinterpret_cast<const sockaddr *>(&address);
 }
 
-int connect_in_time(int fd, const sockaddr_in &address) {
+Deadline usual_deadline() {
+    return std::chrono::steady_clock::now() + k_usual_time;
+}
+
+int connect_in_time(int fd, const sockaddr_in &address, Deadline deadline) {
     if (::connect(fd, as_sockaddr(address), sizeof(address)) == 0) {
         return 0;
     }
     if (errno != EINPROGRESS) {
         return errno;
     }
-    if (!wait_for(fd, POLLOUT)) {
+    if (!wait_for(fd, POLLOUT, deadline)) {
         return ETIMEDOUT;
     }
     int code = 0;
@@ -108,10 +147,9 @@ int connect_in_time(int fd, const sockaddr_in &address) {
     return code;
 }
 
-void greet(const Endpoint &endpoint) {
-    const sockaddr_in address = address_of(endpoint.host, endpoint.port);
+void greet(const Endpoint &endpoint, const sockaddr_in &address, Deadline deadline) {
     const Descriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    const int code = socket.is_open() ? connect_in_time(socket.fd(), address) : errno;
+    const int code = socket.is_open() ? connect_in_time(socket.fd(), address, deadline) : errno;
     if (code != 0) {
         fail(ErrorKind::device,
              "RPC server {} cannot be reached: {} (start one there: orthorank rpc-server)",
@@ -122,30 +160,33 @@ void greet(const Endpoint &endpoint) {
     hello.append(reinterpret_cast<const char *>(&n_caps), sizeof(n_caps));
     hello.append(k_n_caps, '\0');
     ::send(socket.fd(), hello.data(), hello.size(), MSG_NOSIGNAL);
-    const std::string answer = receive(socket.fd(), sizeof(uint64_t) + 3);
-    uint64_t n_answer = 0;
-    if (answer.empty()) {
-        fail(ErrorKind::device,
-             "RPC server {} does not answer: it has one client at a time (is another using it?), "
-             "or it is no RPC server",
-             endpoint.text());
+    constexpr size_t k_n_head = sizeof(uint64_t) + k_n_version - 1;
+    const std::string answer = receive(socket.fd(), k_n_head, deadline);
+    check_answer(endpoint, answer, k_n_head, std::chrono::steady_clock::now() >= deadline);
+    // To its end: a connection that is closed before is an error to the server.
+    receive(socket.fd(), 1 + k_n_caps, deadline);
+}
+
+void fail_unanswered(const Endpoint &endpoint) {
+    fail(ErrorKind::device,
+         "RPC server {} does not answer: it has one client at a time (is another using it?), "
+         "or it is no RPC server",
+         endpoint.text());
+}
+
+std::vector<int> open_sockets() {
+    std::vector<int> sockets;
+    std::error_code ignored;
+    for (const auto &entry : std::filesystem::directory_iterator("/proc/self/fd", ignored)) {
+        const int fd = std::atoi(entry.path().filename().c_str());
+        sockaddr_in address{};
+        socklen_t size = sizeof(address);
+        if (::getsockname(fd, reinterpret_cast<sockaddr *>(&address), &size) == 0 &&
+            address.sin_family == AF_INET) {
+            sockets.push_back(fd);
+        }
     }
-    if (answer.size() < sizeof(n_answer) + 3) {
-        fail(ErrorKind::device, "{} is no RPC server: it answers something else", endpoint.text());
-    }
-    std::memcpy(&n_answer, answer.data(), sizeof(n_answer));
-    const auto *version = reinterpret_cast<const uint8_t *>(answer.data()) + sizeof(n_answer);
-    if (n_answer > 4 + k_n_caps) {
-        fail(ErrorKind::device, "{} is no RPC server: it answers something else", endpoint.text());
-    }
-    if (version[0] != RPC_PROTO_MAJOR_VERSION || version[1] > RPC_PROTO_MINOR_VERSION ||
-        n_answer != 4 + k_n_caps) {
-        fail(ErrorKind::device,
-             "RPC server {} speaks version {}.{}.{} of ggml's protocol, this program {}.{}.{}: "
-             "both ends need the same llama.cpp",
-             endpoint.text(), version[0], version[1], version[2], RPC_PROTO_MAJOR_VERSION,
-             RPC_PROTO_MINOR_VERSION, RPC_PROTO_PATCH_VERSION);
-    }
+    return sockets;
 }
 
 void *rpc_function_named(const char *name) {

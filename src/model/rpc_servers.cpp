@@ -11,9 +11,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -29,30 +27,34 @@ namespace {
 
 constexpr int k_end_ms = 300;
 
+struct Server {
+    Endpoint endpoint;
+    sockaddr_in address{};
+    // ggml keeps a connection as long as somebody uses it, and opens another one afterwards: for
+    // which the server may have another client by then. This one is used for good.
+    ggml_backend_t held = nullptr;
+};
+
 // Of this process: ggml's registry, its callback and the signals are the process's too.
 struct Connected {
     std::mutex mutex;
-    std::vector<Endpoint> servers;
+    std::vector<Server> servers;
     OnServerLost on_lost = nullptr;
 };
 
+// Never destroyed: ggml's thread of a connection may be at work until the process ends.
 Connected &connected() {
-    static Connected servers;
+    static Connected &servers = *new Connected;
     return servers;
 }
 
 // Those that refuse a connection; a server that lives takes it, though it is busy with us.
 std::string lost_servers() {
     std::string gone;
-    for (const Endpoint &endpoint : connected().servers) {
+    for (const Server &server : connected().servers) {
         const Descriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-        bool is_lost = true;
-        try {
-            is_lost = connect_in_time(socket.fd(), address_of(endpoint.host, endpoint.port)) != 0;
-        } catch (const Error &) {  // its name is not known any more
-        }
-        if (is_lost) {
-            gone += (gone.empty() ? "" : ", ") + endpoint.text();
+        if (connect_in_time(socket.fd(), server.address, usual_deadline()) != 0) {
+            gone += (gone.empty() ? "" : ", ") + server.endpoint.text();
         }
     }
     return gone;
@@ -80,58 +82,107 @@ void on_ggml_abort(const char *message) {
                      : fmt::format("RPC server {} was lost: the connection is closed", gone));
 }
 
+// The servers of a list, with their addresses; each once.
+std::vector<Server> servers_from(const std::string &list) {
+    std::vector<Server> servers;
+    for (const std::string &text : split_at(list, ',')) {
+        servers.push_back({endpoint_from(text, list)});
+    }
+    const Deadline deadline = usual_deadline();
+    for (auto server = servers.begin(); server != servers.end(); ++server) {
+        const std::optional<sockaddr_in> address =
+            in_time(deadline, [endpoint = server->endpoint] { return address_of(endpoint); });
+        if (!address) {
+            fail(ErrorKind::device, "host {} is not known: no answer", server->endpoint.host);
+        }
+        server->address = *address;
+        const auto first = std::find_if(servers.begin(), server, [&](const Server &other) {
+            return same_address(other.address, *address);
+        });
+        if (first != server) {
+            fail(ErrorKind::usage, "--rpc {}: {} and {} are the same server", list,
+                 first->endpoint.text(), server->endpoint.text());
+        }
+    }
+    return servers;
+}
+
+// Of our ends of the connections to servers.
+std::vector<int> client_sockets(const std::vector<Server> &servers) {
+    std::vector<int> sockets;
+    for (const int fd : open_sockets()) {
+        sockaddr_in peer{};
+        socklen_t size = sizeof(peer);
+        if (::getpeername(fd, reinterpret_cast<sockaddr *>(&peer), &size) == 0 &&
+            std::any_of(servers.begin(), servers.end(), [&](const Server &server) {
+                return server.address.sin_port == peer.sin_port;
+            })) {
+            sockets.push_back(fd);
+        }
+    }
+    return sockets;
+}
+
+using AddServer = decltype(&ggml_backend_rpc_add_server);
+
+// ggml connects twice, the second time for good. Between the greeting and that another client may
+// have come first: then ggml waits until that one has gone.
+ggml_backend_t connect_for_good(const Endpoint &endpoint, AddServer add_server) {
+    const std::optional<ggml_backend_t> backend =
+        in_time(usual_deadline(), [add_server, text = endpoint.text()]() -> ggml_backend_t {
+            ggml_backend_reg_t registry = add_server(text.c_str());
+            return registry == nullptr
+                       ? nullptr
+                       : ggml_backend_dev_init(ggml_backend_reg_dev_get(registry, 0), nullptr);
+        });
+    if (!backend) {
+        fail_unanswered(endpoint);
+    }
+    if (*backend == nullptr) {
+        fail(ErrorKind::device, "RPC server {} has no devices", endpoint.text());
+    }
+    ggml_backend_register(add_server(endpoint.text().c_str()));  // the one that is known by now
+    return *backend;
+}
+
 }  // namespace
 
 void connect_servers(const std::string &list, OnServerLost on_lost) {
     CHECK(on_lost != nullptr);
-    std::vector<Endpoint> endpoints;
-    for (const std::string &text : split_at(list, ',')) {
-        endpoints.push_back(endpoint_from(text));
-    }
-    const auto add_server =
-        rpc_function<decltype(&ggml_backend_rpc_add_server)>("ggml_backend_rpc_add_server");
-    Connected &servers = connected();
-    const std::scoped_lock lock(servers.mutex);
-    servers.on_lost = on_lost;
+    Connected &known = connected();
+    const std::scoped_lock lock(known.mutex);
+    const std::vector<Server> wanted = servers_from(list);
+    const auto add_server = rpc_function<AddServer>("ggml_backend_rpc_add_server");
+    known.on_lost = on_lost;
     ggml_set_abort_callback(on_ggml_abort);
     std::signal(SIGPIPE, SIG_IGN);
-    for (const Endpoint &endpoint : endpoints) {
-        const bool is_known =
-            std::any_of(servers.servers.begin(), servers.servers.end(),
-                        [&](const Endpoint &known) { return known.text() == endpoint.text(); });
-        if (is_known) {
+    for (const Server &server : wanted) {
+        const auto is_it = [&](const Server &other) {
+            return same_address(other.address, server.address);
+        };
+        if (std::any_of(known.servers.begin(), known.servers.end(), is_it)) {
             continue;
         }
-        greet(endpoint);
-        servers.servers.push_back(endpoint);
-        ggml_backend_reg_t registry = add_server(endpoint.text().c_str());
-        if (registry == nullptr) {
-            fail(ErrorKind::device, "RPC server {} has no devices", endpoint.text());
+        greet(server.endpoint, server.address, usual_deadline());
+        known.servers.push_back(server);
+        try {
+            known.servers.back().held = connect_for_good(server.endpoint, add_server);
+        } catch (...) {
+            known.servers.pop_back();
+            throw;
         }
-        ggml_backend_register(registry);
     }
 }
 
 #ifdef __linux__
 std::optional<RpcTraffic> rpc_traffic() {
-    Connected &servers = connected();
-    const std::scoped_lock lock(servers.mutex);
+    Connected &known = connected();
+    const std::scoped_lock lock(known.mutex);
     std::optional<RpcTraffic> sum;
-    std::error_code ignored;
-    for (const auto &entry : std::filesystem::directory_iterator("/proc/self/fd", ignored)) {
-        const int fd = std::atoi(entry.path().filename().c_str());
-        sockaddr_in peer{};
-        socklen_t size = sizeof(peer);
-        if (::getpeername(fd, reinterpret_cast<sockaddr *>(&peer), &size) != 0 ||
-            peer.sin_family != AF_INET) {
-            continue;
-        }
+    for (const int fd : client_sockets(known.servers)) {
         tcp_info info{};
-        size = sizeof(info);
-        const bool is_server =
-            std::any_of(servers.servers.begin(), servers.servers.end(),
-                        [&](const Endpoint &known) { return known.port == ntohs(peer.sin_port); });
-        if (is_server && ::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0) {
+        socklen_t size = sizeof(info);
+        if (::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0) {
             sum = sum.value_or(RpcTraffic{});
             sum->sent += static_cast<int64_t>(info.tcpi_bytes_acked);
             sum->received += static_cast<int64_t>(info.tcpi_bytes_received);

@@ -12,11 +12,13 @@ namespace orthorank {
 // Ends the program with this message; must not return. Called by any thread.
 using OnServerLost = void (*)(const std::string &message);
 
-// Adds the devices of these servers, "HOST:PORT,HOST:PORT", to ggml's: RPC0, RPC1, ... Servers that
-// are there already are left alone. Each is greeted first, in a few seconds: throws Error{usage}
-// for a list that is none, Error{device} for a server that cannot be reached, does not answer,
-// speaks another version or has no devices, or where ggml was built without RPC. From then on a
-// lost server calls on_lost, and SIGPIPE is ignored: that is how a lost connection shows.
+// Adds the devices of these servers, "HOST:PORT,HOST:PORT", to ggml's: RPC0, RPC1, ... Those of an
+// earlier call are left alone. The names are looked up, then each server is greeted and connected
+// to, each of this in 5 s. Throws Error{usage} for a list that is none or has a server twice,
+// Error{device} for a server that cannot be reached, does not answer, speaks another version or has
+// no devices, or where ggml was built without RPC. From then on the connection is this process's
+// until it ends, a lost server calls on_lost, and SIGPIPE is ignored: that is how a lost connection
+// shows.
 void connect_servers(const std::string &list, OnServerLost on_lost);
 
 // Bytes that went over the connections to servers that are open now, by the system's count; nothing

@@ -1,21 +1,17 @@
 // RPC servers and the commands that use them, over loopback: what is computed, who holds what, and
 // servers that are not there, are something else, or go away.
+#include <ggml-rpc.h>
 #include <gmock/gmock.h>
-#include <netinet/in.h>
-#include <poll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <filesystem>
+#include <future>
 #include <sstream>
-#include <string_view>
-#include <thread>
 
-#include "base/descriptor.h"
 #include "support/command_fixture.h"
 #include "support/device_server.h"
+#include "support/loopback.h"
 
 namespace orthorank::test {
 namespace {
@@ -74,117 +70,10 @@ TEST_F(RpcCommand, InfoSaysWhoHoldsWhat) {
     EXPECT_EQ((*remote)["description"], server.endpoint());
 }
 
-sockaddr_in loopback(int port) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    address.sin_port = htons(static_cast<uint16_t>(port));
-    return address;
+// What a server of this version, three bytes, answers.
+std::string greeting(std::string_view version) {
+    return std::string(1, 28) + std::string(7, '\0') + std::string(version) + std::string(25, '\0');
 }
-
-// On a free port of this machine, until it is destroyed.
-class Listener {
- public:
-    Listener() : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
-        sockaddr_in address = loopback(0);
-        auto *plain = reinterpret_cast<sockaddr *>(&address);
-        socklen_t size = sizeof(address);
-        EXPECT_EQ(::bind(socket_.fd(), plain, size), 0);
-        EXPECT_EQ(::listen(socket_.fd(), 1), 0);
-        EXPECT_EQ(::getsockname(socket_.fd(), plain, &size), 0);
-        endpoint_ = "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
-    }
-    const std::string &endpoint() const { return endpoint_; }
-    // Not open when stop() was called.
-    Descriptor accept() const { return Descriptor(::accept(socket_.fd(), nullptr, nullptr)); }
-    void stop() const { ::shutdown(socket_.fd(), SHUT_RDWR); }
-
- private:
-    Descriptor socket_;
-    std::string endpoint_;
-};
-
-Descriptor connected_to(const std::string &endpoint) {
-    Descriptor socket(::socket(AF_INET, SOCK_STREAM, 0));
-    const sockaddr_in address = loopback(std::stoi(endpoint.substr(endpoint.find(':') + 1)));
-    EXPECT_EQ(::connect(socket.fd(), reinterpret_cast<const sockaddr *>(&address), sizeof(address)),
-              0);
-    return socket;
-}
-
-// Answers whoever comes with these bytes.
-class Stranger {
- public:
-    explicit Stranger(std::string answer) {
-        thread_ = std::thread([this, answer = std::move(answer)] {
-            const Descriptor client = listener_.accept();
-            char hello[33];
-            ::recv(client.fd(), hello, sizeof(hello), MSG_WAITALL);
-            ::send(client.fd(), answer.data(), answer.size(), MSG_NOSIGNAL);
-            ::shutdown(client.fd(), SHUT_WR);
-            ::recv(client.fd(), hello, 1, 0);
-        });
-    }
-    ~Stranger() {
-        listener_.stop();
-        thread_.join();
-    }
-    const std::string &endpoint() const { return listener_.endpoint(); }
-
- private:
-    Listener listener_;
-    std::thread thread_;
-};
-
-// Between a client and a server, one connection after another: counts what goes to the server.
-class Relay {
- public:
-    explicit Relay(std::string server) {
-        thread_ = std::thread([this, server = std::move(server)] {
-            for (;;) {
-                const Descriptor client = listener_.accept();
-                if (!client.is_open()) {
-                    return;
-                }
-                pass(client, connected_to(server));
-            }
-        });
-    }
-    ~Relay() {
-        listener_.stop();
-        thread_.join();
-    }
-    const std::string &endpoint() const { return listener_.endpoint(); }
-    int64_t n_sent() const { return n_sent_; }
-
- private:
-    // Until one of them ends.
-    void pass(const Descriptor &client, const Descriptor &server) {
-        std::vector<char> part(1 << 20);
-        pollfd ends[] = {{client.fd(), POLLIN, 0}, {server.fd(), POLLIN, 0}};
-        while (::poll(ends, 2, -1) > 0) {
-            for (const bool is_client : {true, false}) {
-                if (ends[is_client ? 0 : 1].revents == 0) {
-                    continue;
-                }
-                const int from = is_client ? client.fd() : server.fd();
-                const ssize_t n = ::recv(from, part.data(), part.size(), 0);
-                if (n <= 0) {
-                    return;
-                }
-                n_sent_ += is_client ? n : 0;
-                const std::string_view bytes(part.data(), static_cast<size_t>(n));
-                if (write_all(is_client ? server.fd() : client.fd(), bytes) != 0) {
-                    return;
-                }
-            }
-        }
-    }
-
-    Listener listener_;
-    std::atomic<int64_t> n_sent_ = 0;
-    std::thread thread_;
-};
 
 TEST_F(RpcCommand, ServersThatAreNoneAreOneLine) {
     const auto generate = [](const std::string &servers) {
@@ -193,24 +82,88 @@ TEST_F(RpcCommand, ServersThatAreNoneAreOneLine) {
     for (const char *list : {"nowhere", "a:b", ":1", "127.0.0.1:0", "127.0.0.1:70000", "::1:5"}) {
         expect_failure(2, "expected HOST:PORT", generate(list));
     }
+    expect_failure(2, "--rpc 127.0.0.1:5,: found '', expected HOST:PORT", generate("127.0.0.1:5,"));
     expect_failure(1, "is not known", generate("no-such-host.invalid:5"));
     std::string closed;
     { closed = Stranger("").endpoint(); }
     expect_failure(1, closed + " cannot be reached: ", generate(closed));
-    std::string old(8, '\0');
-    old[0] = 28;
-    old += std::string("\x06\x01\x02", 3) + std::string(25, '\0');
-    const Stranger old_server(old);
+    const Stranger old_server(greeting("\x06\x01\x02"));
     expect_failure(1, "speaks version 6.1.2 of ggml's protocol, this program 7",
                    generate(old_server.endpoint()));
     const Stranger web("HTTP/1.1 400 Bad Request\r\n\r\n");
     expect_failure(1, "is no RPC server", generate(web.endpoint()));
     const Stranger silent("");
     expect_failure(1, "does not answer", generate(silent.endpoint()));
+}
+
+// 11 bytes of the answer are looked at, which take 7.7 s.
+TEST_F(RpcCommand, AServerThatDripsWasGivenTimeForEachByte) {
+    const Stranger dripping(greeting("\x06\x01\x02"), 700);
+    expect_failure(1, "RPC server " + dripping.endpoint() + " is too slow: ",
+                   {"generate", "-p", "the", "-n", "2", "--rpc", dripping.endpoint()});
+}
+
+TEST_F(RpcCommand, DevicesAndSharesThatDoNotFitAreOneLine) {
     const DeviceServer server;
-    expect_failure(1, "'RPC4'", with(generate(server.endpoint()), {"--device", "RPC4"}));
+    const std::vector<std::string> generate = {"generate",       "-p", "the", "-n", "2", "--rpc",
+                                               server.endpoint()};
+    expect_failure(1, "'RPC4'", with(generate, {"--device", "RPC4"}));
     expect_failure(2, "a share for each of the 1 devices (RPC0)",
-                   with(generate(server.endpoint()), {"--split", "1,1"}));
+                   with(generate, {"--split", "1,1"}));
+}
+
+TEST_F(RpcCommand, AServerOfTwoNamesIsRefused) {
+    const DeviceServer server;
+    const std::string endpoint = server.endpoint();
+    const std::string alias = "localhost" + endpoint.substr(endpoint.find(':'));
+    for (const std::string &second : {endpoint, alias}) {
+        expect_failure(2, endpoint + " and " + second + " are the same server",
+                       {"generate", "-p", "the", "-n", "2", "--rpc", endpoint + "," + second});
+    }
+    // Another address of the server, which only its silence gives away.
+    const DeviceServer open({"--host", "0.0.0.0"});
+    const std::string port = open.endpoint().substr(open.endpoint().find(':'));
+    expect_failure(
+        1, "127.0.0.2" + port + " does not answer: it has one client at a time",
+        {"generate", "-p", "the", "-n", "2", "--rpc", "127.0.0.1" + port + ",127.0.0.2" + port});
+}
+
+// ggml asked for six connections, and waited for each that another client had.
+TEST_F(RpcCommand, AConnectionIsKept) {
+    const DeviceServer server;
+    const Relay relay(server.endpoint());
+    EXPECT_EQ(run({"generate", "-p", "the", "-n", "2", "--rpc", relay.endpoint()}).exit_code, 0);
+    EXPECT_EQ(relay.n_connections(), 3) << "the greeting, ggml's first, and the one that is kept";
+}
+
+TEST_F(RpcCommand, AClientThatComesBehindTheGreetingIsOneLine) {
+    const char version[] = {RPC_PROTO_MAJOR_VERSION, RPC_PROTO_MINOR_VERSION,
+                            RPC_PROTO_PATCH_VERSION};
+    const Stranger busy(greeting({version, sizeof(version)}));
+    const RunningProgram program(ORTHORANK_PROGRAM, {"generate", "-m", model_, "-p", "the", "-n",
+                                                     "2", "--rpc", busy.endpoint()});
+    EXPECT_TRUE(program.says(busy.endpoint() + " does not answer: it has one client at a time"));
+}
+
+TEST_F(RpcCommand, OfTwoClientsAtOnceNoneHangs) {
+    const DeviceServer server;
+    const std::string endpoint = server.endpoint();
+    const auto client = [&] {
+        return run_program("/usr/bin/timeout",
+                           {"60", ORTHORANK_PROGRAM, "generate", "-m", model_, "--threads", "1",
+                            "-p", "the", "-n", "2", "--rpc", endpoint});
+    };
+    std::future<ProgramResult> other = std::async(std::launch::async, client);
+    const ProgramResult results[] = {client(), other.get()};
+    int n_served = 0;
+    for (const ProgramResult &result : results) {
+        n_served += result.exit_code == 0 ? 1 : 0;
+        if (result.exit_code != 0) {
+            EXPECT_EQ(result.exit_code, 1);
+            EXPECT_THAT(result.err, HasSubstr("it has one client at a time"));
+        }
+    }
+    EXPECT_GT(n_served, 0);
 }
 
 TEST_F(RpcCommand, ABusyServerIsOneLineUntilItsClientHasGone) {

@@ -30,12 +30,25 @@ void print_errors(ggml_log_level level, const char *text, void *) {
     }
 }
 
+// So that a client whose machine vanishes makes room for the next.
+void watch_clients(const sockaddr_in &listening) {
+    for (const int fd : open_sockets()) {
+        sockaddr_in address{};
+        socklen_t size = sizeof(address);
+        ::getsockname(fd, reinterpret_cast<sockaddr *>(&address), &size);
+        if (same_address(address, listening)) {
+            watch_other_end(fd);
+        }
+    }
+}
+
 // ggml does not say when it listens: greets it until it answers.
 void announce(const Endpoint &endpoint, const std::function<void(const std::string &)> &on_ready) {
     const sockaddr_in address = address_of(endpoint);
     for (int i = 0; i < k_n_greetings; ++i) {
         try {
             greet(endpoint, address, usual_deadline());
+            watch_clients(address);
             on_ready(endpoint.text());
             return;
         } catch (const Error &) {

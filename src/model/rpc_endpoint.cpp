@@ -3,6 +3,7 @@
 #include <ggml-backend.h>
 #include <ggml-rpc.h>
 #include <netdb.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 
 #include <algorithm>
@@ -23,6 +24,9 @@ namespace orthorank {
 namespace {
 
 constexpr std::chrono::seconds k_usual_time{5};
+constexpr int k_silence_s = 15;
+constexpr int k_question_s = 5;
+constexpr int k_n_questions = 3;
 // The greeting of ggml's protocol: a command, a size and 24 bytes that say what the client's end of
 // the connection can do (nothing more than TCP); the answer is a size, a version and as much.
 constexpr uint8_t k_hello = 14;
@@ -187,6 +191,16 @@ std::vector<int> open_sockets() {
         }
     }
     return sockets;
+}
+
+void watch_other_end(int fd) {
+    const int yes = 1;
+    ::setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof(yes));
+#ifdef TCP_KEEPIDLE
+    ::setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &k_silence_s, sizeof(k_silence_s));
+    ::setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &k_question_s, sizeof(k_question_s));
+    ::setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &k_n_questions, sizeof(k_n_questions));
+#endif
 }
 
 void *rpc_function_named(const char *name) {

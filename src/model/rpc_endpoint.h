@@ -60,6 +60,11 @@ void greet(const Endpoint &endpoint, const sockaddr_in &address, Deadline deadli
 
 // The IPv4 sockets of this process, where the system lists them (Linux).
 std::vector<int> open_sockets();
+// Has the system ask the other end, once the connection is silent for 15 s, whether it is there:
+// without an answer the connection is closed within 15 s more. What a listening socket accepts
+// later has the same. Not TCP_USER_TIMEOUT, which also ends a connection to a server that is there,
+// but computes and reads nothing for as long.
+void watch_other_end(int fd);
 
 // A function that ggml's RPC back end gives away by this name; the back end may be a module. Throws
 // Error{device} where ggml was built without RPC.

@@ -171,6 +171,9 @@ void connect_servers(const std::string &list, OnServerLost on_lost) {
             known.servers.pop_back();
             throw;
         }
+        for (const int fd : client_sockets(known.servers)) {
+            watch_other_end(fd);
+        }
     }
 }
 

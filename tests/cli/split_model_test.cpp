@@ -2,15 +2,20 @@
 // several compute.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
 #include <cstdio>
+#include <fstream>
 #include <memory>
 
 #include "engine/engine.h"
 #include "model/devices.h"
 #include "model/layer_split.h"
+#include "model/rpc_endpoint.h"
 #include "model/rpc_servers.h"
 #include "support/compare.h"
 #include "support/device_server.h"
@@ -47,6 +52,12 @@ class SplitModel : public testing::Test {
         options.split = split;
         options.use_mmap = false;
         return Model::load(path, options);
+    }
+
+    // The port of a server.
+    static int port_of(int server) {
+        const std::string endpoint = (*servers_)[static_cast<size_t>(server)].endpoint();
+        return std::stoi(endpoint.substr(endpoint.find(':') + 1));
     }
 
     TempDir dir_;
@@ -185,6 +196,48 @@ TEST_F(SplitModel, KeysBeyondTheCachesTypeAreFoundOnTheDevice) {
                  [&] { run(engine, sequence, random_tokens(1, 1)); });
 }
 
+int option(int fd, int level, int name) {
+    int value = 0;
+    socklen_t size = sizeof(value);
+    EXPECT_EQ(::getsockopt(fd, level, name, &value, &size), 0);
+    return value;
+}
+
+// The timers of what a port has accepted, as the kernel lists them: "02" asks a silent end.
+std::vector<std::string> timers_of(int port) {
+    std::ifstream table("/proc/net/tcp");
+    std::string number, local, remote, state, queues, timer, rest;
+    std::vector<std::string> timers;
+    while (table >> number >> local >> remote >> state >> queues >> timer &&
+           std::getline(table, rest)) {
+        if (state == "01" && local.ends_with(fmt::format(":{:04X}", port))) {
+            timers.push_back(timer.substr(0, 2));
+        }
+    }
+    return timers;
+}
+
+TEST_F(SplitModel, BothEndsAskWhetherTheOtherIsThere) {
+    for (const int server : {0, 1}) {
+        int n_connections = 0;
+        for (const int fd : open_sockets()) {
+            sockaddr_in peer{};
+            socklen_t size = sizeof(peer);
+            if (::getpeername(fd, reinterpret_cast<sockaddr *>(&peer), &size) != 0 ||
+                ntohs(peer.sin_port) != port_of(server)) {
+                continue;
+            }
+            ++n_connections;
+            EXPECT_EQ(option(fd, SOL_SOCKET, SO_KEEPALIVE), 1);
+            EXPECT_EQ(option(fd, IPPROTO_TCP, TCP_KEEPIDLE), 15);
+            EXPECT_EQ(option(fd, IPPROTO_TCP, TCP_KEEPINTVL), 5);
+            EXPECT_EQ(option(fd, IPPROTO_TCP, TCP_KEEPCNT), 3);
+        }
+        EXPECT_EQ(n_connections, 1);
+        EXPECT_THAT(timers_of(port_of(server)), ElementsAre("02"));
+    }
+}
+
 TEST_F(SplitModel, LayersFollowTheShares) {
     const auto devices = choose_devices("RPC1,CPU,RPC0");
     const std::vector<int64_t> equal(12, 100);
@@ -195,7 +248,8 @@ TEST_F(SplitModel, LayersFollowTheShares) {
     EXPECT_THAT(split.of_layer, ElementsAre(0, 1, 1, 1)) << "bytes count, not layers";
     EXPECT_EQ(split_layers(devices, "none", equal).devices.size(), 2u);
     EXPECT_TRUE(split_layers(devices, "auto", equal).is_split());
-    for (const char *text : {"1,2", "1,2,x", "0,0,0", "1,-1,1", "", "nan,1,1", "halves"}) {
+    for (const char *text :
+         {"1,2", "1,2,x", "0,0,0", "1,-1,1", "", "nan,1,1", "halves"}) {
         expect_error(ErrorKind::usage, "expected auto, none, or a share for each of the 3 devices",
                      [&] { split_layers(devices, text, equal); });
     }

@@ -23,8 +23,9 @@ struct LayerSplit {
 };
 
 // Layers over devices (each once) in the order given, each a range of them. text: "none", all on
-// the first device; "auto", by their free memory; or a share for each device, such as "3,1". The
-// layers' bytes count, so a device may get none. Throws Error{usage} for other texts.
+// the first device; "auto", by their free memory; or a share for each device, such as "3,1".
+// layer_bytes: of each layer with what lies with it; they count, so a device may get none. Throws
+// Error{usage} for other texts.
 LayerSplit split_layers(const std::vector<ggml_backend_dev_t> &devices, const std::string &text,
                         const std::vector<int64_t> &layer_bytes);
 

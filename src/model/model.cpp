@@ -6,6 +6,7 @@
 #include <array>
 #include <map>
 #include <set>
+#include <tuple>
 
 #include "base/error.h"
 #include "model/devices.h"
@@ -78,12 +79,17 @@ int64_t count_params(const std::vector<WeightRequest> &requests) {
     return n;
 }
 
+// What lies with each layer, with the first the embedding, with the last the head: a tied one too,
+// which is there a second time where these two are not on one device. What two copies share counts
+// once.
 std::vector<int64_t> layer_bytes(const std::vector<WeightRequest> &requests, int n_layers) {
     std::vector<int64_t> bytes(static_cast<size_t>(n_layers), 0);
+    std::set<std::tuple<int, int64_t, int>> seen;
     for (const WeightRequest &request : requests) {
-        if (request.layer >= 0 && request.layer < n_layers) {
+        const int layer = std::clamp(request.layer, 0, n_layers - 1);
+        if (seen.emplace(layer, request.info.offset, request.type).second) {
             const auto &ne = request.info.ne;
-            bytes[static_cast<size_t>(request.layer)] += static_cast<int64_t>(
+            bytes[static_cast<size_t>(layer)] += static_cast<int64_t>(
                 ggml_row_size(static_cast<ggml_type>(request.type), ne[0]) * ne[1] * ne[2] * ne[3]);
         }
     }

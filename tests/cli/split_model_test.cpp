@@ -196,6 +196,26 @@ TEST_F(SplitModel, KeysBeyondTheCachesTypeAreFoundOnTheDevice) {
                  [&] { run(engine, sequence, random_tokens(1, 1)); });
 }
 
+// Embedding and head are 2.5 layers each.
+TEST_F(SplitModel, SharesLeftOutTheVocabulary) {
+    TinyModel tiny = tiny_llama();
+    tiny.n_layers = 8;
+    tiny.head_dim = 4;
+    tiny.n_ff = 16;
+    for (const bool is_tied : {false, true}) {
+        tiny.is_tied = is_tied;
+        const std::string file = path(tiny);
+        for (const auto &[split, wanted] : {std::pair("3,1", 0.75), std::pair("1,3", 0.25)}) {
+            SCOPED_TRACE(split);
+            const std::vector<DeviceShare> shares = load(file, "RPC0,RPC1", split)->shares();
+            ASSERT_GE(shares.size(), 2u);
+            const auto first = static_cast<double>(shares[0].weight_bytes);
+            const auto second = static_cast<double>(shares[1].weight_bytes);
+            EXPECT_NEAR(first / (first + second), wanted, 0.04);
+        }
+    }
+}
+
 int option(int fd, int level, int name) {
     int value = 0;
     socklen_t size = sizeof(value);

@@ -3,10 +3,10 @@
 #include <cstddef>
 #include <memory>
 #include <new>
-#include <string_view>
 
 #include "base/error.h"
 #include "base/threads.h"
+#include "model/devices.h"
 
 namespace orthorank {
 
@@ -16,12 +16,6 @@ namespace {
 // many splits as tensors, and a tenth of that for its tables.
 size_t scheduler_bytes(size_t n_tensors) {
     return n_tensors * 30 * 2 * sizeof(ggml_tensor) / 10 * 11;
-}
-
-bool is_rpc(ggml_backend_t backend) {
-    ggml_backend_dev_t device = ggml_backend_get_device(backend);
-    ggml_backend_reg_t registry = device ? ggml_backend_dev_backend_reg(device) : nullptr;
-    return registry != nullptr && std::string_view(ggml_backend_reg_name(registry)) == "RPC";
 }
 
 }  // namespace
@@ -54,7 +48,7 @@ Backends::Backends(const std::vector<ggml_backend_dev_t> &devices, int n_threads
                  ggml_backend_dev_name(device));
         }
         set_threads(backend.get(), n_threads_);
-        if (is_rpc(backend.get())) {
+        if (is_remote(device)) {
             add_empty_graph(backend.get());
         }
         backends_.push_back(backend.get());

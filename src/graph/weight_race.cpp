@@ -11,6 +11,7 @@
 #include "graph/backends.h"
 #include "graph/cpu_matmul.h"
 #include "graph/cpu_rows.h"
+#include "model/devices.h"
 #include "model/layer_sample.h"
 #include "model/weight_conversion.h"
 
@@ -170,6 +171,7 @@ RaceKey race_key(const std::string &gguf_path, const std::string &device, int n_
     const LayerSample sample(gguf_path, device);
     RaceKey key;
     key.device = ggml_backend_dev_name(sample.devices().front());
+    key.is_remote = is_remote(sample.devices().front());
     for (ggml_backend_dev_t used : sample.devices()) {
         key.description +=
             fmt::format("{} ({}), ", ggml_backend_dev_description(used), features_of(used));

@@ -30,7 +30,8 @@ std::vector<WeightTiming> race_weights(const std::string &gguf_path, const std::
 
 // What race_weights would time, where: its answers hold as long as the description is the same.
 struct RaceKey {
-    std::string device;  // its name
+    std::string device;      // its name
+    bool is_remote = false;  // an RPC server's: the description says where it is, not what it is
     // Devices and what their kernels are made for, our own kernels, threads, ggml's version, the
     // weights.
     std::string description;

@@ -9,6 +9,7 @@
 #include <cctype>
 #include <filesystem>
 #include <mutex>
+#include <string_view>
 
 #include "base/error.h"
 #include "base/strings.h"
@@ -161,6 +162,11 @@ std::vector<ggml_backend_dev_t> first_device(const std::string &names) {
     ggml_backend_dev_t first = choose_devices(names).front();
     ggml_backend_dev_t cpu = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
     return first == cpu ? std::vector{cpu} : std::vector{first, cpu};
+}
+
+bool is_remote(ggml_backend_dev_t device) {
+    ggml_backend_reg_t registry = ggml_backend_dev_backend_reg(device);
+    return registry != nullptr && std::string_view(ggml_backend_reg_name(registry)) == "RPC";
 }
 
 void count_freed_buffers() {

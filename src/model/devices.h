@@ -28,6 +28,9 @@ std::vector<ggml_backend_dev_t> choose_devices(const std::string &names);
 // The first of them, then the CPU as the last resort.
 std::vector<ggml_backend_dev_t> first_device(const std::string &names);
 
+// Whether it is an RPC server's.
+bool is_remote(ggml_backend_dev_t device);
+
 // Loads those of ggml's back ends that are modules, beside those that libggml is linked with: what
 // lies in backends/ beside libggml or in ../bin, else in the places that ggml itself knows. A
 // module whose driver is missing is left out. Done once for the process.

@@ -127,8 +127,9 @@ WeightChoice choose_weights_for(const std::string &gguf_path, const std::string 
                                 int n_threads, const std::string &cache_path, Kernels kernels) {
     WeightChoice choice;
     const RaceKey key = race_key(gguf_path, device, n_threads, kernels);
+    const bool is_kept = !cache_path.empty() && !key.is_remote;
     ordered_json cache;
-    if (!cache_path.empty()) {
+    if (is_kept) {
         cache = read_cache(cache_path, choice.note);
         const auto found = cache["timings"].find(key.description);
         if (found != cache["timings"].end()) {
@@ -138,7 +139,7 @@ WeightChoice choose_weights_for(const std::string &gguf_path, const std::string 
     }
     if (!choice.is_remembered) {
         choice.timings = race_weights(gguf_path, device, n_threads, kernels);
-        if (!cache_path.empty()) {
+        if (is_kept) {
             ordered_json &timings = cache["timings"][key.description];
             timings = ordered_json::array();
             for (const WeightTiming &timing : choice.timings) {

@@ -30,8 +30,9 @@ struct WeightChoice {
     std::string note;            // what was wrong with the cache; empty: nothing
 };
 
-// Looks into the cache file (empty: none), else times and writes it. Two copies may take half of
-// the device's memory. Throws as race_weights does, never because of the cache.
+// Looks into the cache file (empty: none), else times and writes it; an RPC server's device is
+// timed each time, since nothing of it says what it is. Two copies may take half of the device's
+// memory. Throws as race_weights does, never because of the cache.
 WeightChoice choose_weights_for(const std::string &gguf_path, const std::string &device,
                                 int n_threads, const std::string &cache_path,
                                 Kernels kernels = Kernels::fast);

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 
@@ -22,6 +23,7 @@
 #include "support/engine_runs.h"
 #include "support/errors.h"
 #include "support/model_runs.h"
+#include "timing/weight_choice.h"
 
 namespace orthorank::test {
 namespace {
@@ -256,6 +258,17 @@ TEST_F(SplitModel, BothEndsAskWhetherTheOtherIsThere) {
         EXPECT_EQ(n_connections, 1);
         EXPECT_THAT(timers_of(port_of(server)), ElementsAre("02"));
     }
+}
+
+// What is behind an endpoint, another one may be tomorrow.
+TEST_F(SplitModel, TimingsOfServersWereRemembered) {
+    const std::string cache = dir_.file("weights.json");
+    for (int i = 0; i < 2; ++i) {
+        const WeightChoice choice = choose_weights_for(path(tiny_llama()), "RPC0", 1, cache);
+        EXPECT_FALSE(choice.is_remembered);
+        EXPECT_EQ(choice.timings.size(), 5u);
+    }
+    EXPECT_FALSE(std::filesystem::exists(cache));
 }
 
 TEST_F(SplitModel, LayersFollowTheShares) {

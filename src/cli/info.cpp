@@ -189,7 +189,7 @@ nlohmann::ordered_json model_json(const Model &model, const InfoArguments &argum
                                   {"weight_bytes", share.weight_bytes},
                                   {"kv_bytes", kv_bytes_of(model, share, arguments, n_ctx)}});
     }
-    json["kernels"] = kernels_of(arguments.model);
+    json["kernels"] = kernels_of(model, arguments.model);
     json["device"] = device_name(model);
     json["devices"] = nlohmann::ordered_json::array();
     for (const DeviceInfo &device : list_devices()) {
@@ -275,7 +275,7 @@ void print_storage(const Model &model, const InfoArguments &arguments, int n_ctx
     }
     print("KV cache     {} in {} at {} tokens\n", bytes_text(kv_bytes), arguments.model.kv_type,
           n_ctx);
-    print("kernels      {}\n", kernels_of(arguments.model));
+    print("kernels      {}\n", kernels_of(model, arguments.model));
     print("\ntensor types\n");
     for (const TensorTypeCount &count : model.tensor_types()) {
         print("  {:<10} {:>5} tensors  {:>10}\n", count.type, count.n_tensors,

@@ -24,7 +24,7 @@ SelectionSettings settings_for(const SelectLayersArguments &arguments, Selection
     settings.fingerprint = model.fingerprint();
     settings.file_type = model.type_in_use();
     settings.kv_type = arguments.model.kv_type;
-    settings.kernels = kernels_of(arguments.model);
+    settings.kernels = kernels_of(model, arguments.model);
     settings.device = device_identity(model);
     settings.n_model_layers = model.hparams().n_layers;
     settings.calibration = calibration.description;

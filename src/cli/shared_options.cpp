@@ -166,8 +166,8 @@ std::unique_ptr<Model> load_model(const ModelArguments &arguments) {
     return model;
 }
 
-std::string kernels_of(const ModelArguments &arguments) {
-    return kernels_text(kernels_from_name(arguments.kernels));
+std::string kernels_of(const Model &model, const ModelArguments &arguments) {
+    return kernels_used(model, kernels_from_name(arguments.kernels));
 }
 
 EngineOptions engine_options(const ModelArguments &arguments, int n_ctx, int n_sequences) {
@@ -285,7 +285,7 @@ nlohmann::ordered_json run_identity(const Model &model, const ModelArguments &ar
     return {{"model", model.fingerprint()},
             {"file_type", model.type_in_use()},
             {"kv_type", arguments.kv_type},
-            {"kernels", kernels_of(arguments)},
+            {"kernels", kernels_of(model, arguments)},
             {"correction_type", arguments.correction_type},
             {"device", device_identity(model)},
             // One row's attention to 512 tokens and more is summed in as many parts.

@@ -42,8 +42,8 @@ std::string model_path(const ModelArguments &arguments);
 // that is lost later ends the program with a line and exit code 1.
 std::unique_ptr<Model> load_model(const ModelArguments &arguments);
 
-// What numbers depend on, of --kernels: kernels_text().
-std::string kernels_of(const ModelArguments &arguments);
+// What numbers depend on, of --kernels: kernels_used().
+std::string kernels_of(const Model &model, const ModelArguments &arguments);
 
 // What the options say of an engine for sequences of n_ctx tokens (0: the model's context).
 EngineOptions engine_options(const ModelArguments &arguments, int n_ctx, int n_sequences = 1);

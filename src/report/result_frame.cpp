@@ -37,7 +37,12 @@ nlohmann::ordered_json engine_json(const Model &model, const EngineOptions &opti
             {"threads", options.n_threads > 0 ? options.n_threads : default_n_threads()},
             {"n_ctx", options.n_ctx > 0 ? options.n_ctx : model.hparams().n_ctx_train},
             {"kv_type", kv_type_name(options.kv_type)},
-            {"kernels", kernels_text(options.kernels)}};
+            {"kernels", kernels_used(model, options.kernels)}};
+}
+
+std::string kernels_used(const Model &model, Kernels kernels) {
+    const int cpu = static_cast<int>(model.devices().size()) - 1;
+    return model.split().has_layers(cpu) ? kernels_text(kernels) : "ggml's";
 }
 
 const char *program_version() {

@@ -19,6 +19,9 @@ nlohmann::ordered_json result_frame(const std::vector<std::string> &command, con
 // What computes: "device", "threads", "n_ctx", "kv_type" and "kernels".
 nlohmann::ordered_json engine_json(const Model &model, const EngineOptions &options);
 
+// Whose kernels compute, as kernels_text() has it; "ggml's" where no layer is on a CPU of ours.
+std::string kernels_used(const Model &model, Kernels kernels);
+
 // This program's version: "0.1.0".
 const char *program_version();
 // With ggml's: "0.1.0 (ggml 0.9.4)".

@@ -6,8 +6,8 @@
 #include "base/error.h"
 #include "calibration/selection_files.h"
 #include "engine/plan_files.h"
-#include "graph/kernels.h"
 #include "model/backend_info.h"
+#include "report/result_frame.h"
 
 namespace orthorank {
 
@@ -24,7 +24,7 @@ SelectionSettings settings_of(const Workshop &workshop, const SearchRecipe &reci
     settings.fingerprint = model.fingerprint();
     settings.file_type = model.type_in_use();
     settings.kv_type = workshop.options().kv_type;
-    settings.kernels = kernels_text(workshop.options().engine.kernels);
+    settings.kernels = kernels_used(model, workshop.options().engine.kernels);
     settings.device = device_identity(model);
     settings.n_model_layers = model.hparams().n_layers;
     settings.calibration = workshop.sources().calibration.at(recipe.n_tokens).description;

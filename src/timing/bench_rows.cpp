@@ -192,7 +192,7 @@ BenchReport bench_report(const Model &model, const BenchStudy &study, const Benc
     report.device = device_name(model);
     report.shares = model.shares();
     report.text = text_description(text, study.shapes);
-    report.kernels = kernels_text(study.engine.kernels);
+    report.kernels = kernels_used(model, study.engine.kernels);
     report.n_threads = study.engine.n_threads > 0 ? study.engine.n_threads : default_n_threads();
     report.has_breakdown = study.has_breakdown;
     report.has_quality = !quality.empty();

@@ -44,6 +44,8 @@ TEST_F(RpcCommand, EvaluationIsWhatItIsOnOneDevice) {
                     1e-5 * perplexity);
     }
     EXPECT_EQ(found.at("engine").at("device"), "RPC0, RPC1");
+    EXPECT_EQ(found.at("engine").at("kernels"), "ggml's");
+    EXPECT_EQ(expected.at("engine").at("kernels"), "exact");
 }
 
 TEST_F(RpcCommand, InfoSaysWhoHoldsWhat) {
@@ -68,6 +70,7 @@ TEST_F(RpcCommand, InfoSaysWhoHoldsWhat) {
     ASSERT_NE(remote, info["devices"].end());
     EXPECT_GT((*remote)["bytes_total"].get<int64_t>(), 0);
     EXPECT_EQ((*remote)["description"], server.endpoint());
+    EXPECT_THAT(info["kernels"], testing::StartsWith("fast ("));
 }
 
 // What a server of this version, three bytes, answers.

@@ -49,7 +49,6 @@ void add_rpc_server(CLI::App &app, const Argv &) {
     command
         .add_option("--cache", options->cache_dir,
                     "keep large weights in this folder, so that they are sent once")
-        ->check(CLI::ExistingDirectory)
         ->type_name("DIR");
     command.callback([options] { serve_devices(*options, print_ready); });
 }

@@ -149,6 +149,11 @@ std::vector<ggml_backend_dev_t> choose_devices(const std::string &names) {
     }
     std::vector<ggml_backend_dev_t> devices;
     for (const std::string &name : split_at(names, ',')) {
+        if (name.empty()) {
+            fail(ErrorKind::usage,
+                 "--device {}: expected names of devices separated by commas, found an empty one",
+                 names);
+        }
         ggml_backend_dev_t device = find_device(name);
         if (std::find(devices.begin(), devices.end(), device) != devices.end()) {
             fail(ErrorKind::usage, "--device {}: {} is named twice", names, name);

@@ -48,12 +48,14 @@ std::vector<double> shares_from(const std::vector<ggml_backend_dev_t> &devices,
             is_good && error == std::errc() && stop == end && std::isfinite(share) && share >= 0;
         shares.push_back(share);
     }
-    if (!is_good || shares.size() != devices.size() ||
-        std::accumulate(shares.begin(), shares.end(), 0.0) <= 0) {
+    const double sum = std::accumulate(shares.begin(), shares.end(), 0.0);
+    if (!is_good || shares.size() != devices.size() || sum <= 0 || !std::isfinite(sum)) {
+        const std::string of = devices.size() == 1
+                                   ? "the one device"
+                                   : fmt::format("each of the {} devices", devices.size());
         fail(ErrorKind::usage,
-             "--split {}: expected auto, none, or a share for each of the {} devices ({}), such as "
-             "{}",
-             text, devices.size(), fmt::join(names_of(devices), ", "),
+             "--split {}: expected auto, none, or a share for {} ({}), such as {}", text, of,
+             fmt::join(names_of(devices), ", "),
              fmt::join(std::vector<int>(devices.size(), 1), ","));
     }
     return shares;

@@ -8,6 +8,8 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
+#include <filesystem>
 #include <thread>
 #include <vector>
 
@@ -24,8 +26,10 @@ namespace {
 constexpr int k_n_greetings = 1000;
 constexpr int k_pause_ms = 5;
 
+// A client that leaves without a word is none, though ggml says so.
 void print_errors(ggml_log_level level, const char *text, void *) {
-    if (level == GGML_LOG_LEVEL_ERROR || level == GGML_LOG_LEVEL_WARN) {
+    const bool is_error = level == GGML_LOG_LEVEL_ERROR || level == GGML_LOG_LEVEL_WARN;
+    if (is_error && std::strstr(text, "recv failed (bytes_recv=0, size_to_recv=1)") == nullptr) {
         std::fputs(text, stderr);
     }
 }
@@ -57,6 +61,17 @@ void announce(const Endpoint &endpoint, const std::function<void(const std::stri
     }
 }
 
+// With its last folder, which may be missing.
+void make_folder(const std::string &path) {
+    std::error_code error;
+    std::filesystem::create_directory(path, error);
+    std::error_code is_missing;
+    if (!std::filesystem::is_directory(path, is_missing)) {
+        fail(ErrorKind::file, "--cache {}: the folder cannot be made: {}", path,
+             error ? error.message() : "something else has this name");
+    }
+}
+
 Endpoint free_endpoint(const Endpoint &wanted) {
     sockaddr_in address = address_of(wanted);
     const Descriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -80,6 +95,9 @@ void serve_devices(const DeviceServerOptions &options,
     const auto start_server =
         rpc_function<decltype(&ggml_backend_rpc_start_server)>("ggml_backend_rpc_start_server");
     std::vector<ggml_backend_dev_t> devices = choose_devices(options.device);
+    if (!options.cache_dir.empty()) {
+        make_folder(options.cache_dir);
+    }
     const Endpoint endpoint = free_endpoint({options.host, options.port});
     std::signal(SIGPIPE, SIG_IGN);  // a client that went away
     ggml_log_set(print_errors, nullptr);

@@ -11,11 +11,12 @@ struct DeviceServerOptions {
     int port = 50052;                // 0: a free one
     std::string device;              // as choose_devices() takes it
     int n_threads = 0;               // of a CPU; 0: default_n_threads()
-    std::string cache_dir;           // keeps large weights for the next client; empty: nowhere
+    std::string cache_dir;  // keeps large weights for the next client; made; empty: nowhere
 };
 
 // Serves these devices, one client after another, until the process ends. Once it answers, another
-// thread calls on_ready with "ADDRESS:PORT". Throws Error{device} when that cannot be had.
+// thread calls on_ready with "ADDRESS:PORT". Throws Error{device} when that cannot be had,
+// Error{file} without the cache's folder.
 [[noreturn]] void serve_devices(const DeviceServerOptions &options,
                                 const std::function<void(const std::string &)> &on_ready);
 

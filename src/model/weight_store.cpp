@@ -15,6 +15,13 @@ namespace orthorank {
 
 namespace {
 
+// As ggml calls it, but for a server's: which has ggml's number of the device on that server.
+std::string name_of(ggml_backend_buffer_t buffer) {
+    ggml_backend_dev_t device = ggml_backend_buft_get_device(ggml_backend_buffer_get_type(buffer));
+    return device != nullptr && is_remote(device) ? ggml_backend_dev_name(device)
+                                                  : ggml_backend_buffer_name(buffer);
+}
+
 bool is_converted(const WeightRequest &request) {
     return request.type != request.info.type;
 }
@@ -67,7 +74,7 @@ WeightStore::WeightStore(const std::string &path, Placement placement,
         for (const Group::Item &item : group->items) {
             n_bytes += static_cast<int64_t>(ggml_nbytes(item.tensor));
         }
-        n_bytes_.emplace_back(ggml_backend_buffer_name(group->buffer.get()), n_bytes);
+        n_bytes_.emplace_back(name_of(group->buffer.get()), n_bytes);
     }
 }
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <future>
+#include <set>
 #include <sstream>
 
 #include "support/command_fixture.h"
@@ -73,6 +74,20 @@ TEST_F(RpcCommand, InfoSaysWhoHoldsWhat) {
     EXPECT_THAT(info["kernels"], testing::StartsWith("fast ("));
 }
 
+TEST_F(RpcCommand, BuffersOfTwoServersHadOneName) {
+    const DeviceServer first;
+    const DeviceServer second;
+    const json info = run_json({"info", "--rpc", first.endpoint() + "," + second.endpoint(),
+                                "--split", "1,1"})["results"][0];
+    std::set<std::string> names;
+    for (const json &buffer : info["buffers"]) {
+        names.insert(buffer["name"].get<std::string>());
+    }
+    EXPECT_THAT(names, testing::IsSupersetOf({"RPC0", "RPC1"}));
+    EXPECT_THAT(names, testing::Not(testing::Contains(HasSubstr("127."))));
+    EXPECT_EQ(info["kernels"], "ggml's");
+}
+
 // What a server of this version, three bytes, answers.
 std::string greeting(std::string_view version) {
     return std::string(1, 28) + std::string(7, '\0') + std::string(version) + std::string(25, '\0');
@@ -111,8 +126,11 @@ TEST_F(RpcCommand, DevicesAndSharesThatDoNotFitAreOneLine) {
     const std::vector<std::string> generate = {"generate",       "-p", "the", "-n", "2", "--rpc",
                                                server.endpoint()};
     expect_failure(1, "'RPC4'", with(generate, {"--device", "RPC4"}));
-    expect_failure(2, "a share for each of the 1 devices (RPC0)",
+    expect_failure(2, "found an empty one", with(generate, {"--device", "RPC0,,CPU"}));
+    expect_failure(2, "a share for the one device (RPC0), such as 1",
                    with(generate, {"--split", "1,1"}));
+    expect_failure(2, "a share for each of the 2 devices (RPC0, CPU)",
+                   with(generate, {"--device", "RPC0,CPU", "--split", "1e308,1e308"}));
 }
 
 TEST_F(RpcCommand, AServerOfTwoNamesIsRefused) {
@@ -178,7 +196,15 @@ TEST_F(RpcCommand, ABusyServerIsOneLineUntilItsClientHasGone) {
         expect_failure(1, server.endpoint() + " does not answer: it has one client at a time",
                        command);
     }
+    {
+        const Descriptor rude = connected_to(server.endpoint());
+        const std::string hello = std::string("\x0e\x18", 2) + std::string(31, '\0');
+        EXPECT_EQ(write_all(rude.fd(), hello), 0);
+        pollfd waiting{rude.fd(), POLLIN, 0};
+        EXPECT_EQ(::poll(&waiting, 1, 10000), 1);  // and goes, the answer unread
+    }
     EXPECT_EQ(run(command).exit_code, 0);
+    EXPECT_THAT(server.err(), testing::Not(HasSubstr("recv failed")));
 }
 
 // The embedding, which is the head too, is the default model's one tensor of more than 10 MiB.
@@ -187,7 +213,6 @@ TEST_F(RpcCommand, ASecondLoadSendsAHashInPlaceOfLargeWeights) {
         GTEST_SKIP() << "no default model at " << default_model_path();
     }
     const std::filesystem::path cache = dir_.path() / "cache";
-    std::filesystem::create_directory(cache);
     const DeviceServer server({"--cache", cache.string()});
     const Relay relay(server.endpoint());
     const auto generate = [&] {
@@ -258,6 +283,16 @@ TEST_F(RpcCommand, AServerSaysWhatItOpens) {
     const ProgramResult taken = run_program(ORTHORANK_PROGRAM, {"rpc-server", "--port", port});
     EXPECT_EQ(taken.exit_code, 1);
     EXPECT_THAT(taken.err, HasSubstr("cannot listen on 127.0.0.1:" + port));
+}
+
+TEST_F(RpcCommand, TheCachesLastFolderIsMade) {
+    const DeviceServer server({"--cache", dir_.file("cache")});
+    EXPECT_THAT(server.endpoint(), HasSubstr("127."));
+    EXPECT_TRUE(std::filesystem::is_directory(dir_.file("cache")));
+    const ProgramResult result =
+        run_program(ORTHORANK_PROGRAM, {"rpc-server", "--port", "0", "--cache", dir_.file("a/b")});
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_THAT(result.err, HasSubstr("the folder cannot be made: No such file or directory"));
 }
 
 }  // namespace

@@ -282,11 +282,12 @@ TEST_F(SplitModel, LayersFollowTheShares) {
     EXPECT_EQ(split_layers(devices, "none", equal).devices.size(), 2u);
     EXPECT_TRUE(split_layers(devices, "auto", equal).is_split());
     for (const char *text :
-         {"1,2", "1,2,x", "0,0,0", "1,-1,1", "", "nan,1,1", "halves"}) {
+         {"1,2", "1,2,x", "0,0,0", "1,-1,1", "", "nan,1,1", "1e308,1e308,1", "halves"}) {
         expect_error(ErrorKind::usage, "expected auto, none, or a share for each of the 3 devices",
                      [&] { split_layers(devices, text, equal); });
     }
     expect_error(ErrorKind::usage, "named twice", [] { choose_devices("RPC0,RPC0"); });
+    expect_error(ErrorKind::usage, "found an empty one", [] { choose_devices("RPC0,,CPU"); });
     expect_error(ErrorKind::device, "RPC1", [] { choose_devices("RPC7"); });
 }
 

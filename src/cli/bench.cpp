@@ -145,6 +145,12 @@ std::vector<PerplexityResult> quality_of(const BenchArguments &arguments, const 
 void run_bench(const BenchArguments &arguments, const Argv &argv) {
     catch_interrupts();
     arguments.apply.check();
+    if (arguments.n_processes > 1 && !arguments.model.rpc.empty()) {
+        fail(ErrorKind::usage,
+             "--processes {} does not go with --rpc: a server has one client at a time, and this "
+             "process is the first; run the command {} times instead",
+             arguments.n_processes, arguments.n_processes);
+    }
     bench_shapes(arguments.lengths);  // throws for nothing to run, before the model is loaded
     const std::unique_ptr<Model> model = load_model(arguments.model);
     const BenchStudy study = study_of(arguments, *model);

@@ -131,6 +131,8 @@ TEST_F(RpcCommand, DevicesAndSharesThatDoNotFitAreOneLine) {
                    with(generate, {"--split", "1,1"}));
     expect_failure(2, "a share for each of the 2 devices (RPC0, CPU)",
                    with(generate, {"--device", "RPC0,CPU", "--split", "1e308,1e308"}));
+    expect_failure(2, "--processes 2 does not go with --rpc",
+                   {"bench", "--prefill", "8", "--processes", "2", "--rpc", "127.0.0.1:1"});
 }
 
 TEST_F(RpcCommand, AServerOfTwoNamesIsRefused) {

@@ -100,8 +100,11 @@ std::vector<Server> servers_from(const std::string &list) {
             return same_address(other.address, *address);
         });
         if (first != server) {
-            fail(ErrorKind::usage, "--rpc {}: {} and {} are the same server", list,
-                 first->endpoint.text(), server->endpoint.text());
+            const std::string a = first->endpoint.text();
+            const std::string b = server->endpoint.text();
+            fail(ErrorKind::usage, "--rpc {}: {}", list,
+                 a == b ? fmt::format("{} is named twice", a)
+                        : fmt::format("{} and {} are the same server", a, b));
         }
     }
     return servers;

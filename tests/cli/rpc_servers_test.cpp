@@ -139,10 +139,12 @@ TEST_F(RpcCommand, AServerOfTwoNamesIsRefused) {
     const DeviceServer server;
     const std::string endpoint = server.endpoint();
     const std::string alias = "localhost" + endpoint.substr(endpoint.find(':'));
-    for (const std::string &second : {endpoint, alias}) {
-        expect_failure(2, endpoint + " and " + second + " are the same server",
+    const auto refuse = [&](const std::string &reason, const std::string &second) {
+        expect_failure(2, reason,
                        {"generate", "-p", "the", "-n", "2", "--rpc", endpoint + "," + second});
-    }
+    };
+    refuse(endpoint + " is named twice", endpoint);
+    refuse(endpoint + " and " + alias + " are the same server", alias);
     // Another address of the server, which only its silence gives away.
     const DeviceServer open({"--host", "0.0.0.0"});
     const std::string port = open.endpoint().substr(open.endpoint().find(':'));

@@ -40,13 +40,13 @@ double level_of(const Plan &plan) {
     return recorded_level(plan).value_or(plan.effective_sparsity());
 }
 
-bool is_near(const Plan &plan, double sparsity) {
-    return std::fabs(plan.effective_sparsity() - sparsity) < k_near;
+bool is_made_for(const Plan &plan, double sparsity) {
+    const std::optional<double> level = recorded_level(plan);
+    return level && std::fabs(*level - sparsity) < 1e-6;
 }
 
 bool is_of(const Plan &plan, double sparsity) {
-    const std::optional<double> level = recorded_level(plan);
-    return level ? std::fabs(*level - sparsity) < 1e-6 : is_near(plan, sparsity);
+    return is_made_for(plan, sparsity) || std::fabs(plan.effective_sparsity() - sparsity) < k_near;
 }
 
 // Lower is better: corrections first, then selection before removal, then the method.
@@ -72,10 +72,11 @@ double loss_of(const Plan &plan, PlanPurpose purpose) {
 }
 
 // Lower is better.
-std::tuple<bool, double, int> rank_for(const Plan &plan, PlanPurpose purpose) {
+std::tuple<bool, bool, double, int> rank_for(const Plan &plan, double sparsity,
+                                             PlanPurpose purpose) {
     const bool is_for_prompts = plan.apply == Apply::prefill;
-    return {is_for_prompts != (purpose == PlanPurpose::prompt), loss_of(plan, purpose),
-            rank_of(plan)};
+    return {is_for_prompts != (purpose == PlanPurpose::prompt), !is_made_for(plan, sparsity),
+            loss_of(plan, purpose), rank_of(plan)};
 }
 
 std::vector<std::string> notes_on(const Plan &plan, const Model &model, const std::string &path) {
@@ -140,24 +141,22 @@ FoundPlan plan_for_sparsity(const Model &model, double sparsity, const std::stri
     const std::optional<Plan> embedded = embedded_plan(model);
     std::vector<std::string> left_out;
     const std::vector<Candidate> candidates = plans_for(model, plans_dir, left_out);
-    for (const auto &fits : {is_of, is_near}) {
-        if (embedded && fits(*embedded, sparsity)) {
-            return {*embedded, model.path(), notes_on(*embedded, model, model.path())};
+    if (embedded && is_of(*embedded, sparsity)) {
+        return {*embedded, model.path(), notes_on(*embedded, model, model.path())};
+    }
+    const Candidate *best = nullptr;
+    for (const Candidate &candidate : candidates) {
+        const bool is_better = is_of(candidate.head, sparsity) &&
+                               (best == nullptr || rank_for(candidate.head, sparsity, purpose) <
+                                                       rank_for(best->head, sparsity, purpose));
+        best = is_better ? &candidate : best;
+    }
+    if (best != nullptr) {
+        FoundPlan found{read_plan_files(best->path), best->path, std::move(left_out)};
+        for (std::string &note : notes_on(found.plan, model, best->path)) {
+            found.notes.push_back(std::move(note));
         }
-        const Candidate *best = nullptr;
-        for (const Candidate &candidate : candidates) {
-            const bool is_better = fits(candidate.head, sparsity) &&
-                                   (best == nullptr || rank_for(candidate.head, purpose) <
-                                                           rank_for(best->head, purpose));
-            best = is_better ? &candidate : best;
-        }
-        if (best != nullptr) {
-            FoundPlan found{read_plan_files(best->path), best->path, std::move(left_out)};
-            for (std::string &note : notes_on(found.plan, model, best->path)) {
-                found.notes.push_back(std::move(note));
-            }
-            return found;
-        }
+        return found;
     }
     std::set<std::string> levels;
     for (const Candidate &candidate : candidates) {

@@ -32,12 +32,11 @@ struct FoundPlan {
 
 // The plan of that sparsity for this model: the embedded one, else of those in plans_dir the ones
 // made for the purpose (Plan::apply prefill for prompts, another for every row) before others, then
-// the one with the smallest loss recorded for the purpose (Plan::losses, the mean of the texts),
-// then those with corrections, then selection before removal, then joint, sleb, others. A plan is
-// of the sparsity that it was made for (provenance); one that does not say it, and any where there
-// is none of those, of its effective one to 1.5 points. Only the numbers of the plan found are
-// read. Throws Error{usage} that says how to make one, and as
-// read_plan_files does for the one found.
+// those made for this sparsity (provenance) before others, then the one with the smallest loss
+// recorded for the purpose (Plan::losses, the mean of the texts), then those with corrections, then
+// selection before removal, then joint, sleb, others. A plan is of the sparsity that it was made
+// for, and of its effective one to 1.5 points. Only the numbers of the plan found are read. Throws
+// Error{usage} that says how to make one, and as read_plan_files does for the one found.
 FoundPlan plan_for_sparsity(const Model &model, double sparsity, const std::string &plans_dir,
                             PlanPurpose purpose = PlanPurpose::every_row);
 

@@ -250,6 +250,18 @@ TEST_F(ShippedPlans, EffectiveSparsityIsFoundWherePlansWereMadeForAnother) {
     write_plan(plan, dir_.file("b.json"));
     EXPECT_EQ(found(0.3), "b.json");
     EXPECT_EQ(found(0.28), "a.json");
+    // The purpose comes before that.
+    const auto found_for_prompts = [&] {
+        return plan_for_sparsity(*model_, 0.3, dir_.path().string(), PlanPurpose::prompt).plan.name;
+    };
+    EXPECT_EQ(found_for_prompts(), "b.json");
+    Plan for_prompts = removing(*model_, {2, 4, 5});
+    for_prompts.apply = Apply::prefill;
+    for_prompts.provenance = {{"sparsity", 0.29}};
+    write_plan(for_prompts, dir_.file("p.json"));
+    EXPECT_EQ(found_for_prompts(), "p.json");
+    EXPECT_EQ(found(0.3), "b.json");
+    std::filesystem::remove(dir_.file("p.json"));
     // What is no number says nothing: to 1.5 points of the effective one.
     plan.provenance = {{"sparsity", "much"}};
     write_plan(plan, dir_.file("b.json"));

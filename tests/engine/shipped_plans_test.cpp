@@ -1,6 +1,7 @@
 // Plans found by sparsity, and exported models: stock libllama and we agree about a smaller model.
 #include "engine/shipped_plans.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -267,6 +268,22 @@ TEST_F(ShippedPlans, EffectiveSparsityIsFoundWherePlansWereMadeForAnother) {
     write_plan(plan, dir_.file("b.json"));
     std::filesystem::remove(dir_.file("a.json"));
     EXPECT_EQ(found(0.31), "b.json");
+}
+
+TEST(PlansOfTheDefaultModel, AreForPromptsOrForEveryRow) {
+    if (!test::has_default_model()) {
+        GTEST_SKIP() << "no default model at " << test::default_model_path();
+    }
+    const auto model = Model::load(test::default_model_path(), {});
+    const std::string plans = std::string(ORTHORANK_SOURCE_DIR) + "/plans";
+    for (const int percent : {20, 30, 40, 50}) {
+        EXPECT_EQ(plan_for_sparsity(*model, percent / 100.0, plans, PlanPurpose::prompt).plan.name,
+                  fmt::format("smollm2-135m-instruct-prompt-{}.json", percent));
+    }
+    for (const int percent : {10, 20, 30}) {
+        EXPECT_EQ(plan_for_sparsity(*model, percent / 100.0, plans).plan.name,
+                  fmt::format("smollm2-135m-instruct-joint-{}.json", percent));
+    }
 }
 
 // One bad file in the folder made every --sparsity fail, and every plan's numbers were read.

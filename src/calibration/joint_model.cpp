@@ -6,7 +6,6 @@
 #include "base/error.h"
 #include "base/statistics.h"
 #include "calibration/continuation_weights.h"
-#include "calibration/retrieval.h"
 #include "session/log_probs.h"
 
 namespace orthorank {

@@ -18,6 +18,7 @@
 
 #include "calibration/joint_search.h"
 #include "calibration/layer_fits.h"
+#include "calibration/retrieval.h"
 #include "engine/engine.h"
 #include "engine/stretch.h"
 #include "evaluation/windows.h"
@@ -50,7 +51,7 @@ class JointModel : public JointPrices {
     double divergence_of(const Plan &kept);
 
     size_t n_windows() const override { return kl_windows_.size(); }
-    size_t n_kinds() const override { return windows_.n_plain() < windows_.size() ? 2 : 1; }
+    size_t n_kinds() const override { return n_kinds_of(windows_); }
     std::vector<float> base_divergences(size_t window) override;
     std::vector<float> divergences(size_t window, const JointMove &move) override;
     void accept(const JointMove &move) override;

@@ -28,6 +28,10 @@ void add_retrieval_windows(Windows &windows, int n, const Vocab &vocab) {
     }
 }
 
+size_t n_kinds_of(const Windows &windows) {
+    return windows.n_plain() < windows.size() ? 2 : 1;
+}
+
 std::vector<size_t> order_by_kind(size_t n_plain, size_t n_asking) {
     std::vector<size_t> order;
     for (size_t i = 0, j = 0; i + j < n_plain + n_asking;) {

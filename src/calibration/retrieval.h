@@ -11,6 +11,9 @@ namespace orthorank {
 // depths spread evenly. Throws Error{limit} when the windows are too short for the question.
 void add_retrieval_windows(Windows &windows, int n, const Vocab &vocab);
 
+// Of running text, and with windows that ask also these.
+size_t n_kinds_of(const Windows &windows);
+
 // The order in which windows are measured where a candidate may be given up: n_plain of running
 // text (from 0 on) and n_asking that ask (behind them), both spread evenly; the first two are one
 // of each.

@@ -83,8 +83,8 @@ MatrixXd ridge_regression(const Moments &moments, double ridge) {
     return factor.solve(xy_of(moments));
 }
 
-// A few of many eigenvectors are found by Lanczos' method, in a small part of the time of all: at
-// 1536 rows and rank 64 in a tenth. Empty where it did not converge.
+// A few of many eigenvectors are found by Lanczos' method, in a small part of the time of all. Empty
+// where it did not converge.
 MatrixXd lanczos_vectors(const MatrixXd &symmetric, int n_wanted) {
     constexpr int k_max_restarts = 200;
     constexpr double k_tolerance = 1e-12;

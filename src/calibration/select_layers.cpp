@@ -28,7 +28,7 @@ class Search {
           losses_(engine, windows, options.brute_force ? 0 : options.budget_bytes,
                   options.keep_last, options.inherits),
           windows_(order_by_kind(windows.n_plain(), windows.size() - windows.n_plain())),
-          n_kinds_(windows.n_plain() < windows.size() ? 2 : 1),
+          n_kinds_(n_kinds_of(windows)),
           order_(options.done),
           n_before_(options.done.n_layer_evaluations),
           s_before_(options.done.seconds) {}

@@ -1,26 +1,21 @@
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cmath>
-#include <filesystem>
 #include <memory>
 #include <optional>
 
 #include "base/console.h"
 #include "base/error.h"
 #include "base/progress.h"
-#include "calibration/partial_file.h"
 #include "cli/apply_options.h"
 #include "cli/command_files.h"
 #include "cli/environment.h"
 #include "cli/interrupt.h"
+#include "cli/perplexity_report.h"
+#include "cli/record_loss.h"
 #include "cli/shared_options.h"
-#include "engine/plan_files.h"
 #include "evaluation/perplexity.h"
 #include "evaluation/text_sets.h"
 #include "model/vocab.h"
-#include "report/comparison_table.h"
-#include "report/numbers_text.h"
 #include "report/result_frame.h"
 
 namespace orthorank {
@@ -91,146 +86,6 @@ std::vector<Plan> plans_of(const PerplexityArguments &arguments, const Model &mo
     return plans;
 }
 
-// What one set of texts is called in a plan.
-std::string text_name(const TextSet &set) {
-    std::string name = set.name;
-    for (const std::string &file : set.files) {
-        if (set.name.empty()) {
-            name += (name.empty() ? "" : " + ") + std::filesystem::path(file).filename().string();
-        }
-    }
-    return name;
-}
-
-PlanLoss loss_of(const PerplexityResult &result, const TextSet &set, const Model &model) {
-    PlanLoss loss;
-    loss.text = text_name(set);
-    loss.n_windows = static_cast<int>(set.windows.size());
-    loss.n_ctx = set.windows.n_ctx;
-    loss.n_continuation = set.windows.n_continuation;
-    loss.ratio = result.ratio;
-    loss.se = result.ratio_se;
-    loss.weights = model.type_in_use();
-    loss.date = today_utc();
-    loss.version = program_version();
-    return loss;
-}
-
-void check_can_be_recorded(std::span<const TextSet> sets) {
-    for (const TextSet &set : sets) {
-        if (set.windows.size() < 2) {
-            fail(ErrorKind::usage, "--record: {} has one window, whose loss has no standard error",
-                 text_name(set));
-        }
-    }
-}
-
-// Puts a loss into the plan file, in place of one of the same text, weights and kind.
-void record(const std::string &path, const PlanLoss &loss) {
-    Plan plan = read_plan_files(path);
-    std::erase_if(plan.losses, [&](const PlanLoss &other) {
-        return other.text == loss.text && other.weights == loss.weights &&
-               other.n_ctx == loss.n_ctx && other.n_continuation == loss.n_continuation;
-    });
-    plan.losses.push_back(loss);
-    replace_plan_json(plan, path);
-}
-
-nlohmann::ordered_json divergence_json(const Divergence &divergence) {
-    return {{"mean", divergence.mean},     {"se", divergence.se},
-            {"median", divergence.median}, {"p90", divergence.p90},
-            {"p95", divergence.p95},       {"p99", divergence.p99},
-            {"max", divergence.max},       {"same_top", divergence.same_top},
-            {"n_rows", divergence.n_rows}};
-}
-
-nlohmann::ordered_json result_json(const PerplexityResult &result, const TextSet &set,
-                                   bool has_dense) {
-    nlohmann::ordered_json json;
-    if (!set.name.empty()) {
-        json["set"] = set.name;
-    }
-    json["plan"] = plan_name_json(result.plan);
-    json["ppl"] = result.ppl;
-    json["nll"] = result.nll;
-    json["se"] = result.se;
-    json["ratio_to_dense"] = nullptr;
-    json["ratio_se"] = nullptr;
-    if (has_dense) {
-        json["ratio_to_dense"] = result.ratio;
-        json["ratio_se"] = result.ratio_se;
-    }
-    json["n_windows"] = set.windows.size();
-    json["n_continuation"] = set.windows.n_continuation;
-    json["keep_last"] = result.plan.keep_last;
-    json["bos"] = set.bos;
-    json["n_targets"] = result.n_targets;
-    json["effective_sparsity"] = result.plan.effective_sparsity();
-    json["fraction_of_rows_computed"] = nullptr;
-    if (result.n_rows_offered > 0) {
-        json["fraction_of_rows_computed"] = static_cast<double>(result.n_rows_computed) /
-                                            static_cast<double>(result.n_rows_offered);
-    }
-    json["seconds"] = result.seconds;
-    if (result.divergence) {
-        json["kl"] = divergence_json(*result.divergence);
-    }
-    json["window_nlls"] = result.window_nlls;
-    return json;
-}
-
-// fmt counts characters: columns stay straight with the sign in them.
-void print_table(std::span<const PerplexityResult> results, bool has_dense) {
-    size_t width = 4;
-    for (const PerplexityResult &result : results) {
-        width = std::max(width, result.plan.name.size());
-    }
-    print("{:<{}}  sparsity  {:>16}  {:>16}  {:>9}\n", "plan", width, "perplexity",
-          has_dense ? "ratio to dense" : "", "seconds");
-    for (const PerplexityResult &result : results) {
-        const std::string ratio = !has_dense ? ""
-                                  : &result == &results.front()
-                                      ? "1"
-                                      : with_error(result.ratio, result.ratio_se, 3);
-        print("{:<{}}  {:>7.1f}%  {:>16}  {:>16}  {:>9.1f}\n", result.plan.name, width,
-              100.0 * result.plan.effective_sparsity(), with_error(result.ppl, result.se, 2), ratio,
-              result.seconds);
-    }
-}
-
-void print_divergences(std::span<const PerplexityResult> results) {
-    ComparisonTable table;
-    table.header = {
-        "KL divergence from dense", "mean", "median", "90%", "95%", "99%", "max", "same top token"};
-    for (const PerplexityResult &result : results.subspan(1)) {
-        const Divergence &kl = *result.divergence;
-        table.rows.push_back({result.plan.name, with_error(kl.mean, kl.se, 4),
-                              fmt::format("{:.4f}", kl.median), fmt::format("{:.4f}", kl.p90),
-                              fmt::format("{:.4f}", kl.p95), fmt::format("{:.4f}", kl.p99),
-                              fmt::format("{:.4f}", kl.max),
-                              fmt::format("{:.2f}%", 100.0 * kl.same_top)});
-    }
-    print_text(plain_text(table));
-}
-
-void print_set(const TextSet &set) {
-    if (set.name.empty()) {
-        const std::string scored =
-            set.windows.n_continuation > 0
-                ? fmt::format(", the last {} of each scored", set.windows.n_continuation)
-                : "";
-        const std::string bos = set.bos == "first"  ? "; BOS begins only the first of a text"
-                                : set.bos == "each" ? "; BOS begins each"
-                                                    : "";
-        print("{} windows of {} tokens{}{}\n", set.windows.size(), set.windows.n_ctx, scored, bos);
-        return;
-    }
-    const std::string of =
-        set.n_wanted > set.n_documents ? fmt::format(" of {}", set.n_wanted) : "";
-    print("{}: {}{} documents, {} tokens, {} windows of {} tokens\n", set.name, set.n_documents, of,
-          set.n_tokens, set.windows.size(), set.windows.n_ctx);
-}
-
 std::vector<PerplexityResult> run_set(const TextSet &set, const PerplexityArguments &arguments,
                                       std::span<const PerplexityArm> arms) {
     Progress progress(set.name.empty() ? "perplexity" : set.name, stderr, is_dumb_terminal());
@@ -288,18 +143,6 @@ class Arms {
     std::vector<PerplexityArm> arms_;
 };
 
-nlohmann::ordered_json sets_json(std::span<const TextSet> sets) {
-    nlohmann::ordered_json json = nlohmann::ordered_json::array();
-    for (const TextSet &set : sets) {
-        json.push_back({{"set", set.name},
-                        {"file", set.files.front()},
-                        {"n_documents", set.n_documents},
-                        {"n_tokens", set.n_tokens},
-                        {"n_windows", set.windows.size()}});
-    }
-    return json;
-}
-
 void run_perplexity(const PerplexityArguments &arguments, const Argv &argv, CommandFiles files) {
     catch_interrupts();
     check_arguments(arguments);
@@ -331,16 +174,12 @@ void run_perplexity(const PerplexityArguments &arguments, const Argv &argv, Comm
             json["results"].push_back(result_json(result, set, has_dense));
         }
         if (arguments.record) {
-            record(arguments.plans.front(), loss_of(results.back(), set, *model));
+            record_loss(arguments.plans.front(), results.back(), set, *model);
         }
     }
     write_json(arguments.json, json);
     for (size_t i = 0; i < sets.size() && prints_text(arguments.json); ++i) {
-        print_set(sets[i]);
-        print_table(results_of_sets[i], has_dense);
-        if (arguments.with_kl) {
-            print_divergences(results_of_sets[i]);
-        }
+        print_results(results_of_sets[i], sets[i], has_dense);
     }
 }
 

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/mix64.h"
 
 namespace orthorank {
 
@@ -18,10 +19,7 @@ constexpr uint64_t k_n_keys = 90000;  // 10000 to 99999
 
 // One step of splitmix64 from there.
 uint64_t mixed(uint64_t z) {
-    z += 0x9E3779B97F4A7C15u;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
+    return mix64(z + 0x9E3779B97F4A7C15u);
 }
 
 void append(std::vector<int32_t> &tokens, std::span<const int32_t> more) {

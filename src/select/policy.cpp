@@ -3,6 +3,7 @@
 #include <array>
 
 #include "base/error.h"
+#include "base/mix64.h"
 
 namespace orthorank {
 namespace {
@@ -63,13 +64,9 @@ bool needs_whole_prompt(ScoreKind kind) {
 }
 
 float hash_score(uint64_t seed, int il, int64_t position) {
-    uint64_t z = seed * 0x9E3779B97F4A7C15u + static_cast<uint64_t>(il) * 0xBF58476D1CE4E5B9u +
-                 static_cast<uint64_t>(position) * 0x94D049BB133111EBu + 0x2545F4914F6CDD1Du;
-    z ^= z >> 30;
-    z *= 0xBF58476D1CE4E5B9u;
-    z ^= z >> 27;
-    z *= 0x94D049BB133111EBu;
-    z ^= z >> 31;
+    const uint64_t z =
+        mix64(seed * 0x9E3779B97F4A7C15u + static_cast<uint64_t>(il) * 0xBF58476D1CE4E5B9u +
+              static_cast<uint64_t>(position) * 0x94D049BB133111EBu + 0x2545F4914F6CDD1Du);
     return static_cast<float>(z >> 40) * 0x1p-24f;  // 24 bits: every value is a float
 }
 

@@ -212,11 +212,11 @@ const Hparams &Model::hparams() const {
 }
 
 const Weights &Model::weights(Phase phase, bool plain) const {
-    if (plain && phase == Phase::prefill && !impl_->plain.layers.empty()) {
+    const bool is_second = impl_->types.prefill != impl_->types.decode && phase == Phase::decode;
+    if (plain && !is_second && !impl_->plain.layers.empty()) {
         return impl_->plain;
     }
-    const bool has_two = impl_->types.prefill != impl_->types.decode;
-    return impl_->weights[has_two && phase == Phase::decode ? 1 : 0];
+    return impl_->weights[is_second ? 1 : 0];
 }
 
 const WeightCopy &Model::weight_copy(Phase phase) const {

@@ -69,7 +69,7 @@ class Model {
     bool use_mmap() const;
     const Hparams &hparams() const;
     // Both phases have the same weights unless ModelOptions asks for two types.
-    // plain: the prefill's as the file has them (ModelOptions::plain_copies).
+    // plain: as the file has them (ModelOptions::plain_copies), but for a decode of another type.
     const Weights &weights(Phase phase = Phase::prefill, bool plain = false) const;
     const WeightCopy &weight_copy(Phase phase) const;
     WeightTypes weight_types() const;

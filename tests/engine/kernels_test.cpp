@@ -133,6 +133,21 @@ TEST_P(FastKernels, StepsAreNearGgmls) {
     EXPECT_TRUE(nmse_below(GetParam().max_nmse, steps(Kernels::fast), steps(Kernels::exact)));
 }
 
+// A known continuation of many rows is decoded tokens to a plan, and rows of a prompt to a kernel.
+TEST_P(FastKernels, ContinuationsTakeThoseForPrompts) {
+    const std::vector<int32_t> tokens = random_tokens(40, 8);
+    const auto continuation = [&](Phase phase) {
+        EngineOptions options = test_options();
+        options.kernels = Kernels::fast;
+        Engine engine(*model_, options);
+        Sequence sequence = engine.new_sequence(dense());
+        run(engine, sequence, random_tokens(33, 5));
+        const Chunk chunk = chunk_of(sequence, tokens, phase);
+        return run_batch(engine, std::span(&chunk, 1)).front();
+    };
+    EXPECT_TRUE(same_bits(continuation(Phase::decode), continuation(Phase::prefill)));
+}
+
 TEST_P(FastKernels, SequencesDecodeAsAlone) {
     EngineOptions options = test_options();
     options.kernels = Kernels::fast;

@@ -20,6 +20,7 @@ void read(const ArchKeys &keys, Hparams &h) {
     read_windows(keys, h, k_window_period, k_default_window);
     const float base = h.layers.front().rotation.freq_base;
     const float local_base = keys.number("rope.freq_base_swa", 0, 1e12, base);
+    keys.ignore("attention.scale");  // libllama writes what it computes here
     const float scale = gemma_query_scale(h, k_n_layers_27b);
     const float cap = keys.cap("attn_logit_softcapping", k_attention_cap);
     for (LayerSpec &layer : h.layers) {

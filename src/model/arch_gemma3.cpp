@@ -16,6 +16,7 @@ constexpr int k_n_layers_27b = 62;
 void read(const ArchKeys &keys, Hparams &h) {
     read_windows(keys, h, k_window_period);
     const float local_base = keys.number("rope.freq_base_swa", 0, 1e12, 10000.0f);
+    keys.ignore("attention.scale");  // libllama writes what it computes here
     const float scale = gemma_query_scale(h, k_n_layers_27b);
     for (LayerSpec &layer : h.layers) {
         if (layer.window > 0) {

@@ -37,6 +37,7 @@ void read_shared_keys(const ArchKeys &keys, Hparams &h) {
 
 void read(const ArchKeys &keys, Hparams &h) {
     read_windows(keys, h, k_window_period);
+    keys.ignore("attention.scale");  // libllama writes what it computes here
     const LayerSpec &first = h.layers.front();
     const HeadSize local = read_head_size(keys, true, "_swa", {first.head_dim, 0});
     const float local_base = keys.number("rope.freq_base_swa", 0, 1e12, 10000.0f);

@@ -10,7 +10,7 @@ namespace {
 constexpr int k_window_period = 2;
 
 void read(const ArchKeys &keys, Hparams &h) {
-    read_windows(keys, h, k_window_period);
+    read_windows(keys, h, k_window_period, /*otherwise=*/{});
     read_expert_width(keys, h);
     const float base = h.layers.front().rotation.freq_base;
     const float local_base = keys.number("rope.freq_base_swa", 0, 1e12, base);

@@ -1,5 +1,7 @@
 #include "model/arch_keys.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace orthorank {
@@ -11,7 +13,10 @@ const std::vector<std::string> k_layer_keys = {"attention.head_count", "attentio
 namespace {
 
 // Keys by which some architecture changes what its network computes (libllama's list), and the
-// number that means that it does not: this one, or another key's.
+// number besides 0 that means that it does not: libllama's default, which it writes into its own
+// files for all architectures, or another key's. Of an array all have to be such.
+// (Not here: yarn_attn_factor and yarn_ext_factor, which libllama reads for grok alone, and which
+// llama.cpp's converter writes for any model that has YaRN.)
 struct ChangingKey {
     const char *name;
     double neutral;
@@ -32,7 +37,7 @@ constexpr ChangingKey k_changing_keys[] = {
     {"attention.temperature_scale", 0},
     {"attention.value_length_swa", 0, "attention.value_length"},
     {"attention.value_scale", 1},
-    {"attn_logit_softcapping", 0},
+    {"attn_logit_softcapping", 50},
     {"embedding_length_per_layer_input", 0},
     {"embedding_scale", 1},
     {"expert_gating_func", 1},
@@ -40,11 +45,11 @@ constexpr ChangingKey k_changing_keys[] = {
     {"expert_latent_length", 0},
     {"expert_shared_count", 0},
     {"expert_shared_feed_forward_length", 0},
-    {"activation.situ_beta", 0},
+    {"activation.situ_beta", 1},
     {"attention.compress_ratios", 0},
-    {"deepstack_mapping", 0},
+    {"deepstack_mapping", -1},
     {"expert_weights_scale", 1},
-    {"final_logit_softcapping", 0},
+    {"final_logit_softcapping", 30},
     {"full_attention_interval", 0},
     {"interleave_moe_layer_step", 1},
     {"leading_dense_block_count", 0},
@@ -53,15 +58,13 @@ constexpr ChangingKey k_changing_keys[] = {
     {"nextn_predict_layers", 0},
     {"residual_scale", 1},
     {"num_loops", 1},
-    {"rope.dimension_count_swa", 0},
-    {"rope.freq_base_swa", 0},
+    {"rope.dimension_count_swa", 0, "rope.dimension_count"},
+    {"rope.freq_base_swa", 10000, "rope.freq_base"},
     {"rope.scaling.alpha", 0},
-    {"rope.scaling.yarn_attn_factor", 1},
     {"rope.scaling.yarn_beta_fast", 32},
     {"rope.scaling.yarn_beta_slow", 1},
-    {"rope.scaling.yarn_ext_factor", 1},
     {"rope.scaling.yarn_log_multiplier", 0},
-    {"router_logit_softcapping", 0},
+    {"router_logit_softcapping", 30},
     {"ssm.conv_kernel", 0},
     {"swiglu_clamp_exp", 0},
     {"swiglu_clamp_shexp", 0},
@@ -144,14 +147,19 @@ void ArchKeys::refuse_unread() const {
         if (asked_.count(changing.name) != 0 || !file_.has(key)) {
             continue;
         }
-        const std::optional<double> value = file_.find_scalar(key);
-        const bool is_same = changing.same_as != nullptr && value &&
-                             value == file_.find_scalar(full(changing.same_as));
-        if (!value || (*value != changing.neutral && *value != 0 && !is_same)) {
+        const auto values = file_.find_scalars(key);
+        const auto same =
+            changing.same_as == nullptr ? std::nullopt : file_.find_scalars(full(changing.same_as));
+        const auto is_not_here = [&](double value) {
+            return value == 0 || value == changing.neutral || (same && value == same->front());
+        };
+        const auto other = values ? std::find_if_not(values->begin(), values->end(), is_not_here)
+                                  : std::vector<double>::const_iterator();
+        if (!values || other != values->end()) {
             fail(ErrorKind::format,
                  "{}: key {} is {}, and architecture {} is not computed with it: another variant "
                  "of the model?",
-                 file_.path(), key, value ? fmt::format("{}", *value) : "no number", arch_);
+                 file_.path(), key, values ? fmt::format("{}", *other) : "no number", arch_);
         }
     }
 }

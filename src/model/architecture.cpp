@@ -47,27 +47,28 @@ const Architecture &architecture_named(const std::string &name) {
 
 HeadSize read_head_size(const ArchKeys &keys, bool may_rotate_part, const std::string &suffix,
                         const HeadSize &otherwise) {
-    const int width =
-        keys.integer("attention.key_length" + suffix, 2, k_max_head_dim, otherwise.width);
-    const int of_values =
-        keys.integer("attention.value_length" + suffix, 2, k_max_head_dim, otherwise.width);
-    const int n_rot = keys.integer("rope.dimension_count" + suffix, 2, k_max_head_dim,
-                                   otherwise.n_rot > 0 ? otherwise.n_rot : width);
+    const std::string of_key = "attention.key_length" + suffix;
+    const std::string of_value = "attention.value_length" + suffix;
+    const std::string of_rotation = "rope.dimension_count" + suffix;
+    const int width = keys.integer(of_key, 2, k_max_head_dim, otherwise.width);
+    const int values_width = keys.integer(of_value, 2, k_max_head_dim, otherwise.width);
+    const int n_rot =
+        keys.integer(of_rotation, 2, k_max_head_dim, otherwise.n_rot > 0 ? otherwise.n_rot : width);
     const std::string &path = keys.file().path();
     if (width < 2 || width % 2 != 0) {
-        fail(ErrorKind::format, "{}: heads are {} wide, expected an even number", path, width);
+        fail(ErrorKind::format, "{}: key {}: heads are {} wide, expected an even number", path,
+             keys.full(of_key), width);
     }
     const bool fits = may_rotate_part && n_rot < width && n_rot % 2 == 0;
-    if (of_values != width || (n_rot != width && !fits)) {
-        fail(
-            ErrorKind::format,
-            "{}: key_length{} {}, value_length{} {}, rope.dimension_count{} {}: expected all equal",
-            path, suffix, width, suffix, of_values, suffix, n_rot);
+    if (values_width != width || (n_rot != width && !fits)) {
+        fail(ErrorKind::format, "{}: keys {} {}, {} {}, {} {}: expected all equal", path,
+             keys.full(of_key), width, keys.full(of_value), values_width, keys.full(of_rotation),
+             n_rot);
     }
     return {width, n_rot};
 }
 
-void read_windows(const ArchKeys &keys, Hparams &h, int period, int otherwise) {
+void read_windows(const ArchKeys &keys, Hparams &h, int period, std::optional<int64_t> otherwise) {
     const int window = keys.integer("attention.sliding_window", 0, k_max_context, otherwise);
     const std::vector<bool> has_window =
         keys.all_but_every(k_window_pattern_key, h.n_layers, period);

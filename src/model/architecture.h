@@ -55,7 +55,8 @@ HeadSize read_head_size(const ArchKeys &keys, bool may_rotate_part, const std::s
 
 // The last of every `period` layers sees all, the others attention.sliding_window positions; a file
 // without that key has the window `otherwise`, 0: none.
-void read_windows(const ArchKeys &keys, Hparams &hparams, int period, int otherwise = 0);
+void read_windows(const ArchKeys &keys, Hparams &hparams, int period,
+                  std::optional<int64_t> otherwise = 0);
 // 1 / sqrt(head), or in the largest of a Gemma family, known by its layers, 1 / sqrt(width /
 // heads).
 float gemma_query_scale(const Hparams &hparams, int n_layers_of_largest);

@@ -243,22 +243,29 @@ std::optional<double> GgufFile::find_number(const std::string &key) const {
     return value;
 }
 
-std::optional<double> GgufFile::find_scalar(const std::string &key) const {
+std::optional<std::vector<double>> GgufFile::find_scalars(const std::string &key) const {
     const int64_t id = id_of(key);
     if (id < 0) {
         return {};
     }
-    switch (const gguf_type type = gguf_get_kv_type(gguf_.get(), id)) {
-        case GGUF_TYPE_BOOL:
-            return gguf_get_val_bool(gguf_.get(), id) ? 1 : 0;
-        case GGUF_TYPE_FLOAT32:
-        case GGUF_TYPE_FLOAT64:
-            return find_number(key);
-        default:
-            return is_integer_type(type)
-                       ? std::optional<double>(static_cast<double>(*find_integer(key)))
-                       : std::nullopt;
+    gguf_type type = gguf_get_kv_type(gguf_.get(), id);
+    const bool is_array = type == GGUF_TYPE_ARRAY;
+    type = is_array ? gguf_get_arr_type(gguf_.get(), id) : type;
+    const bool is_float = type == GGUF_TYPE_FLOAT32 || type == GGUF_TYPE_FLOAT64;
+    if (!is_float && type != GGUF_TYPE_BOOL && !is_integer_type(type)) {
+        return {};
     }
+    const void *data =
+        is_array ? gguf_get_arr_data(gguf_.get(), id) : gguf_get_val_data(gguf_.get(), id);
+    std::vector<double> values(is_array ? gguf_get_arr_n(gguf_.get(), id) : 1);
+    for (size_t i = 0; i < values.size(); ++i) {
+        values[i] = type == GGUF_TYPE_FLOAT32   ? static_cast<const float *>(data)[i]
+                    : type == GGUF_TYPE_FLOAT64 ? static_cast<const double *>(data)[i]
+                    : type == GGUF_TYPE_BOOL
+                        ? static_cast<double>(integer_at(data, GGUF_TYPE_INT8, i))
+                        : static_cast<double>(integer_at(data, type, i));
+    }
+    return values;
 }
 
 std::optional<bool> GgufFile::find_flag(const std::string &key) const {

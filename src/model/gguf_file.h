@@ -48,8 +48,8 @@ class GgufFile {
     std::optional<double> find_number(const std::string &key) const;
     std::optional<bool> find_flag(const std::string &key) const;
     std::optional<std::string> find_text(const std::string &key) const;
-    // Any scalar that is a number or a flag (0 or 1); nothing for others.
-    std::optional<double> find_scalar(const std::string &key) const;
+    // A number or a flag (0 or 1), or all of an array of them; nothing for others.
+    std::optional<std::vector<double>> find_scalars(const std::string &key) const;
     // An integer in [low, high]; a missing key gives `otherwise`, or throws when that is empty.
     int64_t integer(const std::string &key, int64_t low, int64_t high,
                     std::optional<int64_t> otherwise = {}) const;

@@ -32,12 +32,13 @@ void read_experts(const ArchKeys &keys, Experts experts, Hparams &h) {
     const std::string &path = keys.file().path();
     if (h.n_expert == 0 ? h.n_expert_used != 0
                         : h.n_expert_used < 1 || h.n_expert_used > h.n_expert) {
-        fail(ErrorKind::format, "{}: {} of {} experts are used, expected 1 to all of them", path,
-             h.n_expert_used, h.n_expert);
+        fail(ErrorKind::format, "{}: key {}: {} of {} experts are used, expected 1 to all of them",
+             path, keys.full("expert_used_count"), h.n_expert_used, h.n_expert);
     }
     if (h.n_expert > 0 && experts == Experts::none) {
-        fail(ErrorKind::format, "{}: architecture {} has no mixture of experts, found {} experts",
-             path, keys.arch(), h.n_expert);
+        fail(ErrorKind::format,
+             "{}: key {}: found {} experts, and architecture {} has no mixture of them", path,
+             keys.full("expert_count"), h.n_expert, keys.arch());
     }
     if (h.n_expert == 0 && experts == Experts::required) {
         fail(ErrorKind::format, "{}: key {} is missing, expected a number of experts", path,
@@ -60,8 +61,9 @@ void read_layers(const ArchKeys &keys, Hparams &h) {
     for (size_t il = 0; il < static_cast<size_t>(n); il++) {
         if (n_head[il] % n_head_kv[il] != 0) {
             fail(ErrorKind::format,
-                 "{}: layer {} has {} query heads and {} key heads, expected a multiple",
-                 keys.file().path(), il, n_head[il], n_head_kv[il]);
+                 "{}: key {}: layer {} has {} query heads and {} key heads, expected a multiple",
+                 keys.file().path(), keys.full("attention.head_count"), il, n_head[il],
+                 n_head_kv[il]);
         }
         LayerSpec layer;
         layer.n_head = n_head[il];
@@ -117,8 +119,9 @@ Rotation read_rotation(const ArchKeys &keys, const Architecture &architecture, i
     if (type != "none" && type != "linear" && type != "yarn" &&
         !(type == "longrope" && is_by_context)) {
         fail(ErrorKind::format,
-             "{}: rope scaling '{}' is not supported (supported: none, linear, yarn{})",
-             keys.file().path(), type, is_by_context ? ", longrope" : "");
+             "{}: key {}: rope scaling '{}' is not supported (supported: none, linear, yarn{})",
+             keys.file().path(), keys.full("rope.scaling.type"), type,
+             is_by_context ? ", longrope" : "");
     }
     const char *key = keys.has("rope.scaling.factor") ? "rope.scaling.factor" : "rope.scale_linear";
     // 0 is how some files say "no scaling".

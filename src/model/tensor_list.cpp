@@ -30,11 +30,20 @@ const LayerTensor &known_tensor(ggml_tensor *LayerWeights::*slot) {
 }
 
 // Outside the layers: what changes a network that has it.
-constexpr std::string_view k_changing_tensors[] = {
-    "output.bias",          "output_norm.bias",          "token_embd_norm.weight",
-    "position_embd",        "rope_freqs.weight",         "rope_factors_long.weight",
-    "dense_2.weight",       "rope_factors_short.weight", "dense_3.weight",
-    "per_layer_token_embd", "per_layer_model_proj",      "per_layer_proj_norm"};
+constexpr std::string_view k_changing_tensors[] = {"output.scale",
+                                                   "output.input_scale",
+                                                   "output.bias",
+                                                   "output_norm.bias",
+                                                   "token_embd_norm.weight",
+                                                   "position_embd",
+                                                   "rope_freqs.weight",
+                                                   "rope_factors_long.weight",
+                                                   "dense_2.weight",
+                                                   "rope_factors_short.weight",
+                                                   "dense_3.weight",
+                                                   "per_layer_token_embd",
+                                                   "per_layer_model_proj",
+                                                   "per_layer_proj_norm"};
 
 }  // namespace
 

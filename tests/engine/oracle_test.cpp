@@ -142,6 +142,35 @@ TEST_P(ArchitectureOracleTest, QuantisedTooWithRowsOf256) {
     expect_libllama(path_, oracle_case_);
 }
 
+// Libllama's own files have every key that it knows, also where it says that there is nothing.
+class SavedByLibllamaTest : public testing::TestWithParam<TinyModel> {};
+
+TEST_P(SavedByLibllamaTest, IsTheSameModel) {
+    const TempDir dir;
+    const std::string path = dir.file("tiny.gguf"), saved = dir.file("saved.gguf");
+    write_tiny_gguf(GetParam(), path);
+    save_by_libllama(path, saved);
+    const auto logits_of = [](const std::string &file) {
+        const auto model = load_on_cpu(file);
+        Engine engine(*model, oracle_options(512, KvType::f16));
+        Sequence sequence = engine.new_sequence(dense_plan(model->hparams().n_layers));
+        return run(engine, sequence, random_tokens(60, 3));
+    };
+    EXPECT_TRUE(same_bits(logits_of(saved), logits_of(path)));
+}
+
+INSTANTIATE_TEST_SUITE_P(All, SavedByLibllamaTest, testing::ValuesIn(tiny_models()),
+                         [](const auto &test) { return test.param.name; });
+// Libllama does not write how many layers have no keys.
+std::vector<TinyModel> those_with_keys(std::vector<TinyModel> models) {
+    std::erase_if(models, [](const TinyModel &model) { return model.n_without_keys > 0; });
+    return models;
+}
+
+INSTANTIATE_TEST_SUITE_P(Tiny, SavedByLibllamaTest,
+                         testing::ValuesIn(those_with_keys(tiny_architectures())),
+                         [](const auto &test) { return test.param.name; });
+
 INSTANTIATE_TEST_SUITE_P(Tiny, ArchitectureOracleTest, testing::ValuesIn(tiny_architectures()),
                          [](const auto &test) { return test.param.name; });
 

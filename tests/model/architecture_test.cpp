@@ -121,6 +121,9 @@ TEST_F(ArchitectureKeys, GptOss) {
     gguf_set_val_f32(meta(), "gpt-oss.rope.freq_base_swa", 1000.0f);
     EXPECT_EQ(read().layers[0].rotation.freq_base, 1000.0f);
     EXPECT_EQ(read().layers[1].rotation.freq_base, 150000.0f);
+    gguf_remove_key(meta(), "gpt-oss.attention.sliding_window");
+    expect_refused("key gpt-oss.attention.sliding_window is missing");
+    make("gpt_oss");
     gguf_remove_key(meta(), "gpt-oss.expert_count");
     gguf_remove_key(meta(), "gpt-oss.expert_used_count");
     expect_refused("key gpt-oss.expert_count is missing");
@@ -144,7 +147,7 @@ TEST_F(ArchitectureKeys, Gemma4) {
     EXPECT_EQ(model->weights().layers[2].attn_v, nullptr);
     EXPECT_NE(model->weights().layers[1].attn_v, nullptr);
     gguf_set_val_u32(meta(), "gemma4.attention.value_length_swa", 64);
-    expect_refused("key_length_swa 32, value_length_swa 64");
+    expect_refused("key_length_swa 32, gemma4.attention.value_length_swa 64");
     make("gemma4moe");
     EXPECT_EQ(read().layers[0].n_ff, 64);
     EXPECT_EQ(read().layers[0].n_ff_shared, 128);
@@ -293,12 +296,20 @@ TEST_F(ArchitectureKeys, WhatIsNotComputedIsRefusedByName) {
     gguf_set_val_u32(meta(), "gemma3.attention.key_length_swa",
                      load()->hparams().layers.front().head_dim);
     EXPECT_NO_THROW(load());
+    make("smollm3");  // arrays count by all of their entries
+    float clamps[5] = {};
+    gguf_set_arr_data(meta(), "smollm3.swiglu_clamp_exp", GGUF_TYPE_FLOAT32, clamps, 5);
+    EXPECT_NO_THROW(load());
+    clamps[4] = 7;
+    gguf_set_arr_data(meta(), "smollm3.swiglu_clamp_exp", GGUF_TYPE_FLOAT32, clamps, 5);
+    expect_refused("key smollm3.swiglu_clamp_exp is 7, and architecture smollm3");
     const std::pair<const char *, const char *> tensors[] = {
         {"gemma3", "dense_2.weight"},
         {"qwen2moe", "rope_freqs.weight"},
         {"granite", "blk.1.ffn_gate_shexp.weight"},
         {"olmo2", "blk.0.attn_norm.weight"},
-        {"smollm3", "blk.2.attn_sinks.weight"}};
+        {"smollm3", "blk.2.attn_sinks.weight"},
+        {"qwen3moe", "output.scale"}};  // of a head in NVFP4
     for (const auto &[name, tensor] : tensors) {
         make(name);
         file_.tensors.push_back({tensor, GGML_TYPE_F32, {64}, {1}});

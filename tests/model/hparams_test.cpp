@@ -165,20 +165,21 @@ TEST_F(HparamsTest, YarnScaling) {
 
 TEST_F(HparamsTest, OtherScaling) {
     gguf_set_val_str(meta(), "llama.rope.scaling.type", "longrope");
-    expect_refused("rope scaling 'longrope' is not supported");
+    expect_refused("key llama.rope.scaling.type: rope scaling 'longrope' is not supported");
 }
 
 TEST_F(HparamsTest, Experts) {
     file_ = make_tiny_file(tiny_mixtral());
     EXPECT_EQ(read().n_expert_used, 2);
     gguf_set_val_u32(meta(), "llama.expert_used_count", 5);
-    expect_refused("5 of 4 experts are used");
+    expect_refused("key llama.expert_used_count: 5 of 4 experts are used");
     gguf_set_val_u32(meta(), "llama.expert_used_count", 0);
     expect_refused("0 of 4 experts are used");
     file_ = make_tiny_file(tiny_qwen2());
     gguf_set_val_u32(meta(), "qwen2.expert_count", 4);
     gguf_set_val_u32(meta(), "qwen2.expert_used_count", 2);
-    expect_refused("has no mixture of experts");
+    expect_refused(
+        "key qwen2.expert_count: found 4 experts, and architecture qwen2 has no mixture");
 }
 
 TEST_F(HparamsTest, EncodersAreRefused) {

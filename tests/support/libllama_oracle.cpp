@@ -14,7 +14,27 @@ ggml_type to_ggml(KvType type) {
                                  : GGML_TYPE_Q8_0;
 }
 
+llama_model *load(const std::string &path) {
+    llama_log_set([](ggml_log_level, const char *, void *) {}, nullptr);
+    llama_backend_init();
+    llama_model_params params = llama_model_default_params();
+    ggml_backend_dev_t no_devices[] = {nullptr};
+    params.devices = no_devices;
+    params.n_gpu_layers = 0;
+    llama_model *model = llama_model_load_from_file(path.c_str(), params);
+    if (model == nullptr) {
+        throw std::runtime_error("libllama does not load " + path);
+    }
+    return model;
+}
+
 }  // namespace
+
+void save_by_libllama(const std::string &path, const std::string &saved) {
+    llama_model *model = load(path);
+    llama_model_save_to_file(model, saved.c_str());
+    llama_model_free(model);
+}
 
 void LibllamaOracle::Deleter::operator()(llama_model *model) const {
     llama_model_free(model);
@@ -24,17 +44,8 @@ void LibllamaOracle::Deleter::operator()(llama_context *context) const {
 }
 
 LibllamaOracle::LibllamaOracle(const std::string &gguf_path, int n_ctx, int n_threads,
-                               KvType kv_type) {
-    llama_log_set([](ggml_log_level, const char *, void *) {}, nullptr);
-    llama_backend_init();
-    llama_model_params model_params = llama_model_default_params();
-    ggml_backend_dev_t no_devices[] = {nullptr};
-    model_params.devices = no_devices;
-    model_params.n_gpu_layers = 0;
-    model_.reset(llama_model_load_from_file(gguf_path.c_str(), model_params));
-    if (!model_) {
-        throw std::runtime_error("libllama does not load " + gguf_path);
-    }
+                               KvType kv_type)
+    : model_(load(gguf_path)) {
     llama_context_params params = llama_context_default_params();
     params.n_ctx = static_cast<uint32_t>(n_ctx);
     params.n_batch = params.n_ctx;

@@ -37,4 +37,7 @@ class LibllamaOracle {
     int n_past_ = 0;
 };
 
+// The model in `path`, as libllama writes it.
+void save_by_libllama(const std::string &path, const std::string &saved);
+
 }  // namespace orthorank::test

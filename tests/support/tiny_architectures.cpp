@@ -104,7 +104,8 @@ TinyModel olmo2() {
     return m;
 }
 
-// Windows in three layers of four, YaRN in the others.
+// Windows in three layers of four; YaRN in the others, and the keys that llama.cpp's converter
+// writes for it.
 TinyModel olmo3() {
     TinyModel m = olmo2();
     m.name = "olmo3";
@@ -112,6 +113,7 @@ TinyModel olmo3() {
     m.integers = {{"attention.sliding_window", 20}};
     m.rope_scaling = "yarn";
     m.rope_factor = 4;
+    m.numbers = {{"rope.scaling.attn_factor", 1.2f}, {"rope.scaling.yarn_attn_factor", 1.2f}};
     return m;
 }
 

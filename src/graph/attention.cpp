@@ -33,7 +33,9 @@ ggml_tensor *BlockBuilder::rope(int il, ggml_tensor *x, ggml_tensor *positions) 
     if (rotation.n_rot == 0) {
         return x;
     }
-    const bool is_long = cache_ != nullptr && cache_->n_ctx() > rotation.n_ctx_orig;
+    // Without a cache the rows are all there is of the context.
+    const int64_t n_ctx = cache_ != nullptr ? cache_->n_ctx() : x->ne[2];
+    const bool is_long = n_ctx > rotation.n_ctx_orig;
     const LayerWeights &layer = weights_.layers[static_cast<size_t>(il)];
     ggml_tensor *by_context = is_long ? layer.rope_long : layer.rope_short;
     ggml_tensor *factors = layer.rope_freqs != nullptr ? layer.rope_freqs : by_context;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "engine/engine.h"
 #include "graph/taylor.h"
@@ -20,6 +21,16 @@
 
 namespace orthorank::test {
 namespace {
+
+// The mean negative log-likelihood of all tokens but the first.
+double mean_loss(const Logits &logits, std::span<const int32_t> tokens) {
+    std::vector<int32_t> targets(tokens.begin() + 1, tokens.end());
+    targets.push_back(-1);
+    std::vector<float> log_probs(targets.size());
+    target_log_probs(logits.data(), k_tiny_n_vocab, targets, 1, log_probs);
+    return -std::accumulate(log_probs.begin(), log_probs.end() - 1, 0.0) /
+           static_cast<double>(tokens.size() - 1);
+}
 
 class ArchitectureTest : public testing::TestWithParam<TinyModel> {
  protected:
@@ -247,16 +258,8 @@ TEST_P(ArchitectureTest, TaylorsLossIsTheModels) {
         return;
     }
     const TaylorScores scores = taylor_scores(*model_, tokens, n, 1);
-    std::vector<int32_t> targets(tokens.begin() + 1, tokens.end());
-    targets.push_back(-1);
-    std::vector<float> log_probs(targets.size());
-    const Logits found = logits(dense(), tokens);
-    target_log_probs(found.data(), model_->hparams().n_vocab, targets, 1, log_probs);
-    double nll = 0;
-    for (int i = 0; i + 1 < n; ++i) {
-        nll -= static_cast<double>(log_probs[static_cast<size_t>(i)]) / (n - 1);
-    }
-    EXPECT_NEAR(scores.loss, nll, 1e-4 * nll);
+    const double loss = mean_loss(logits(dense(), tokens), tokens);
+    EXPECT_NEAR(scores.loss, loss, 1e-4 * loss);
     for (const double score : scores.scores) {
         EXPECT_GT(score, 0);
     }
@@ -264,6 +267,20 @@ TEST_P(ArchitectureTest, TaylorsLossIsTheModels) {
 
 INSTANTIATE_TEST_SUITE_P(Tiny, ArchitectureTest, testing::ValuesIn(tiny_architectures()),
                          [](const auto &test) { return test.param.name; });
+
+// A window longer than the original context is rotated as the engine rotates it.
+TEST(LongContextTest, TaylorsLossIsTheModels) {
+    TinyModel tiny = tiny_architecture("phi");
+    tiny.integers = {{"rope.scaling.original_context_length", 32}};
+    const TempDir dir;
+    write_tiny_gguf(tiny, dir.file("m.gguf"));
+    const auto model = load_on_cpu(dir.file("m.gguf"));
+    const auto tokens = random_tokens(48, 8);
+    Engine engine(*model, test_options());
+    Sequence sequence = engine.new_sequence(dense_plan(model->hparams().n_layers));
+    const double loss = mean_loss(run(engine, sequence, tokens), tokens);
+    EXPECT_NEAR(taylor_scores(*model, tokens, 48, 1).loss, loss, 1e-4 * loss);
+}
 
 // Beyond the window a row does not see a token: what is said there does not depend on it, however
 // far the layers reach.

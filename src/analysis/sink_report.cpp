@@ -61,12 +61,17 @@ void find_others(const TextStates &states, size_t first, std::span<const int32_t
                      [](const auto &a, const auto &b) { return a.n_layers > b.n_layers; });
 }
 
-void judge(SinkReport &report) {
+void judge(size_t n_layers, SinkReport &report) {
     if (!report.layers.by_activation && report.attention < k_sink_attention) {
         report.warnings.push_back(fmt::format(
             "position 0 is no sink: no massive activation that lasts and {:.0f}% of the attention, "
             "so similarity to it need not say which rows matter: {}",
             100 * report.attention, k_instead));
+    } else if (static_cast<size_t>(report.first) + 1 >= n_layers) {
+        report.warnings.push_back(fmt::format(
+            "position 0 is a sink in the last layer alone, layer {}, behind which there "
+            "is none to select in: {}",
+            report.first, k_instead));
     }
     if (report.mean_cosine && *report.mean_cosine < k_constant_cosine) {
         report.warnings.push_back(fmt::format(
@@ -98,7 +103,7 @@ SinkReport sink_report(const TextStates &states, std::span<const int32_t> tokens
     measure_constancy(states, first, report);
     measure_sizes(states, first, report);
     find_others(states, first, tokens, report);
-    judge(report);
+    judge(states.layers.size(), report);
     return report;
 }
 

@@ -220,6 +220,13 @@ TEST(SinkReportTest, SaysHowConstantTheSinkIsAndWhatSpeaksAgainstIt) {
     EXPECT_FALSE(report.mean_cosine.has_value());
     ASSERT_THAT(report.warnings, testing::SizeIs(1));
     EXPECT_THAT(report.warnings[0], testing::HasSubstr("is no sink"));
+
+    // So late that no layer is left.
+    states.layers.back().sink_peak = 2000;
+    report = sink_report(states, tokens);
+    EXPECT_EQ(report.first, 4);
+    ASSERT_THAT(report.warnings, testing::SizeIs(1));
+    EXPECT_THAT(report.warnings[0], testing::HasSubstr("a sink in the last layer alone, layer 4"));
 }
 
 }  // namespace

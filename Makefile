@@ -8,7 +8,8 @@ default_args   = --sparsity 20% -n 100
 # CMake presets print their variables at every call: of a configure only warnings and errors matter.
 configure = cmake --preset $(1) >/dev/null
 
-# BACKEND=vulkan or cuda: ggml's back end for that kind of GPU too. It stays when it is not named again.
+# BACKEND=vulkan or cuda: ggml's back end for that kind of GPU too. It stays when it is not named again, and goes along
+# with `make portable`.
 .PHONY: build run test clients deps asan tsan portable format clean help
 
 build: deps  ## build the release binary, build/orthorank; for a GPU: BACKEND=vulkan or BACKEND=cuda
@@ -46,7 +47,8 @@ tsan:  ## the tests that use threads, with the thread sanitizer (in ggml too: bu
 	@cmake --build --preset tsan
 	@ctest --preset tsan
 
-portable:  ## build-portable/orthorank for any processor of this kind, ggml too (built once more), and what tests that
+portable:  ## build-portable/orthorank for any processor of this kind, ggml too (built once more), and what tests that; BACKEND as for build
+	@$(if $(BACKEND),tools/setup $(BACKEND))
 	@tools/setup portable
 	@$(call configure,portable)
 	@cmake --build --preset portable

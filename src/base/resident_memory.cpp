@@ -12,10 +12,10 @@ namespace orthorank {
 
 namespace {
 
-// A line of /proc/self/status, in bytes.
-std::optional<int64_t> status_bytes(const std::string &wanted) {
-    std::ifstream status("/proc/self/status");
-    for (std::string line; std::getline(status, line);) {
+// A line of a file such as /proc/self/status, in bytes.
+std::optional<int64_t> bytes_in(const std::string &path, const std::string &wanted) {
+    std::ifstream file(path);
+    for (std::string line; std::getline(file, line);) {
         std::istringstream words(line);
         std::string name, unit;
         int64_t n = 0;
@@ -29,11 +29,15 @@ std::optional<int64_t> status_bytes(const std::string &wanted) {
 }  // namespace
 
 std::optional<int64_t> peak_resident_bytes() {
-    return status_bytes("VmHWM:");
+    return bytes_in("/proc/self/status", "VmHWM:");
 }
 
 std::optional<int64_t> resident_bytes() {
-    return status_bytes("VmRSS:");
+    return bytes_in("/proc/self/status", "VmRSS:");
+}
+
+std::optional<int64_t> available_bytes(const std::string &path) {
+    return bytes_in(path, "MemAvailable:");
 }
 
 #ifdef __GLIBC__

@@ -1,8 +1,9 @@
-// How much memory this process has used, and what becomes of what it has freed.
+// How much memory this process has used and the system has left, and what becomes of what is freed.
 #pragma once
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 namespace orthorank {
 
@@ -11,6 +12,10 @@ namespace orthorank {
 std::optional<int64_t> peak_resident_bytes();
 // The same, of now.
 std::optional<int64_t> resident_bytes();
+// What the system can still give without swapping: what is free, and what it would drop of files
+// that it keeps. Nothing where it does not say. It is the machine's: a control group's limit does
+// not count. path: another file, for tests.
+std::optional<int64_t> available_bytes(const std::string &path = "/proc/meminfo");
 
 // Call it early in a process that runs for long: from now on what is freed goes back to the system
 // or is used again, however often graphs and requests come and go. Other C libraries than glibc:

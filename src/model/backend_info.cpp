@@ -4,6 +4,7 @@
 #include <ggml-backend.h>
 #include <ggml.h>
 
+#include "model/device_memory.h"
 #include "model/devices.h"
 
 namespace orthorank {
@@ -32,12 +33,10 @@ std::vector<DeviceInfo> list_devices() {
     std::vector<DeviceInfo> devices;
     for (size_t i = 0; i < ggml_backend_dev_count(); ++i) {
         ggml_backend_dev_t device = ggml_backend_dev_get(i);
-        size_t bytes_free = 0;
-        size_t bytes_total = 0;
-        ggml_backend_dev_memory(device, &bytes_free, &bytes_total);
+        const DeviceMemory memory = memory_of(device);
         devices.push_back({ggml_backend_dev_name(device), ggml_backend_dev_description(device),
-                           type_name(ggml_backend_dev_type(device)),
-                           static_cast<int64_t>(bytes_free), static_cast<int64_t>(bytes_total)});
+                           type_name(ggml_backend_dev_type(device)), memory.bytes_free,
+                           memory.bytes_total});
     }
     return devices;
 }

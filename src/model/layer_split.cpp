@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/strings.h"
+#include "model/device_memory.h"
 
 namespace orthorank {
 
@@ -26,10 +27,7 @@ std::vector<std::string> names_of(const std::vector<ggml_backend_dev_t> &devices
 std::vector<double> free_memory(const std::vector<ggml_backend_dev_t> &devices) {
     std::vector<double> shares;
     for (ggml_backend_dev_t device : devices) {
-        size_t n_free = 0;
-        size_t n_total = 0;
-        ggml_backend_dev_memory(device, &n_free, &n_total);
-        shares.push_back(static_cast<double>(n_free));
+        shares.push_back(static_cast<double>(memory_of(device).bytes_free));
     }
     const bool all_known =
         std::all_of(shares.begin(), shares.end(), [](double n) { return n > 0; });

@@ -5,6 +5,8 @@
 #include <memory>
 #include <vector>
 
+#include "support/temp_dir_test.h"
+
 namespace orthorank {
 namespace {
 
@@ -42,6 +44,19 @@ TEST(ResidentMemory, FreePagesBetweenBlocksGoBack) {
     EXPECT_LE(after.value_or(0), before.value_or(0) + (1 << 20));
 #endif
     EXPECT_EQ(blocks[0]->back(), 1);
+}
+
+using AvailableMemory = test::TempDirTest;
+
+TEST_F(AvailableMemory, IsWhatTheKernelEstimatesAndNotWhatIsFree) {
+    const std::string file = dir_.file("meminfo");
+    EXPECT_EQ(available_bytes(file), std::nullopt) << "no such file";
+    test::write_bytes(file,
+                      "MemTotal:        8029336 kB\nMemFree:          136192 kB\n"
+                      "MemAvailable:    4194304 kB\nSwapTotal:             0 kB\n");
+    EXPECT_EQ(available_bytes(file), int64_t{4} << 30);
+    test::write_bytes(file, "MemTotal:        8029336 kB\nMemFree:          136192 kB\n");
+    EXPECT_EQ(available_bytes(file), std::nullopt) << "a kernel that does not say it";
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <set>
 
 #include "base/console.h"
 #include "base/error.h"
@@ -17,6 +18,7 @@
 #include "engine/plan_files.h"
 #include "eval/streams.h"
 #include "model/backend_info.h"
+#include "model/devices.h"
 #include "model/rpc_servers.h"
 #include "model/vocab.h"
 #include "report/json_text.h"
@@ -64,6 +66,24 @@ void print_choice(const Model &model) {
 [[noreturn]] void end_without_server(const std::string &message) {
     remark("orthorank: {}; what was finished and written is kept", message);
     ::_exit(1);  // other threads are in the middle of anything
+}
+
+// A GPU that leaves attention to the CPU is slower than one would think.
+void say_where_attention_is(const Model &model, KvType kv_type) {
+    std::set<std::pair<std::string, int>> said;
+    for (int il = 0; il < model.hparams().n_layers; ++il) {
+        ggml_backend_dev_t device =
+            model.split().devices[static_cast<size_t>(model.split().device_of(il))];
+        const LayerSpec &layer = model.hparams().layers[static_cast<size_t>(il)];
+        const Heads heads = {layer.head_dim, layer.n_head, layer.n_head_kv};
+        if (!computes_attention(device, heads, static_cast<ggml_type>(ggml_type_of(kv_type))) &&
+            said.emplace(ggml_backend_dev_name(device), heads.width).second) {
+            remark(
+                "note: {} computes no attention over heads of {} with a cache of {}: the CPU "
+                "does, and keys and values cross over every time",
+                ggml_backend_dev_name(device), heads.width, kv_type_name(kv_type));
+        }
+    }
 }
 
 }  // namespace
@@ -131,7 +151,7 @@ void add_json_option(CLI::App &command, std::string &path) {
 }
 
 std::unique_ptr<Model> load_model(const ModelArguments &arguments) {
-    kv_type_from_name(arguments.kv_type);  // before the long work
+    const KvType kv_type = kv_type_from_name(arguments.kv_type);  // before the long work
     correction_type_from_name(arguments.correction_type);
     const Kernels kernels = kernels_from_name(arguments.kernels);
     ModelOptions options;
@@ -163,6 +183,8 @@ std::unique_ptr<Model> load_model(const ModelArguments &arguments) {
     if (is_auto) {
         print_choice(*model);
     }
+    check_kv_type(model->hparams(), kv_type);
+    say_where_attention_is(*model, kv_type);
     return model;
 }
 

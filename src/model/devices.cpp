@@ -174,6 +174,21 @@ bool is_remote(ggml_backend_dev_t device) {
     return registry != nullptr && std::string_view(ggml_backend_reg_name(registry)) == "RPC";
 }
 
+bool computes_attention(ggml_backend_dev_t device, const Heads &heads, ggml_type kv_type) {
+    const ggml_context_ptr ctx{ggml_init({ggml_tensor_overhead() * 8, nullptr, true})};
+    CHECK(ctx != nullptr);
+    const auto tensor = [&](ggml_type type, int64_t width, int64_t n_heads) {
+        return ggml_new_tensor_3d(ctx.get(), type, width, k_n_rows_asked, n_heads);
+    };
+    ggml_tensor *keys = tensor(kv_type, heads.width, heads.n_key);
+    ggml_tensor *values = tensor(kv_type, heads.width, heads.n_key);
+    ggml_tensor *o =
+        ggml_flash_attn_ext(ctx.get(), tensor(GGML_TYPE_F32, heads.width, heads.n_query), keys,
+                            values, tensor(GGML_TYPE_F16, k_n_rows_asked, 1), 1.0f, 0.0f, 0.0f);
+    ggml_prec_set_acc(o, GGML_PREC_F32);
+    return ggml_backend_dev_supports_op(device, o);
+}
+
 void count_freed_buffers() {
     ++n_freed;
 }

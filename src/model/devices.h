@@ -31,6 +31,17 @@ std::vector<ggml_backend_dev_t> first_device(const std::string &names);
 // Whether it is an RPC server's.
 bool is_remote(ggml_backend_dev_t device);
 
+// Whether it computes ggml's attention over these heads and a cache of this type, of which the
+// heads' width is whole blocks. A GPU's back end knows some widths only, or none if it was built
+// so: what it does not compute the CPU does, and keys and values cross over every time. An RPC
+// server's always says that it does.
+struct Heads {
+    int width = 0;
+    int n_query = 1;
+    int n_key = 1;
+};
+bool computes_attention(ggml_backend_dev_t device, const Heads &heads, ggml_type kv_type);
+
 // Loads those of ggml's back ends that are modules, beside those that libggml is linked with: what
 // lies in backends/ beside libggml or in ../bin, else in the places that ggml itself knows. A
 // module whose driver is missing is left out. Done once for the process.

@@ -72,6 +72,18 @@ void make_folder(const std::string &path) {
     }
 }
 
+// A client asks for any operation: one that a device does not compute ends the server.
+void check_devices(const std::vector<ggml_backend_dev_t> &devices) {
+    constexpr Heads k_usual_heads = {.width = 64, .n_query = 8, .n_key = 8};
+    for (ggml_backend_dev_t device : devices) {
+        if (!computes_attention(device, k_usual_heads, GGML_TYPE_F16)) {
+            fail(ErrorKind::device,
+                 "{} cannot be lent: its back end computes no attention (was it built without?)",
+                 ggml_backend_dev_name(device));
+        }
+    }
+}
+
 Endpoint free_endpoint(const Endpoint &wanted) {
     sockaddr_in address = address_of(wanted);
     const Descriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -95,6 +107,7 @@ void serve_devices(const DeviceServerOptions &options,
     const auto start_server =
         rpc_function<decltype(&ggml_backend_rpc_start_server)>("ggml_backend_rpc_start_server");
     std::vector<ggml_backend_dev_t> devices = choose_devices(options.device);
+    check_devices(devices);
     if (!options.cache_dir.empty()) {
         make_folder(options.cache_dir);
     }

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "model/devices.h"
 #include "model/vocab.h"
 #include "support/errors.h"
 #include "support/paths.h"
@@ -288,6 +289,14 @@ TEST_F(ModelTest, BuffersAreForWeights) {
         in_file += count.bytes;
     }
     EXPECT_EQ(sum, in_file);
+}
+
+TEST_F(ModelTest, ACpuComputesAttentionOfEveryWidth) {
+    ggml_backend_dev_t cpu = choose_devices("CPU").front();
+    for (const int width : {16, 32, 48, 64, 96, 128, 512}) {
+        EXPECT_TRUE(computes_attention(cpu, {width, 4, 2}, GGML_TYPE_F16)) << width;
+    }
+    EXPECT_TRUE(computes_attention(cpu, {64, 4, 4}, GGML_TYPE_Q8_0));
 }
 
 TEST_F(ModelTest, TheDefaultModel) {

@@ -142,6 +142,21 @@ std::vector<PerplexityResult> quality_of(const BenchArguments &arguments, const 
         });
 }
 
+// What is measured is this machine's CPU, beside which a layer on another device has no share. The
+// CPU comes last of a model's devices.
+void refuse_roofline_elsewhere(const Model &model) {
+    const LayerSplit &split = model.split();
+    for (int il = 0; il < model.hparams().n_layers; ++il) {
+        ggml_backend_dev_t device = split.devices[static_cast<size_t>(split.device_of(il))];
+        if (device != split.devices.back()) {
+            fail(ErrorKind::usage,
+                 "--roofline measures what this machine's CPU does at most, and layer {} is on {}: "
+                 "leave it out, or take --device CPU",
+                 il, ggml_backend_dev_name(device));
+        }
+    }
+}
+
 void run_bench(const BenchArguments &arguments, const Argv &argv) {
     catch_interrupts();
     arguments.apply.check();
@@ -153,6 +168,9 @@ void run_bench(const BenchArguments &arguments, const Argv &argv) {
     }
     bench_shapes(arguments.lengths);  // throws for nothing to run, before the model is loaded
     const std::unique_ptr<Model> model = load_model(arguments.model);
+    if (arguments.has_roofline) {
+        refuse_roofline_elsewhere(*model);
+    }
     const BenchStudy study = study_of(arguments, *model);
     const BenchOutputs &outputs = arguments.outputs;
     if (!scale_axis(study.shapes, study.arms) &&

@@ -133,6 +133,10 @@ TEST_F(RpcCommand, DevicesAndSharesThatDoNotFitAreOneLine) {
                    with(generate, {"--device", "RPC0,CPU", "--split", "1e308,1e308"}));
     expect_failure(2, "--processes 2 does not go with --rpc",
                    {"bench", "--prefill", "8", "--processes", "2", "--rpc", "127.0.0.1:1"});
+    expect_failure(
+        2, "--roofline measures what this machine's CPU does at most, and layer 1 is on RPC0",
+        {"bench", "--prefill", "8", "--roofline", "--rpc", server.endpoint(), "--device",
+         "CPU,RPC0", "--split", "1,2"});
 }
 
 TEST_F(RpcCommand, AServerOfTwoNamesIsRefused) {

@@ -23,6 +23,21 @@ bool has(const Json &json, const char *key, const Json &value) {
     return json.is_object() && json.contains(key) && json.at(key) == value;
 }
 
+// The name of the first entry that only one of them has, or that differs; empty: they are equal.
+std::string first_difference(const Json &wanted, const Json &found) {
+    for (const auto &[name, value] : wanted.items()) {
+        if (!has(found, name.c_str(), value)) {
+            return name;
+        }
+    }
+    for (const auto &[name, value] : found.items()) {
+        if (!wanted.contains(name)) {
+            return name;
+        }
+    }
+    return "";
+}
+
 }  // namespace
 
 std::string partial_path(const std::string &plan_path) {
@@ -51,13 +66,12 @@ std::optional<Json> read_partial_json(const std::string &path, const Json &key) 
         !json.contains("key")) {
         fail_no_partial(path, "another format or version");
     }
-    for (const auto &[name, value] : key.items()) {
-        if (!has(json.at("key"), name.c_str(), value)) {
-            fail(ErrorKind::usage,
-                 "{} is of a search with another \"{}\": continue that one, write to another -o, "
-                 "or start again with --restart",
-                 path, name);
-        }
+    const std::string other = first_difference(key, json.at("key"));
+    if (!other.empty()) {
+        fail(ErrorKind::usage,
+             "{} is of a search with another \"{}\": continue that one, write to another -o, or "
+             "start again with --restart",
+             path, other);
     }
     return json;
 }

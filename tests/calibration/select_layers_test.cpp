@@ -216,7 +216,14 @@ TEST_F(SelectLayers, PartialFilesOfOthersAreRefused) {
     // Those of before were measured in another order.
     settings.calibration["retrieval"] = 2;
     expect_error(ErrorKind::usage, "another \"retrieval\"", [&] { read_partial(settings, path); });
+    write_partial(settings, LayerOrder{}, path);
     settings.calibration.erase("retrieval");
+    expect_error(ErrorKind::usage, "another \"retrieval\"", [&] { read_partial(settings, path); });
+    // An option that is gone is another search as well.
+    settings.inherits = true;
+    write_partial(settings, LayerOrder{}, path);
+    settings.inherits = false;
+    expect_error(ErrorKind::usage, "another \"inherit\"", [&] { read_partial(settings, path); });
     LayerOrder order;
     order.rounds.push_back({3, 1.0, {}, {}});
     order.rounds.push_back({3, 1.0, {}, {}});

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/strings.h"
 
 namespace orthorank {
 
@@ -25,12 +26,6 @@ size_t first_character_bytes(const std::string &name) {
         ++n;
     }
     return n;
-}
-
-void remove_all(std::string &text, const std::string &what) {
-    for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at)) {
-        text.erase(at, what.size());
-    }
 }
 
 bool is_space(char c) {
@@ -66,7 +61,8 @@ std::string guard_for(std::span<const ChatMessage> messages, const std::string &
         const bool is_free =
             chat_template.find(guard) == std::string::npos &&
             std::none_of(messages.begin(), messages.end(), [&](const ChatMessage &message) {
-                return message.content.find(guard) != std::string::npos;
+                return message.role.find(guard) != std::string::npos ||
+                       message.content.find(guard) != std::string::npos;
             });
         if (is_free) {
             return guard;
@@ -75,23 +71,23 @@ std::string guard_for(std::span<const ChatMessage> messages, const std::string &
     fail(ErrorKind::request, "the messages use every character of Unicode's private use area");
 }
 
-std::string guarded(const std::string &content, std::span<const ControlToken> controls,
+std::string guarded(const std::string &part, std::span<const ControlToken> controls,
                     const std::string &guard) {
     std::set<size_t> places;
     for (const ControlToken &control : controls) {
         const size_t n_first = first_character_bytes(control.name);
-        for (size_t at = content.find(control.name); at != std::string::npos;
-             at = content.find(control.name, at + 1)) {
+        for (size_t at = part.find(control.name); at != std::string::npos;
+             at = part.find(control.name, at + 1)) {
             places.insert(at + n_first);
         }
     }
     std::string text;
     size_t done = 0;
     for (const size_t place : places) {
-        text += content.substr(done, place - done) + guard;
+        text += part.substr(done, place - done) + guard;
         done = place;
     }
-    return text + content.substr(done);
+    return text + part.substr(done);
 }
 
 std::vector<ChatPiece> chat_pieces(const std::string &text, std::span<const ControlToken> controls,
@@ -103,7 +99,7 @@ std::vector<ChatPiece> chat_pieces(const std::string &text, std::span<const Cont
             --end;
         }
         std::string piece = text.substr(done, end - done);
-        remove_all(piece, guard);
+        piece = replace_all(piece, guard, "");
         if (!piece.empty()) {
             pieces.push_back({-1, std::move(piece)});
         }

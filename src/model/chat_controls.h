@@ -1,7 +1,8 @@
 // Control tokens in the text of a conversation: those that the template writes are control tokens,
-// their names inside a message are text. Templates trim, split and join contents, so a content
-// cannot be followed through one; instead each name in it is broken by a guard character before
-// the template runs, and the guards are taken out of the pieces afterwards. Thread-safe.
+// their names inside a message, in its role too, are text. Templates trim, split and join contents,
+// so a content cannot be followed through one; instead each name in it is broken by a guard
+// character before the template runs, and the guards are taken out of the pieces afterwards.
+// Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +30,8 @@ struct ChatPiece {
 // A character of Unicode's private use that is neither in a message nor in the template.
 std::string guard_for(std::span<const ChatMessage> messages, const std::string &chat_template);
 
-// The content with a guard behind the first character of each control token's name.
-std::string guarded(const std::string &content, std::span<const ControlToken> controls,
+// A role or content with a guard behind the first character of each control token's name.
+std::string guarded(const std::string &part, std::span<const ControlToken> controls,
                     const std::string &guard);
 
 // A text with guards in pieces: unbroken names are tokens (of several at one place the longest),

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <climits>
 #include <mutex>
+#include <utility>
 
 #include "base/error.h"
 #include "base/output_file.h"
@@ -16,6 +17,7 @@
 #include "model/gguf_output.h"
 #include "model/hparams.h"
 #include "model/long_runs.h"
+#include "model/special_names.h"
 #include "model/vocab_checks.h"
 #include "model/weight_list.h"
 
@@ -52,34 +54,55 @@ struct Vocab::Impl {
     std::string chat_template;  // empty: none
     std::vector<std::string> warnings;
     std::vector<ControlToken> controls;
+    SpecialNames special_names;      // of the controls and of user-defined tokens
     size_t longest_token = 1;        // bytes of its name
     bool needs_bos = false;          // Architecture::needs_bos
     bool is_split_by_words = false;  // BPE: the text goes through a pre-tokenizer
     bool has_blank_matches = false;  // one whose matches may hold blanks
 
     void read_tokens() {
+        std::vector<SpecialName> names;
         for (int32_t id = 0; id < llama_vocab_n_tokens(vocab); ++id) {
             const llama_token_attr kind = llama_vocab_get_attr(vocab, id);
             const std::string name = llama_vocab_get_text(vocab, id);
             longest_token = std::max(longest_token, name.size());
-            if ((kind & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) != 0 &&
-                !name.empty()) {
-                controls.push_back({id, name, (kind & LLAMA_TOKEN_ATTR_LSTRIP) != 0,
-                                    (kind & LLAMA_TOKEN_ATTR_RSTRIP) != 0});
+            const bool is_control =
+                (kind & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) != 0;
+            const bool is_special = is_control || (kind & LLAMA_TOKEN_ATTR_USER_DEFINED) != 0;
+            const bool strips_left = (kind & LLAMA_TOKEN_ATTR_LSTRIP) != 0;
+            const bool strips_right = (kind & LLAMA_TOKEN_ATTR_RSTRIP) != 0;
+            if (is_control && !name.empty()) {
+                controls.push_back({id, name, strips_left, strips_right});
+            }
+            if (is_special && !name.empty()) {
+                names.push_back({name, is_control, strips_left, strips_right});
             }
         }
+        special_names.set(std::move(names));
+    }
+
+    // Appends the tokens of a text that has few special names (SpecialNames). In SentencePiece's
+    // vocabularies what follows a name begins with a space, as a text does: so may a block.
+    void append_block(std::string_view block, bool parse_special,
+                      std::vector<int32_t> &tokens) const {
+        std::vector<int32_t> found(block.size() + 2);
+        const int32_t length = length_of(block);
+        fill(found, [&](int32_t *data, int32_t n) {
+            return llama_tokenize(vocab, block.data(), length, data, n, /*add_special=*/false,
+                                  parse_special);
+        });
+        tokens.insert(tokens.end(), found.begin(), found.end());
     }
 
     // Appends the tokens of a text, on a stack that holds what libllama's splitter needs.
     void append(std::string_view text, bool parse_special, std::vector<int32_t> &tokens) const {
         std::vector<int32_t> found;
         const auto tokenize_all = [&](std::string_view all) {
-            found.resize(all.size() + 2);
-            const int32_t length = length_of(all);
-            fill(found, [&](int32_t *data, int32_t n) {
-                return llama_tokenize(vocab, all.data(), length, data, n, /*add_special=*/false,
-                                      parse_special);
-            });
+            found.clear();
+            found.reserve(static_cast<size_t>(length_of(all)) + 2);
+            for (const std::string_view block : special_names.blocks(all, parse_special)) {
+                append_block(block, parse_special, found);
+            }
         };
         if (is_split_by_words) {
             tokenize_with_stack(text, has_blank_matches, tokenize_all);
@@ -257,8 +280,8 @@ std::vector<int32_t> Vocab::tokenize_chat(std::span<const ChatMessage> messages)
     const std::string guard = guard_for(messages, impl_->chat_template);
     std::vector<ChatMessage> guarded_messages;
     for (const ChatMessage &message : messages) {
-        guarded_messages.push_back(
-            {message.role, guarded(message.content, impl_->controls, guard)});
+        guarded_messages.push_back({guarded(message.role, impl_->controls, guard),
+                                    guarded(message.content, impl_->controls, guard)});
     }
     const std::string text = at_place(impl_->path, [&] {
         return render_chat(impl_->chat_template, guarded_messages,

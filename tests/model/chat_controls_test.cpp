@@ -44,6 +44,8 @@ TEST(ChatControls, TheGuardIsInNoMessage) {
     EXPECT_NE(first, second);
     EXPECT_EQ(first.size(), 3u);
     EXPECT_NE(guard_for(messages, second), second);
+    const ChatMessage with_role[] = {{"x" + first, ""}};
+    EXPECT_EQ(guard_for(with_role, ""), second);
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <random>
 
-#include "base/utf8.h"
 #include "report/trace_map.h"
 #include "session/trace.h"
 
@@ -12,6 +11,9 @@ namespace orthorank {
 namespace {
 
 using nlohmann::ordered_json;
+
+// Bytes of a prompt without a token of their own, such as blanks beside a control token.
+constexpr size_t k_max_passed_over = 256;
 
 const char *finish_reason(StopReason reason) {
     return reason == StopReason::end || reason == StopReason::stop ? "stop" : "length";
@@ -23,28 +25,87 @@ std::string new_id(bool is_chat) {
                        random());
 }
 
+// For each byte of a text the number of its character, and how many there are behind them.
+std::vector<size_t> character_numbers(std::string_view text) {
+    CharacterNumbers characters;
+    std::vector<size_t> numbers;
+    numbers.reserve(text.size() + 1);
+    for (const char byte : text) {
+        numbers.push_back(characters.take(byte));
+    }
+    numbers.push_back(characters.n_begun());
+    return numbers;
+}
+
+struct Place {
+    size_t first = 0;
+    size_t n_bytes = 0;
+};
+
+// Where a token stands in the text, from `at` on: what the tokenizer passed over is skipped, a
+// blank that it put before a word is not there, and a token that is not found has no bytes.
+Place place_of(std::string_view piece, std::string_view text, size_t at) {
+    const std::string_view word = piece.starts_with(' ') ? piece.substr(1) : piece;
+    const size_t end = std::min(text.size(), at + k_max_passed_over);
+    for (size_t first = at; first <= end; ++first) {
+        const std::string_view rest = text.substr(first);
+        if (rest.starts_with(piece)) {
+            return {first, piece.size()};
+        }
+        if (rest.starts_with(word)) {
+            return {first, word.size()};
+        }
+    }
+    return {at, 0};
+}
+
+// The first byte of each token of a prompt in its text.
+std::vector<size_t> first_bytes(const GenerationPrompt &prompt, const Vocab &vocab) {
+    const size_t n_added = prompt.has_added_bos ? 1 : 0;
+    const std::span<const int32_t> ids = std::span(prompt.ids).subspan(n_added);
+    std::vector<size_t> found(n_added, 0);
+    size_t at = 0;
+    for (size_t i = 0; i < ids.size(); ++i) {
+        const Place place = place_of(piece_of(ids, i, vocab), prompt.text, at);
+        found.push_back(place.first);
+        at = place.first + place.n_bytes;
+    }
+    return found;
+}
+
 }  // namespace
 
+size_t CharacterNumbers::take(char byte) {
+    n_complete_ += n_characters(buffer_.push({&byte, 1}));
+    return buffer_.rest().empty() ? n_complete_ - 1 : n_complete_;
+}
+
 Choice::Choice(const Generation &generation, const ServedModel &served, size_t index)
-    : generation_(generation), served_(served), index_(index) {}
+    : generation_(generation),
+      served_(served),
+      index_(index),
+      n_echoed_(generation.echo ? n_characters(generation.prompt_of(index).text) : 0) {}
 
 void Choice::add_token(int32_t id, const TokenLogProb &log_prob) {
-    const size_t n_bytes = served_.vocab().piece(id).size();
-    tokens_.push_back({id, log_prob, n_bytes_, n_bytes_ + n_bytes});
-    n_bytes_ += n_bytes;
+    const std::string bytes = served_.vocab().piece(id);
+    size_t first = characters_.n_begun();
+    for (size_t i = 0; i < bytes.size(); ++i) {
+        const size_t number = characters_.take(bytes[i]);
+        first = i == 0 ? number : first;
+    }
+    tokens_.push_back({id, log_prob, first, characters_.n_begun()});
 }
 
 bool Choice::is_out(const Token &token) const {
     if (!is_finished_) {
-        return token.end_byte <= text_.size();
+        return token.end_character <= n_out_;
     }
-    return result_.stop_reason != StopReason::stop || token.first_byte < text_.size();
+    return result_.stop_reason != StopReason::stop || token.first_character < n_out_;
 }
 
 ListedToken Choice::listed(const Token &token) const {
-    const size_t n_echoed = generation_.echo ? n_characters(generation_.prompt_of(index_).text) : 0;
-    const std::string_view before = std::string_view(text_).substr(0, token.first_byte);
-    return {token.id, &token.log_prob, n_echoed + n_characters(before)};
+    // What ends the answer has no text, nor has a character that was not completed.
+    return {token.id, &token.log_prob, n_echoed_ + std::min(token.first_character, n_out_)};
 }
 
 std::vector<ListedToken> Choice::next_tokens() {
@@ -57,11 +118,12 @@ std::vector<ListedToken> Choice::next_tokens() {
 
 std::vector<ListedToken> Choice::echoed_tokens() const {
     std::vector<ListedToken> echoed;
-    const std::vector<int32_t> &ids = generation_.prompt_of(index_).ids;
-    size_t offset = 0;
-    for (size_t i = 0; i < ids.size(); ++i) {
-        echoed.push_back({ids[i], i > 0 ? &result_.target_log_probs[i - 1] : nullptr, offset});
-        offset += n_characters(served_.vocab().piece(ids[i], /*special=*/true));
+    const GenerationPrompt &prompt = generation_.prompt_of(index_);
+    const std::vector<size_t> firsts = first_bytes(prompt, served_.vocab());
+    const std::vector<size_t> numbers = character_numbers(prompt.text);
+    for (size_t i = 0; i < prompt.ids.size(); ++i) {
+        echoed.push_back({prompt.ids[i], i > 0 ? &result_.target_log_probs[i - 1] : nullptr,
+                          numbers[firsts[i]]});
     }
     return echoed;
 }
@@ -89,9 +151,10 @@ void Choice::finish_json(ordered_json &choice) const {
     if (!generation_.wants_trace && !generation_.wants_map) {
         return;
     }
-    const std::vector<int32_t> &ids = generation_.prompt_of(index_).ids;
-    const TraceResult trace = trace_of(served_.vocab(), generation_.plan, ids, result_);
-    choice["orthorank"] = {{"n_prompt", ids.size()}};
+    const GenerationPrompt &prompt = generation_.prompt_of(index_);
+    TraceResult trace = trace_of(served_.vocab(), generation_.plan, prompt.ids, result_);
+    trace.n_prompt = prompt.n_prefill;
+    choice["orthorank"] = {{"n_prompt", trace.n_prompt}};
     if (generation_.wants_trace) {
         choice["orthorank"].update(trace_json(trace));
     }
@@ -130,6 +193,7 @@ ordered_json Choice::take(const Event &event) {
                      generation_.wants_log_probs ? echoed_tokens() : std::vector<ListedToken>());
     }
     text_ += event.text;
+    n_out_ += n_characters(event.text);
     if (event.kind == Event::Kind::finished) {
         is_finished_ = true;
         result_ = event.result;

@@ -6,13 +6,29 @@
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "base/utf8.h"
 #include "server/generation.h"
 #include "server/log_prob_json.h"
 #include "session/request.h"
 
 namespace orthorank {
+
+// Numbers the characters of bytes that come one after the other; what is not UTF-8 counts as
+// U+FFFD, as in base/utf8.h.
+class CharacterNumbers {
+ public:
+    // The number of the character that the byte is part of, from 0.
+    size_t take(char byte);
+    // Characters that have begun.
+    size_t n_begun() const { return n_complete_ + (buffer_.rest().empty() ? 0 : 1); }
+
+ private:
+    Utf8Buffer buffer_;
+    size_t n_complete_ = 0;
+};
 
 // One answer as its tokens come.
 class Choice {
@@ -30,8 +46,8 @@ class Choice {
     struct Token {
         int32_t id = 0;
         TokenLogProb log_prob;
-        size_t first_byte = 0;  // in the answer's text
-        size_t end_byte = 0;
+        size_t first_character = 0;  // of the answer, which its first byte is part of
+        size_t end_character = 0;    // those that have begun with its last byte
     };
     // A piece of a stream; tokens: whose text is out with it, or before it.
     nlohmann::ordered_json piece(const std::string &text, std::span<const ListedToken> tokens);
@@ -51,9 +67,11 @@ class Choice {
     const ServedModel &served_;
     size_t index_;
     std::vector<Token> tokens_;
-    size_t n_shown_ = 0;  // of tokens_
-    size_t n_bytes_ = 0;  // of all tokens
-    std::string text_;    // what is out
+    size_t n_shown_ = 0;           // of tokens_
+    CharacterNumbers characters_;  // of all tokens
+    std::string text_;             // what is out
+    size_t n_out_ = 0;             // its characters
+    size_t n_echoed_ = 0;          // characters before it
     bool is_first_ = true;
     bool is_finished_ = false;
     RequestResult result_;

@@ -132,4 +132,25 @@ void Connection::get_local_ip_and_port(std::string &ip, int &port) const {
     port = 0;
 }
 
+LiveSockets::Entry::Entry(LiveSockets &all, socket_t socket) : all_(all), socket_(socket) {
+    const std::scoped_lock lock(all_.mutex_);
+    all_.sockets_.insert(socket_);
+    if (all_.is_cut_) {
+        ::shutdown(socket_, SHUT_RDWR);
+    }
+}
+
+LiveSockets::Entry::~Entry() {
+    const std::scoped_lock lock(all_.mutex_);
+    all_.sockets_.erase(socket_);
+}
+
+void LiveSockets::cut() {
+    const std::scoped_lock lock(mutex_);
+    is_cut_ = true;
+    for (const socket_t socket : sockets_) {
+        ::shutdown(socket, SHUT_RDWR);
+    }
+}
+
 }  // namespace orthorank

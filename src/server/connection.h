@@ -8,6 +8,8 @@
 
 #include <array>
 #include <chrono>
+#include <mutex>
+#include <set>
 #include <string>
 
 namespace orthorank {
@@ -61,6 +63,33 @@ class Connection : public httplib::Stream {
     size_t n_request_bytes_ = 0;
     Clock::time_point deadline_;
     bool is_last_ = false;
+};
+
+// The sockets of connections, for an end that waits for no client. Thread-safe.
+class LiveSockets {
+ public:
+    // A socket is one of them as long as this is there, which has to be gone before the socket is
+    // closed: its number may be another's then.
+    class Entry {
+     public:
+        Entry(LiveSockets &all, socket_t socket);
+        ~Entry();
+        Entry(const Entry &) = delete;
+        Entry &operator=(const Entry &) = delete;
+
+     private:
+        LiveSockets &all_;
+        socket_t socket_;
+    };
+
+    // Nothing is read from them or written to them any more, nor with those that still come: who
+    // waits for that goes on at once.
+    void cut();
+
+ private:
+    std::mutex mutex_;
+    std::set<socket_t> sockets_;
+    bool is_cut_ = false;
 };
 
 }  // namespace orthorank

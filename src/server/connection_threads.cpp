@@ -10,6 +10,14 @@ namespace {
 
 constexpr std::chrono::seconds k_patience{5};  // of a thread without a task
 
+// Whatever a task throws has cost its own connection; out of a thread it would end the process.
+void do_task(const std::function<void()> &task) {
+    try {
+        task();
+    } catch (...) {
+    }
+}
+
 }  // namespace
 
 void ConnectionThreads::enqueue(std::function<void()> task) {
@@ -26,7 +34,7 @@ void ConnectionThreads::enqueue(std::function<void()> task) {
     const std::function<void()> here = std::move(waiting_.front());
     waiting_.pop_front();
     lock.unlock();
-    here();
+    do_task(here);
 }
 
 // With the mutex held, so that a thread finds its own place in the list.
@@ -54,7 +62,7 @@ void ConnectionThreads::run(Threads::iterator self) {
         std::function<void()> task = std::move(waiting_.front());
         waiting_.pop_front();
         lock.unlock();
-        task();
+        do_task(task);
         task = nullptr;
         lock.lock();
     }

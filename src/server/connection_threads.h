@@ -21,6 +21,7 @@ class ConnectionThreads : public httplib::TaskQueue {
     explicit ConnectionThreads(size_t n_max) : n_max_(n_max) {}
 
     // Where the system gives no thread, and none is there that would come to it, it is done here.
+    // What a task throws ends that task alone.
     void enqueue(std::function<void()> task) override;
     // Waits until all that was given is done.
     void shutdown() override;

@@ -130,7 +130,7 @@ void make_requests(Generation &generation, const Request &common, int64_t n_prom
         refuse("n", "{} prompts with {} answers each, at most {} answers in one request are given",
                generation.prompts.size(), generation.n, k_max_choices);
     }
-    for (const GenerationPrompt &prompt : generation.prompts) {
+    for (GenerationPrompt &prompt : generation.prompts) {
         for (int i = 0; i < generation.n; ++i) {
             Request request = common;
             request.plan = generation.plan;
@@ -141,16 +141,24 @@ void make_requests(Generation &generation, const Request &common, int64_t n_prom
             request.wants_records = generation.wants_trace || generation.wants_map;
             request.tells_read = generation.stream && generation.echo;
             set_border(request, generation, n_prompt);
+            prompt.n_prefill =
+                request.n_prompt < 0 ? prompt.ids.size() : static_cast<size_t>(request.n_prompt);
             generation.requests.push_back(std::move(request));
         }
     }
+}
+
+// Does the vocabulary put a blank before a text, as SentencePiece's do?
+bool puts_blank(const Vocab &vocab) {
+    const std::vector<int32_t> ids = vocab.tokenize("a", /*add_bos=*/false);
+    return !ids.empty() && vocab.piece(ids.front()).starts_with(' ');
 }
 
 GenerationPrompt prompt_of_ids(const json &list, const ServedModel &served) {
     GenerationPrompt prompt;
     prompt.ids = ids_of(list, served.n_vocab(), "prompt");
     check_prompt_length(prompt.ids.size(), served.n_ctx);
-    prompt.text = served.vocab().detokenize(prompt.ids, /*special=*/true);
+    prompt.text = text_of(prompt.ids, served.vocab());
     return prompt;
 }
 
@@ -161,6 +169,7 @@ GenerationPrompt read_prompt(const json &value, const ServedModel &served) {
     } else if (value.is_string()) {
         prompt.text = value.get<std::string>();
         prompt.ids = prompt_ids(served, prompt.text, /*add_bos=*/true);
+        prompt.has_added_bos = served.vocab().adds_bos();
         check_prompt_length(prompt.ids.size(), served.n_ctx);
     } else {
         refuse("prompt", "prompt is {}, expected a string, token ids, or a list of either",
@@ -217,6 +226,22 @@ std::string read_content(Fields &message) {
 }
 
 }  // namespace
+
+std::string piece_of(std::span<const int32_t> ids, size_t i, const Vocab &vocab) {
+    std::string piece = vocab.piece(ids[i], /*special=*/true);
+    if (i == 0 && piece.starts_with(' ') && puts_blank(vocab)) {
+        piece.erase(0, 1);
+    }
+    return piece;
+}
+
+std::string text_of(std::span<const int32_t> ids, const Vocab &vocab) {
+    std::string text;
+    for (size_t i = 0; i < ids.size(); ++i) {
+        text += piece_of(ids, i, vocab);
+    }
+    return text;
+}
 
 std::vector<ChatMessage> read_messages(const json &messages) {
     if (!messages.is_array() || messages.empty()) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,9 @@ namespace orthorank {
 
 struct GenerationPrompt {
     std::vector<int32_t> ids;
-    std::string text;  // what echo gives back
+    std::string text;            // what echo gives back
+    bool has_added_bos = false;  // the first id is BOS, which the text does not name
+    size_t n_prefill = 0;        // of ids: what is one prefill under the plan
 };
 
 struct Generation {
@@ -43,6 +46,12 @@ struct Generation {
 Generation read_completion(const nlohmann::json &body, const ServedModel &served);
 // POST /v1/chat/completions
 Generation read_chat(const nlohmann::json &body, const ServedModel &served);
+
+// The text of tokens, byte by byte what they stand for: control tokens by their names, and without
+// the blank that some vocabularies put before a text.
+std::string text_of(std::span<const int32_t> ids, const Vocab &vocab);
+// What the token ids[i] is of it.
+std::string piece_of(std::span<const int32_t> ids, size_t i, const Vocab &vocab);
 
 // The field "messages". Contents are strings, or lists of parts of type text.
 std::vector<ChatMessage> read_messages(const nlohmann::json &messages);

@@ -6,7 +6,6 @@
 
 #include <chrono>
 #include <cstring>
-#include <new>
 
 #include "base/hosts.h"
 #include "server/answer.h"
@@ -53,14 +52,27 @@ template <typename Function>
 void answering(httplib::Response &res, Function function) {
     try {
         function();
-    } catch (const ApiError &error) {
-        write_error(res, error);
-    } catch (const Error &error) {
-        write_error(res, refusal_of(error.kind(), error.what()));
-    } catch (const std::bad_alloc &) {
-        write_error(res, failure_of(ErrorKind::limit, "no memory"));
-    } catch (const std::exception &error) {
-        write_error(res, ApiError(500, "internal_error", fmt::format("a bug: {}", error.what())));
+    } catch (...) {
+        write_error(res, caught_error());
+    }
+}
+
+// Counts as long as it is there.
+class Counted {
+ public:
+    explicit Counted(std::atomic<int> &n) : n_(n) { ++n_; }
+    ~Counted() { --n_; }
+    Counted(const Counted &) = delete;
+    Counted &operator=(const Counted &) = delete;
+
+ private:
+    std::atomic<int> &n_;
+};
+
+template <typename Function>
+void wait_until(std::chrono::steady_clock::time_point end, Function is_true) {
+    while (!is_true() && std::chrono::steady_clock::now() < end) {
+        std::this_thread::sleep_for(milliseconds(1));
     }
 }
 
@@ -135,16 +147,16 @@ struct HttpServer::Impl : httplib::Server {
 
     bool process_and_close_socket(socket_t socket) override {
         Connection connection(socket, limits);
+        const LiveSockets::Entry entry(live_sockets, socket);  // gone before the socket is closed
         const auto is_stopping = [this] { return svr_sock_ == INVALID_SOCKET; };
         bool is_closed = false;
         while (!is_closed && !connection.is_last() &&
                connection.wait_for_request(k_keep_alive, is_stopping)) {
-            ++n_busy;
+            const Counted busy(n_busy);
             // Ranges of an answer make no sense.
             const bool is_answered =
                 process_request(connection, is_stopping(), is_closed,
                                 [](httplib::Request &req) { req.ranges.clear(); });
-            --n_busy;
             is_closed = is_closed || !is_answered;
         }
         return true;
@@ -324,6 +336,7 @@ struct HttpServer::Impl : httplib::Server {
     int port = 0;
     std::optional<Service> given_service;
     std::atomic<const Service *> service = nullptr;
+    LiveSockets live_sockets;
     std::atomic<int> n_busy = 0;          // connections whose answers are not written yet
     std::atomic<bool> has_ended = false;  // the thread listens no more
     std::thread thread;
@@ -373,10 +386,10 @@ void HttpServer::stop() {
     if (impl_->thread.joinable()) {
         // The library cuts streams off once it stops.
         const auto end = std::chrono::steady_clock::now() + k_last_answers;
-        while (impl_->n_busy > 0 && std::chrono::steady_clock::now() < end) {
-            std::this_thread::sleep_for(milliseconds(5));
-        }
+        wait_until(end, [this] { return impl_->n_busy == 0; });
         impl_->stop();
+        wait_until(end, [this] { return impl_->has_ended.load(); });
+        impl_->live_sockets.cut();  // clients that are slow, or silent in the midst of a request
         impl_->thread.join();
     }
 }

@@ -49,7 +49,8 @@ class HttpServer {
     void start();
     // From now on with this service.
     void open(const Service &service);
-    // Takes no further connections and waits until all answers are on their way.
+    // Takes no further connections and waits until all answers are on their way, for five seconds
+    // at most: then connections are cut off.
     void stop();
 
  private:

@@ -3,9 +3,23 @@
 #include <algorithm>
 #include <cmath>
 
+#include "select/sparsity.h"
 #include "server/api_error.h"
 
 namespace orthorank {
+
+namespace {
+
+bool is_called(const std::string &name, const std::string &wish) {
+    return name == wish || name == wish + ".json";
+}
+
+bool has_sparsity(const ServedPlan &served, double wish) {
+    return served.sparsity &&
+           (std::fabs(*served.sparsity - wish) < 1e-9 || served.name == sparsity_text(wish));
+}
+
+}  // namespace
 
 PlanTable::PlanTable(const Model &model, std::string name, std::vector<ServedPlan> plans)
     : n_layers_(model.hparams().n_layers), name_(std::move(name)), plans_(std::move(plans)) {
@@ -35,11 +49,26 @@ std::string PlanTable::known() const {
                          : fmt::format("served: {}", fmt::join(names, ", "));
 }
 
+// The one served plan that has this file, as answers name it; null: none has, or several.
+const ServedPlan *PlanTable::with_file(const std::string &plan) const {
+    const ServedPlan *found = nullptr;
+    for (const ServedPlan &served : plans_) {
+        if (is_called(served.prompt.name, plan) || is_called(served.every_row.name, plan)) {
+            if (found != nullptr) {
+                return nullptr;
+            }
+            found = &served;
+        }
+    }
+    return found;
+}
+
 const ServedPlan &PlanTable::find(const std::string &plan, const char *field) const {
-    const auto found = std::find_if(plans_.begin(), plans_.end(), [&](const ServedPlan &served) {
-        return served.name == plan || served.name == plan + ".json";
+    const auto by_name = std::find_if(plans_.begin(), plans_.end(), [&](const ServedPlan &served) {
+        return is_called(served.name, plan);
     });
-    if (found == plans_.end()) {
+    const ServedPlan *found = by_name != plans_.end() ? &*by_name : with_file(plan);
+    if (found == nullptr) {
         refuse(field, "{}: no plan '{}' ({})", field, plan, known());
     }
     return *found;
@@ -60,13 +89,12 @@ const ServedPlan *PlanTable::named(const PlanWish &wish) const {
         found.push_back(&find(wish.plan, "orthorank.plan"));
     }
     if (wish.sparsity) {
-        const auto by_sparsity =
-            std::find_if(plans_.begin(), plans_.end(), [&](const ServedPlan &served) {
-                return served.sparsity && std::fabs(*served.sparsity - *wish.sparsity) < 1e-9;
-            });
+        const auto by_sparsity = std::find_if(
+            plans_.begin(), plans_.end(),
+            [&](const ServedPlan &served) { return has_sparsity(served, *wish.sparsity); });
         if (by_sparsity == plans_.end()) {
-            refuse("orthorank.sparsity", "orthorank.sparsity: no plan of {:g}% ({})",
-                   100.0 * *wish.sparsity, known());
+            refuse("orthorank.sparsity", "orthorank.sparsity: no plan of {} ({})",
+                   sparsity_text(*wish.sparsity), known());
         }
         found.push_back(&*by_sparsity);
     }

@@ -43,6 +43,7 @@ class PlanTable {
 
  private:
     const ServedPlan *named(const PlanWish &wish) const;
+    const ServedPlan *with_file(const std::string &plan) const;
     const ServedPlan &find(const std::string &plan, const char *field) const;
     std::string known() const;
 

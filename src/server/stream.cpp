@@ -1,6 +1,7 @@
 #include "server/stream.h"
 
 #include <memory>
+#include <new>
 #include <utility>
 
 #include "server/answer.h"
@@ -58,16 +59,21 @@ void end_stream(httplib::DataSink &sink) {
     sink.done();
 }
 
+// The end of a stream that failed; false: the client is gone.
+bool end_with_error(httplib::DataSink &sink, const ApiError &error) {
+    const bool is_written = write_event(sink, json_line(error.json()));
+    end_stream(sink);
+    return is_written;
+}
+
 // One piece of a stream; false: the client is gone.
-bool stream_next(Running &running, httplib::DataSink &sink) {
+bool write_next(Running &running, httplib::DataSink &sink) {
     const std::optional<JobEvent> next = running.next();
     if (!next) {
         return false;
     }
     if (next->error) {
-        const bool is_written = write_event(sink, json_line(next->error->json()));
-        end_stream(sink);
-        return is_written;
+        return end_with_error(sink, *next->error);
     }
     const nlohmann::ordered_json piece = running.answer.take(next->index, next->event);
     if (!piece.is_null() && !write_event(sink, json_line(piece))) {
@@ -80,6 +86,15 @@ bool stream_next(Running &running, httplib::DataSink &sink) {
         end_stream(sink);
     }
     return true;
+}
+
+// The library guards handlers alone: what is thrown here would leave the thread.
+bool stream_next(Running &running, httplib::DataSink &sink) {
+    try {
+        return write_next(running, sink);
+    } catch (...) {
+        return end_with_error(sink, caught_error());
+    }
 }
 
 void answer_whole(Running &running, httplib::Response &res) {
@@ -97,6 +112,22 @@ void answer_whole(Running &running, httplib::Response &res) {
 }
 
 }  // namespace
+
+ApiError caught_error() {
+    try {
+        throw;
+    } catch (const ApiError &error) {
+        return error;
+    } catch (const Error &error) {
+        return refusal_of(error.kind(), error.what());
+    } catch (const std::bad_alloc &) {
+        return failure_of(ErrorKind::limit, "no memory");
+    } catch (const std::exception &error) {
+        return ApiError(500, "internal_error", fmt::format("a bug: {}", error.what()));
+    } catch (...) {
+        return ApiError(500, "internal_error", "a bug");
+    }
+}
 
 std::string json_line(const nlohmann::ordered_json &json) {
     return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);

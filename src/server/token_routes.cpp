@@ -98,7 +98,7 @@ ordered_json detokenize(const json &body, const ServedModel &served) {
         refuse("tokens", "tokens has to be a list of token ids");
     }
     const std::vector<int32_t> ids = ids_of(*tokens, served.n_vocab(), "tokens");
-    const std::string text = served.vocab().detokenize(ids, /*special=*/true);
+    const std::string text = text_of(ids, served.vocab());
     return {{"prompt", text}, {"content", text}};
 }
 

@@ -6,6 +6,7 @@
 
 #include <future>
 
+#include "base/stopwatch.h"
 #include "server/server_fixture.h"
 #include "support/errors.h"
 
@@ -360,6 +361,16 @@ TEST(Complaints, AServerThatIsStoppedAtOnceEndsAndFreesItsPort) {
             server.start();
         }
     }
+}
+
+TEST(Complaints, ARequestThatNeverComesDoesNotKeepAServerFromItsEnd) {
+    RunningServer server;
+    const RawClient client(server);
+    client.send("POST /v1/comple");
+    server.expect_alive();
+    const Stopwatch watch;
+    server.http().stop();
+    EXPECT_LT(watch.elapsed_s(), 6.0) << "five for answers on their way";
 }
 
 TEST(Complaints, MetricsHaveNoContent) {

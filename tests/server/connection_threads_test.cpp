@@ -7,6 +7,7 @@
 #include <chrono>
 #include <future>
 #include <set>
+#include <stdexcept>
 
 #include "server/server_fixture.h"
 
@@ -62,6 +63,16 @@ TEST_F(ConnectionThreadsTest, OneAfterTheOtherNeedsFewThreads) {
     }
     EXPECT_LT(ids_.size(), 20u);
     threads.shutdown();
+}
+
+TEST_F(ConnectionThreadsTest, OneThatThrowsEndsAlone) {
+    ConnectionThreads threads(1);
+    std::promise<void> may_end;
+    may_end.set_value();
+    threads.enqueue([] { throw std::runtime_error("of one connection"); });
+    enqueue(threads, may_end.get_future().share());
+    threads.shutdown();
+    EXPECT_EQ(n_done_, 1);
 }
 
 }  // namespace

@@ -1,8 +1,14 @@
 // Streams: the same answer in pieces, whole characters only, and never a stop string.
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <map>
+#include <stdexcept>
 
 #include "base/utf8.h"
+#include "server/connection.h"
 #include "server/server_fixture.h"
+#include "server/stream.h"
 
 namespace orthorank::test {
 namespace {
@@ -178,6 +184,39 @@ TEST(Streams, AStopStringNeverAppearsHoweverTheTokensFall) {
             EXPECT_EQ(n_tokens, choice["logprobs"]["tokens"].size());
         }
     }
+}
+
+// The library catches nothing there, and the process would end.
+TEST(Streams, WhatIsThrownBetweenPiecesIsTheLastEvent) {
+    RunningServer server;
+    int sockets[2];
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
+    const Connection connection(sockets[0], {});
+    json body = greedy(9, 1, 30);
+    body["stream"] = true;
+    httplib::Response res;
+    answer_generation(read_completion(body, server.served()), server.served(), server.loop(), res);
+    std::string written;
+    bool has_thrown = false;
+    bool is_done = false;
+    httplib::DataSink sink;
+    sink.write = [&](const char *data, size_t n) {
+        if (!has_thrown) {
+            has_thrown = true;
+            throw std::runtime_error("no such piece");
+        }
+        written.append(data, n);
+        return true;
+    };
+    sink.done = [&] { is_done = true; };
+    while (!is_done) {
+        ASSERT_TRUE(res.content_provider_(0, 0, sink));
+    }
+    const std::vector<json> events = events_of(written);
+    ASSERT_EQ(events.size(), 1u);
+    EXPECT_EQ(events[0]["error"]["code"], "internal_error");
+    EXPECT_THAT(events[0]["error"]["message"].get<std::string>(), HasSubstr("no such piece"));
+    ::close(sockets[1]);
 }
 
 TEST(Streams, WhatFailsBeforeTheFirstPieceHasAStatus) {

@@ -85,7 +85,7 @@ void refuse_decode_plan(const Plan &plan) {
 }
 
 std::vector<Plan> read_scored_plans(const Model &model, const std::vector<std::string> &paths,
-                                    bool with_dense, const ApplyArguments &arguments,
+                                    bool with_dense, const ApplyArguments &arguments, Scored scored,
                                     PlanPurpose usual) {
     arguments.check();
     if (!arguments.apply.empty() && apply_from_name(arguments.apply) == Apply::decode) {
@@ -96,7 +96,7 @@ std::vector<Plan> read_scored_plans(const Model &model, const std::vector<std::s
     for (Plan &plan : plans) {
         plan = arguments.applied_to(std::move(plan));
         refuse_decode_plan(plan);
-        if (plan.apply != Apply::prefill) {
+        if (scored == Scored::rows && plan.apply != Apply::prefill) {
             plan = for_every_row(std::move(plan));
         }
     }

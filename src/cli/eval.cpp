@@ -220,6 +220,7 @@ void run_eval(const EvalArguments &arguments, const Argv &argv, CommandFiles fil
     const bool has_dense = !arguments.no_dense;
     const std::vector<Plan> plans =
         read_scored_plans(*model, arguments.plans, has_dense, arguments.apply,
+                          is_passkey(arguments) ? Scored::answers : Scored::rows,
                           is_passkey(arguments) ? PlanPurpose::prompt : PlanPurpose::every_row);
     if (is_passkey(arguments)) {
         run_passkey_task(arguments.passkey, arguments.model, *model, plans, has_dense,

@@ -132,7 +132,8 @@ void run_refit(const SelectLayersArguments &arguments, const Argv &argv,
     }
     const SelectionInputs inputs = load_inputs(arguments, /*fits_corrections=*/true);
     const Hparams &hparams = inputs.model->hparams();
-    check_plan_fits(plan, hparams.n_layers, inputs.model->fingerprint(), hparams.name);
+    check_plan_fits(plan, hparams.n_layers, hparams.n_embd, inputs.model->fingerprint(),
+                    hparams.name);
     Plan fitted;
     try {
         fitted = correct_plan(arguments, inputs, plan, should_stop);

@@ -95,19 +95,21 @@ nlohmann::ordered_json fraction_json(const GenerateResult &result) {
                : nlohmann::ordered_json(nullptr);
 }
 
-// What the run's plan costs, if it is run as it was measured.
-std::string cost_text(const ApplyArguments &apply, const Plan &plan, size_t n_prompt) {
+// What the run's plan costs, if it is run as it was measured: behind a prompt with the plan's own
+// kept rows, of every row with none.
+std::string cost_text(int keep_last_of_file, const Plan &plan, size_t n_prompt) {
     const bool is_for_prompt = plan.apply == Apply::prefill;
     const std::string loss =
         loss_text(plan, is_for_prompt ? PlanPurpose::prompt : PlanPurpose::every_row, n_prompt);
-    const bool is_other = plan.apply == Apply::decode || apply.keep_last.has_value();
+    const bool is_other =
+        plan.apply == Apply::decode || plan.keep_last != (is_for_prompt ? keep_last_of_file : 0);
     return loss.empty() || !is_other
                ? loss
                : "what it costs was measured with another --apply or --keep-last";
 }
 
 // The closing line.
-void print_summary(const GenerateResult &result, const Plan &plan, const ApplyArguments &apply,
+void print_summary(const GenerateResult &result, const Plan &plan, int keep_last_of_file,
                    int n_ctx) {
     if (result.stop_reason == StopReason::context) {
         remark("The context of {} tokens is full.", n_ctx);
@@ -128,7 +130,8 @@ void print_summary(const GenerateResult &result, const Plan &plan, const ApplyAr
     remark("prefill {} tokens, {} | decode {} tokens, {} | {}", result.n_prompt,
            rate_text(result.n_prompt, result.prefill_s), result.n_decoded,
            rate_text(result.n_decoded, result.decode_s), rows);
-    const std::string cost = cost_text(apply, plan, static_cast<size_t>(result.n_prompt));
+    const std::string cost =
+        cost_text(keep_last_of_file, plan, static_cast<size_t>(result.n_prompt));
     if (!cost.empty()) {
         remark("{}: {}", plan.name, cost);
     }
@@ -152,12 +155,13 @@ nlohmann::ordered_json result_json(const GenerateResult &result, const Plan &pla
     return json;
 }
 
+// As its file has it.
 Plan plan_of(const GenerateArguments &arguments, const Model &model) {
     if (arguments.plan.empty()) {
         return dense_plan(model.hparams().n_layers);
     }
     const PlanPurpose purpose = arguments.apply.purpose(PlanPurpose::prompt);
-    return arguments.apply.applied_to(read_plan_for(model, arguments.plan, purpose));
+    return read_plan_for(model, arguments.plan, purpose);
 }
 
 void run_generate(const GenerateArguments &arguments, const Argv &argv) {
@@ -167,7 +171,8 @@ void run_generate(const GenerateArguments &arguments, const Argv &argv) {
     options.sampler = arguments.sampler;
     (void)Sampler(options.sampler);  // refuses bad options before the model is loaded
     const std::unique_ptr<Model> model = load_model(arguments.model);
-    options.plan = plan_of(arguments, *model);
+    const Plan plan = plan_of(arguments, *model);
+    options.plan = arguments.apply.applied_to(plan);
     const std::string prompt = read_prompt(*arguments.prompt_option, *arguments.file_option);
     check_prompt_fits(prompt, std::max(arguments.n_ctx, model->hparams().n_ctx_train),
                       model->vocab());
@@ -194,7 +199,7 @@ void run_generate(const GenerateArguments &arguments, const Argv &argv) {
     nlohmann::ordered_json json = result_frame(argv, *model, engine.get());
     json["results"] = nlohmann::ordered_json::array({result_json(result, options.plan)});
     write_json(arguments.json, json);
-    print_summary(result, options.plan, arguments.apply, engine->n_ctx());
+    print_summary(result, options.plan, plan.keep_last, engine->n_ctx());
 }
 
 }  // namespace

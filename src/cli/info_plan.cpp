@@ -61,8 +61,8 @@ PlanInfo plan_info(const Model &model, const std::string &path) {
     }
     PlanInfo info{read_plan_files(path), ""};
     try {
-        check_plan_fits(info.plan, model.hparams().n_layers, model.fingerprint(),
-                        model.hparams().name);
+        check_plan_fits(info.plan, model.hparams().n_layers, model.hparams().n_embd,
+                        model.fingerprint(), model.hparams().name);
     } catch (const Error &error) {
         info.misfit = error.what();
     }

@@ -137,10 +137,14 @@ std::vector<LongBenchTask> read_tasks(const LongBenchArguments &arguments, const
 }
 
 json run_of(const Model &model, const LongBenchArguments &arguments,
-            const LongBenchOptions &options) {
+            const LongBenchOptions &options, int n_ctx) {
     json run = run_identity(model, arguments.model);
     run["max_length"] = options.max_length;
     run["cleans_spaces"] = options.cleans_spaces;
+    // Phi 3's rotation in long contexts is another one, and the longest prompt decides for all.
+    if (model.weights().layers.front().rope_long != nullptr) {
+        run["long_rotation"] = n_ctx > model.hparams().layers.front().rotation.n_ctx_orig;
+    }
     return run;
 }
 
@@ -252,8 +256,8 @@ std::vector<std::vector<Prediction>> predict(const LongBenchArguments &arguments
 
 void run_sets(const LongBenchArguments &arguments, const Argv &argv, CommandFiles files) {
     const std::unique_ptr<Model> model = load_model(arguments.model);
-    const std::vector<Plan> plans =
-        read_scored_plans(*model, arguments.plans, !arguments.no_dense, arguments.apply);
+    const std::vector<Plan> plans = read_scored_plans(*model, arguments.plans, !arguments.no_dense,
+                                                      arguments.apply, Scored::answers);
     LongBenchOptions options = arguments.options;
     if (options.max_length == 0) {
         options.max_length = default_max_length(model->hparams().n_ctx_train);
@@ -274,8 +278,8 @@ void run_sets(const LongBenchArguments &arguments, const Argv &argv, CommandFile
     }
     const std::unique_ptr<Engine> engine =
         make_engine(*model, arguments.model, longbench_context(tasks));
-    const std::vector<std::vector<Prediction>> predictions =
-        predict(arguments, *engine, tasks, plans, run_of(*model, arguments, options));
+    const std::vector<std::vector<Prediction>> predictions = predict(
+        arguments, *engine, tasks, plans, run_of(*model, arguments, options, engine->n_ctx()));
 
     json result = result_frame(argv, *model, engine.get());
     result["max_length"] = options.max_length;

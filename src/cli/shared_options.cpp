@@ -249,7 +249,8 @@ Plan read_plan_for(const Model &model, const std::string &path, PlanPurpose purp
         return read_plan_of(model, sparsity_from_text(path.substr(k_by_sparsity.size())), purpose);
     }
     Plan plan = read_plan_files(path);
-    check_plan_fits(plan, model.hparams().n_layers, model.fingerprint(), model.hparams().name);
+    check_plan_fits(plan, model.hparams().n_layers, model.hparams().n_embd, model.fingerprint(),
+                    model.hparams().name);
     return plan;
 }
 

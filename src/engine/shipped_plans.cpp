@@ -132,7 +132,8 @@ std::optional<Plan> embedded_plan(const Model &model) {
     }
     const std::string name = fmt::format("{} ({})", model.path(), k_plan_key);
     Plan plan = read_embedded_plan(model.path(), *text, name);
-    check_plan_fits(plan, model.hparams().n_layers, model.fingerprint(), model.hparams().name);
+    check_plan_fits(plan, model.hparams().n_layers, model.hparams().n_embd, model.fingerprint(),
+                    model.hparams().name);
     return plan;
 }
 

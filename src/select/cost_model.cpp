@@ -134,7 +134,7 @@ void add_last_row(OperationFlops &flops, const LayerWidths &widths, int64_t n,
         const SelectedRows rows(n, layer.ratio, keep_last);
         n_rows = rows.are_all() || rows.n_kept > 0
                      ? 1.0
-                     : static_cast<double>(rows.n_picked) / (n_tokens - 1.0);
+                     : static_cast<double>(rows.n_picked) / std::max(n_tokens - 1.0, 1.0);
     }
     add_layer(flops, widths, n_tokens, n_rows, mean_keys(widths, n_tokens, n_tokens));
 }

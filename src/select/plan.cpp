@@ -172,7 +172,8 @@ bool Plan::has_numbers() const {
 
 nlohmann::ordered_json plan_identity(const Plan &plan) {
     nlohmann::ordered_json layers = plan_to_json(plan)["layers"];
-    if (!plan.has_numbers() && plan.apply == Apply::both && plan.keep_last == 0) {
+    const bool is_everywhere = plan.apply == Apply::both && plan.keep_last == 0;
+    if (plan.is_dense() || (!plan.has_numbers() && is_everywhere)) {
         return layers;
     }
     nlohmann::ordered_json identity = {{"layers", std::move(layers)}};
@@ -209,7 +210,19 @@ void write_plan(const Plan &plan, const std::string &path, const PlanTensors &te
     write_file_atomically(path, plan_text(plan_to_json(plan, tensors)));
 }
 
-void check_plan_fits(const Plan &plan, int n_layers, const std::string &fingerprint,
+namespace {
+
+// Of a correction, else of a probe; 0: it has neither.
+int width_of_numbers(const LayerPlan &layer) {
+    if (layer.correction != nullptr) {
+        return layer.correction->n_embd;
+    }
+    return layer.probe != nullptr ? static_cast<int>(layer.probe->weight.size()) : 0;
+}
+
+}  // namespace
+
+void check_plan_fits(const Plan &plan, int n_layers, int n_embd, const std::string &fingerprint,
                      const std::string &model_name) {
     const auto described = [](const std::string &name) {
         return name.empty() ? std::string() : fmt::format(" ({})", in_quotes(name));
@@ -225,6 +238,15 @@ void check_plan_fits(const Plan &plan, int n_layers, const std::string &fingerpr
              "(remove \"fingerprint\" from the plan to use it all the same)",
              plan.name, in_quotes(plan.fingerprint), described(plan.model_name),
              in_quotes(fingerprint), described(model_name));
+    }
+    for (int il = 0; il < n_layers; ++il) {
+        const int width = width_of_numbers(plan.layers[static_cast<size_t>(il)]);
+        if (width != 0 && width != n_embd) {
+            fail(ErrorKind::format,
+                 "{}, layer {}: the plan's correction or probe is for a model of width {}, this "
+                 "model{} has {}",
+                 plan.name, il, width, described(model_name), n_embd);
+        }
     }
 }
 

@@ -138,10 +138,10 @@ Plan read_plan(const std::string &path, const OpenPlanNumbers &open = {});
 // Writes to a temporary name and renames. Throws Error{file}.
 void write_plan(const Plan &plan, const std::string &path, const PlanTensors &tensors = {});
 
-// Throws Error{format} if the plan was made for another number of layers or, where both are known,
-// for another fingerprint; the message says what the plan and the model have. Empty fingerprint or
-// model_name: unknown.
-void check_plan_fits(const Plan &plan, int n_layers, const std::string &fingerprint,
+// Throws Error{format} if the plan was made for another number of layers, has corrections or probes
+// of another width than n_embd, or, where both are known, was made for another fingerprint; the
+// message says what the plan and the model have. Empty fingerprint or model_name: unknown.
+void check_plan_fits(const Plan &plan, int n_layers, int n_embd, const std::string &fingerprint,
                      const std::string &model_name);
 
 }  // namespace orthorank

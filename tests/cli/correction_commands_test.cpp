@@ -91,8 +91,9 @@ TEST_F(CorrectionCommands, WhatIsRefused) {
                    {"export", "--plan", removing, "-o", dir_.file("smaller.gguf")});
     EXPECT_FALSE(std::filesystem::exists(dir_.file("smaller.gguf")));
     write_plan_files(completed(plan, 32, 2), removing);
-    expect_failure(1, "plan removing.json, layer 1: its correction has width 32",
-                   {"generate", "-p", "x", "--plan", removing});
+    expect_failure(
+        1, "removing.json, layer 1: the plan's correction or probe is for a model of width 32",
+        {"generate", "-p", "x", "--plan", removing});
     std::filesystem::remove(dir_.file("removing.gguf"));
     expect_failure(1, "removing.gguf, which cannot be read",
                    {"generate", "-p", "x", "--plan", removing});

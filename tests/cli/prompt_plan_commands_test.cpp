@@ -72,7 +72,13 @@ TEST_F(PromptPlanCommands, ContinuationIsMeasuredAndRecorded) {
         command.insert(command.end(), other.begin(), other.end());
         EXPECT_THAT(run(command).err, Not(HasSubstr("perplexity over dense: "))) << other[0];
     }
-    const json info = run_json({"info", "--plan", prompt_plan_, "--ctx", "64"})["results"][0]["plans"][0];
+    EXPECT_THAT(run({"generate", "-p", "a line of text", "-n", "3", "--plan", prompt_plan_,
+                     "--keep-last", "4"})
+                    .err,
+                HasSubstr("perplexity over dense: "))
+        << "the plan's own number";
+    const json info =
+        run_json({"info", "--plan", prompt_plan_, "--ctx", "64"})["results"][0]["plans"][0];
     EXPECT_EQ(info["apply"], "prefill");
     EXPECT_EQ(info["keep_last"], 4);
     EXPECT_EQ(info["measured"], json::parse(read_text_file(prompt_plan_))["measured"]);

@@ -77,5 +77,17 @@ TEST(CostModel, BehindTheLastKeysTheLastRowIsComputed) {
                      dense.ffn + 10 * 6.0 * 8 * 4);
 }
 
+// Of a prompt of one token the sink alone is there, which is never picked.
+TEST(CostModelLayers, OneTokenHasABound) {
+    ModelShape shape;
+    shape.n_vocab = 100;
+    shape.layers.assign(2, small_layer());
+    Plan plan = dense_plan(2);
+    plan.layers[1] = {Action::select, 0.5, Policy{}};
+    const double bound = prefill_speed_up_bound(shape, plan, 1, HeadRows::last_read);
+    EXPECT_GE(bound, 1.0);
+    EXPECT_TRUE(std::isfinite(bound)) << bound;
+}
+
 }  // namespace
 }  // namespace orthorank

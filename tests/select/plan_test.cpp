@@ -142,10 +142,11 @@ TEST(Plan, EffectiveSparsityOfTheSpecificationsLayerCounts) {  // layer-selectio
 
 class PlanFits : public testing::Test {
  protected:
+    static constexpr int k_width = 64;
     static std::string refusal(const Plan &plan, int n_layers, const std::string &fingerprint,
                                const std::string &model_name) {
         try {
-            check_plan_fits(plan, n_layers, fingerprint, model_name);
+            check_plan_fits(plan, n_layers, k_width, fingerprint, model_name);
         } catch (const Error &error) {
             EXPECT_EQ(error.kind(), ErrorKind::format);
             return error.what();
@@ -167,6 +168,25 @@ TEST_F(PlanFits, LayerCount) {
               "(\"SmolLM2\")");
     EXPECT_EQ(refusal(dense_plan(4), 2, "", ""),
               "dense: plan is for a model of 4 layers, this model has 2");
+}
+
+TEST_F(PlanFits, WidthOfNumbers) {
+    Plan plan = llama_plan();
+    plan.model_name = "";
+    plan.layers[3] = {Action::select, 0.5, Policy{}};
+    const auto with_width = [&](int n_embd) {
+        Correction correction;
+        correction.n_embd = n_embd;
+        plan.layers[3].correction = std::make_shared<const Correction>(correction);
+        return refusal(plan, 32, "", "Llama");
+    };
+    EXPECT_EQ(with_width(k_width), "fits");
+    EXPECT_EQ(with_width(96),
+              "llama.json, layer 3: the plan's correction or probe is for a model of width 96, "
+              "this model (\"Llama\") has 64");
+    plan.layers[3].correction = nullptr;
+    plan.layers[3].probe = std::make_shared<const Probe>(Probe{std::vector<float>(96)});
+    EXPECT_THAT(refusal(plan, 32, "", ""), testing::HasSubstr("width 96"));
 }
 
 TEST_F(PlanFits, Fingerprint) {

@@ -137,6 +137,10 @@ TEST(PromptPlan, ResultsOfAnotherApplicationAreOthers) {
     kept.keep_last = 8;
     EXPECT_NE(plan_identity(plan), plan_identity(prompt));
     EXPECT_NE(plan_identity(kept), plan_identity(prompt));
+    Plan dense = dense_plan(3);  // applies nowhere, whatever it says
+    dense.apply = Apply::prefill;
+    dense.keep_last = 8;
+    EXPECT_EQ(plan_identity(dense), plan_identity(dense_plan(3)));
     Plan measured = plan;
     measured.losses.push_back({"w", 2, 16, 0, 1.0, 0.0, "", "", ""});
     EXPECT_EQ(plan_identity(measured), plan_identity(plan));

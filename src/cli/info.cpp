@@ -14,6 +14,7 @@
 #include "engine/plan_files.h"
 #include "engine/shipped_plans.h"
 #include "model/backend_info.h"
+#include "model/devices.h"
 #include "report/numbers_text.h"
 #include "report/result_frame.h"
 
@@ -145,6 +146,10 @@ nlohmann::ordered_json model_json(const Model &model, const InfoArguments &argum
                                    {"bytes_free", device.bytes_free},
                                    {"bytes_total", device.bytes_total}});
     }
+    json["modules_not_loaded"] = nlohmann::ordered_json::array();
+    for (const UnloadedModule &module : unloaded_modules()) {
+        json["modules_not_loaded"].push_back({{"file", module.file}, {"reason", module.reason}});
+    }
     return json;
 }
 
@@ -200,6 +205,9 @@ void print_devices(const Model &model, const InfoArguments &arguments, int n_ctx
                                    : "";
         print("  {:<10} {}, {}{}{}\n", device.name, device.type, device.description, memory,
               is_used ? "  (used)" : "");
+    }
+    for (const UnloadedModule &module : unloaded_modules()) {
+        print("  {} cannot be loaded: {}\n", module.file, module.reason);
     }
     print("\nwho holds what\n");
     for (const DeviceShare &share : shares) {

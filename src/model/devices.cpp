@@ -138,6 +138,39 @@ void load_backends() {
     });
 }
 
+std::vector<UnloadedModule> unloaded_modules_in(const std::string &folder) {
+    std::vector<std::filesystem::path> files;
+    std::error_code is_missing;
+    for (const auto &entry : std::filesystem::directory_iterator(folder, is_missing)) {
+        const std::string name = entry.path().filename().string();
+        if (name.starts_with("libggml-") && name.ends_with(".so")) {
+            files.push_back(entry.path());
+        }
+    }
+    std::sort(files.begin(), files.end());
+    std::vector<UnloadedModule> unloaded;
+    for (const std::filesystem::path &file : files) {
+        void *module = ::dlopen(file.c_str(), RTLD_LAZY | RTLD_LOCAL);
+        if (module == nullptr) {
+            const char *reason = ::dlerror();
+            unloaded.push_back({file.filename().string(), reason != nullptr ? reason : "unknown"});
+        } else {
+            ::dlclose(module);
+        }
+    }
+    return unloaded;
+}
+
+std::vector<UnloadedModule> unloaded_modules() {
+    std::vector<UnloadedModule> unloaded;
+    for (const std::filesystem::path &folder : module_folders()) {
+        for (UnloadedModule &module : unloaded_modules_in(folder.string())) {
+            unloaded.push_back(std::move(module));
+        }
+    }
+    return unloaded;
+}
+
 std::vector<ggml_backend_dev_t> choose_devices(const std::string &names) {
     load_backends();
     ggml_backend_dev_t cpu = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);

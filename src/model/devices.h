@@ -47,6 +47,16 @@ bool computes_attention(ggml_backend_dev_t device, const Heads &heads, ggml_type
 // module whose driver is missing is left out. Done once for the process.
 void load_backends();
 
+// A back end's module that is there and cannot be loaded: its file's name, and what the loader
+// says, such as which library of a toolkit or driver is missing.
+struct UnloadedModule {
+    std::string file;
+    std::string reason;
+};
+std::vector<UnloadedModule> unloaded_modules();
+// Those of one folder, by their names.
+std::vector<UnloadedModule> unloaded_modules_in(const std::string &folder);
+
 // How often buffers of devices were freed in this process, as their owners say: what servers keep
 // of a buffer's graphs is then gone (Backends::forget_graphs). Thread-safe.
 void count_freed_buffers();

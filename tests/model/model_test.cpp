@@ -291,6 +291,16 @@ TEST_F(ModelTest, BuffersAreForWeights) {
     EXPECT_EQ(sum, in_file);
 }
 
+TEST_F(ModelTest, ModulesThatCannotBeLoadedAreNamed) {
+    write_bytes(dir_.file("libggml-broken.so"), "no library");
+    write_bytes(dir_.file("other.so"), "no library");
+    const auto unloaded = unloaded_modules_in(dir_.path().string());
+    ASSERT_EQ(unloaded.size(), 1u);
+    EXPECT_EQ(unloaded[0].file, "libggml-broken.so");
+    EXPECT_NE(unloaded[0].reason.find("libggml-broken.so"), std::string::npos);
+    EXPECT_TRUE(unloaded_modules_in(dir_.file("missing")).empty());
+}
+
 TEST_F(ModelTest, ACpuComputesAttentionOfEveryWidth) {
     ggml_backend_dev_t cpu = choose_devices("CPU").front();
     for (const int width : {16, 32, 48, 64, 96, 128, 512}) {

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/strings.h"
+#include "model/special_names.h"
 
 namespace orthorank {
 
@@ -26,10 +27,6 @@ size_t first_character_bytes(const std::string &name) {
         ++n;
     }
     return n;
-}
-
-bool is_space(char c) {
-    return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
 // Where names stand: the longest at each place.
@@ -95,11 +92,10 @@ std::vector<ChatPiece> chat_pieces(const std::string &text, std::span<const Cont
     std::vector<ChatPiece> pieces;
     size_t done = 0;
     const auto add_text = [&](size_t end, bool strips_right) {
-        while (strips_right && end > done && is_space(text[end - 1])) {
+        while (strips_right && end > done && is_white_space(text[end - 1])) {
             --end;
         }
-        std::string piece = text.substr(done, end - done);
-        piece = replace_all(piece, guard, "");
+        std::string piece = replace_all(text.substr(done, end - done), guard, "");
         if (!piece.empty()) {
             pieces.push_back({-1, std::move(piece)});
         }
@@ -111,7 +107,7 @@ std::vector<ChatPiece> chat_pieces(const std::string &text, std::span<const Cont
         add_text(at, control->strips_left);
         pieces.push_back({control->id, {}});
         done = at + control->name.size();
-        while (control->strips_right && done < text.size() && is_space(text[done])) {
+        while (control->strips_right && done < text.size() && is_white_space(text[done])) {
             ++done;
         }
     }

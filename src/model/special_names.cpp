@@ -10,10 +10,6 @@ namespace {
 
 constexpr uint32_t k_free = UINT32_MAX;
 
-bool is_space(char c) {
-    return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
 size_t pair_of(char first, char second) {
     return size_t{static_cast<unsigned char>(first)} << 8 | static_cast<unsigned char>(second);
 }
@@ -71,11 +67,12 @@ class NameFinder {
         return nullptr;
     }
 
-    bool is_free_space(size_t i) const { return owners_[i] == k_free && is_space(text_[i]); }
+    bool is_free_space(size_t i) const { return owners_[i] == k_free && is_white_space(text_[i]); }
 
     // White space that the name would swallow if it came before the one that has it.
     bool is_tied_space(const SpecialName &name, size_t i) const {
-        return owners_[i] != k_free && is_space(text_[i]) && is_tied(matches_[owners_[i]], name);
+        return owners_[i] != k_free && is_white_space(text_[i]) &&
+               is_tied(matches_[owners_[i]], name);
     }
 
     bool take(const SpecialName &name, size_t at) {
@@ -110,6 +107,10 @@ class NameFinder {
 };
 
 }  // namespace
+
+bool is_white_space(char c) {
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
 
 void SpecialNames::set(std::vector<SpecialName> names) {
     names_ = std::move(names);

@@ -10,6 +10,9 @@
 
 namespace orthorank {
 
+// What libllama's splitter takes for white space.
+bool is_white_space(char c);
+
 struct SpecialName {
     std::string name;          // not empty
     bool is_control = false;   // found only where the caller parses these; else always

@@ -44,7 +44,8 @@ struct TraceResult {
 // Error{usage} when the prompt is empty.
 TraceResult trace(Engine &engine, std::span<const int32_t> prompt, const TraceOptions &options);
 
-// The same of a request that was run with wants_records, for a prompt that was all it read.
+// The same of a request that was run with wants_records. Its n_prompt is the whole prompt: of a
+// request with a border in it (Request::n_prompt) the caller sets that.
 TraceResult trace_of(const Vocab &vocab, const Plan &plan, std::span<const int32_t> prompt,
                      const RequestResult &run);
 

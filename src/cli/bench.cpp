@@ -147,7 +147,7 @@ std::vector<PerplexityResult> quality_of(const BenchArguments &arguments, const 
 void refuse_roofline_elsewhere(const Model &model) {
     const LayerSplit &split = model.split();
     for (int il = 0; il < model.hparams().n_layers; ++il) {
-        ggml_backend_dev_t device = split.devices[static_cast<size_t>(split.device_of(il))];
+        ggml_backend_dev_t device = split.device(il);
         if (device != split.devices.back()) {
             fail(ErrorKind::usage,
                  "--roofline measures what this machine's CPU does at most, and layer {} is on {}: "

@@ -72,8 +72,7 @@ void print_choice(const Model &model) {
 void say_where_attention_is(const Model &model, KvType kv_type) {
     std::set<std::pair<std::string, int>> said;
     for (int il = 0; il < model.hparams().n_layers; ++il) {
-        ggml_backend_dev_t device =
-            model.split().devices[static_cast<size_t>(model.split().device_of(il))];
+        ggml_backend_dev_t device = model.split().device(il);
         const LayerSpec &layer = model.hparams().layers[static_cast<size_t>(il)];
         const Heads heads = {layer.head_dim, layer.n_head, layer.n_head_kv};
         if (!computes_attention(device, heads, static_cast<ggml_type>(ggml_type_of(kv_type))) &&

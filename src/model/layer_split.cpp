@@ -79,6 +79,10 @@ int LayerSplit::device_of(int il) const {
     return of_layer[static_cast<size_t>(std::clamp(il, 0, static_cast<int>(of_layer.size()) - 1))];
 }
 
+ggml_backend_dev_t LayerSplit::device(int il) const {
+    return devices[static_cast<size_t>(device_of(il))];
+}
+
 bool LayerSplit::has_layers(int device) const {
     return std::find(of_layer.begin(), of_layer.end(), device) != of_layer.end();
 }

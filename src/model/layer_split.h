@@ -17,6 +17,8 @@ struct LayerSplit {
     // The device of layer il. What comes before the first layer (il < 0: the embedding) and behind
     // the last one (the head) is with that layer.
     int device_of(int il) const;
+    // The same, itself.
+    ggml_backend_dev_t device(int il) const;
     bool has_layers(int device) const;
     // Whether more than one device has layers.
     bool is_split() const;

@@ -136,8 +136,7 @@ void check_shared_keys(const Hparams &hparams, const LayerSplit &split) {
         const int source = hparams.layers[static_cast<size_t>(il)].kv_layer;
         if (source >= 0 && split.device_of(source) != split.device_of(il)) {
             const auto name_of = [&](int layer) {
-                const auto device = static_cast<size_t>(split.device_of(layer));
-                return ggml_backend_dev_name(split.devices[device]);
+                return ggml_backend_dev_name(split.device(layer));
             };
             fail(ErrorKind::usage,
                  "--split puts layer {} on {}, and layer {}, which reads its keys, on {}: give the "

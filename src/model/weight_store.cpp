@@ -113,11 +113,9 @@ void WeightStore::place(const std::vector<WeightRequest> &requests) {
         TensorInfo info = request.info;
         info.type = request.type;
         const LayerSplit &split = placement_.split;
-        ggml_backend_dev_t device =
-            split.devices[static_cast<size_t>(split.device_of(request.layer))];
-        ggml_backend_buffer_type_t type =
-            choose_buffer_type({device, split.devices.back()}, info, request.use,
-                               placement_.repack && !request.is_plain, placement_.n_expert_used);
+        ggml_backend_buffer_type_t type = choose_buffer_type(
+            {split.device(request.layer), split.devices.back()}, info, request.use,
+            placement_.repack && !request.is_plain, placement_.n_expert_used);
         ggml_tensor *&tensor = placed[{info.offset, request.type, type}];
         if (tensor == nullptr) {
             Group &group = group_for(type, can_stay_mapped(request, type), requests.size());

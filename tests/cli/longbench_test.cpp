@@ -15,12 +15,13 @@ namespace {
 using nlohmann::json;
 using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 using testing::SizeIs;
 using testing::StartsWith;
 
 class DataCommands : public CommandTest {
  protected:
-    DataCommands() {
+    explicit DataCommands(const TinyModel &tiny = tiny_llama()) : CommandTest(tiny) {
         for (const char *name : {"longbench", "c4", "wikitext-2-raw"}) {
             std::filesystem::create_directory(dir_.path() / name);
         }
@@ -90,6 +91,36 @@ TEST_F(DataCommands, LongBenchWritesAndScoresPredictions) {
     other.insert(other.end(), {"--correction-type", "f32"});
     expect_failure(2, "another run, whose correction_type differs", other);
     EXPECT_TRUE(json::parse(read_bytes(file + ".run.json")).contains("device"));
+}
+
+// An answer is written behind a prompt, whose last rows a plan for every row keeps too.
+TEST_F(DataCommands, LongBenchKeepsAPromptsLastRows) {
+    std::vector<std::string> arguments = longbench("hotpotqa");
+    arguments.insert(arguments.end(), {"--apply", "both", "--keep-last", "4"});
+    const ProgramResult found = run(arguments);
+    EXPECT_EQ(found.exit_code, 0) << found.err;
+    EXPECT_THAT(found.err, Not(HasSubstr("is left out")));
+    const json made_by = json::parse(read_bytes(dir_.file("pred/plan/hotpotqa.jsonl.run.json")));
+    EXPECT_EQ(made_by["plan"]["keep_last"], 4);
+}
+
+class LongRotationCommands : public DataCommands {
+ protected:
+    LongRotationCommands() : DataCommands(tiny_architecture("phi")) {}
+};
+
+// Phi 3's frequencies are chosen by the longest prompt and answer of a run: predictions of a short
+// run are none of a long one.
+TEST_F(LongRotationCommands, AreNotOneRun) {
+    const auto predicted = [&](const std::string &sets) -> std::vector<std::string> {
+        return {"longbench", "--sets",          sets,           "--data", data(),
+                "--output",  dir_.file("pred"), "--max-length", "450"};
+    };
+    run_json(predicted("hotpotqa"));
+    const json made_by = json::parse(read_bytes(dir_.file("pred/dense/hotpotqa.jsonl.run.json")));
+    EXPECT_EQ(made_by["long_rotation"], false) << "450 and 32 of 512";
+    run_json(predicted("hotpotqa"));
+    expect_failure(2, "another run, whose long_rotation differs", predicted("samsum,hotpotqa"));
 }
 
 // A file of another program under a prediction's name was cut at its last line end.

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "base/console.h"
 #include "base/error.h"
 #include "calibration/partial_file.h"
 #include "engine/plan_files.h"
@@ -52,8 +53,14 @@ void record_loss(const std::string &path, const PerplexityResult &result, const 
     const PlanLoss loss = loss_of(result, set, model);
     Plan plan = read_plan_files(path);
     std::erase_if(plan.losses, [&](const PlanLoss &other) {
-        return other.text == loss.text && other.weights == loss.weights &&
-               other.n_ctx == loss.n_ctx && other.n_continuation == loss.n_continuation;
+        const bool is_same = other.text == loss.text && other.weights == loss.weights &&
+                             other.n_ctx == loss.n_ctx &&
+                             other.n_continuation == loss.n_continuation;
+        if (is_same && other.n_windows > loss.n_windows) {
+            remark("note: {}: the record of {} windows of {} is replaced by one of {}", plan.name,
+                   other.n_windows, other.text, loss.n_windows);
+        }
+        return is_same;
     });
     plan.losses.push_back(loss);
     replace_plan_json(plan, path);

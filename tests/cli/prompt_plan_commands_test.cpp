@@ -52,7 +52,8 @@ TEST_F(PromptPlanCommands, ContinuationIsMeasuredAndRecorded) {
     EXPECT_EQ(plan["measured"][0]["text"], "text.txt");
     EXPECT_EQ(plan["measured"][0]["continuation"], 16);
     EXPECT_EQ(plan["layers"][1]["policy"], "inherit") << "as it was";
-    run_json(measuring({"--continuation", "16", "--record"}));
+    EXPECT_THAT(run(measuring({"--continuation", "16", "--record"})).err,
+                Not(HasSubstr("replaced")));
     EXPECT_EQ(json::parse(read_text_file(prompt_plan_))["measured"].size(), 1u) << "replaced";
     const std::string said =
         run({"generate", "-p", "a line of text", "-n", "3", "--temp", "0", "--plan", prompt_plan_})
@@ -87,6 +88,9 @@ TEST_F(PromptPlanCommands, ContinuationIsMeasuredAndRecorded) {
     EXPECT_THAT(described, HasSubstr("for prompts alone, their last 4 rows"));
     EXPECT_THAT(described, HasSubstr("a prompt of 64 tokens at most"));
     EXPECT_THAT(described, HasSubstr("on text.txt ("));
+
+    EXPECT_THAT(run(measuring({"--continuation", "16", "--record", "--windows", "2"})).err,
+                HasSubstr("windows of text.txt is replaced by one of 2"));
 }
 
 TEST_F(PromptPlanCommands, RecordNamesTheWeightsInUse) {

@@ -64,12 +64,15 @@ void add_keep_last_option(CLI::App &command, ApplyArguments &arguments) {
         ->type_name("W");
 }
 
+void say_without_kept_rows(const Plan &plan) {
+    remark(
+        "note: {}: keep_last {} is left out: every row is scored here, not what follows a prompt",
+        plan.name, plan.keep_last);
+}
+
 Plan for_every_row(Plan plan) {
     if (plan.keep_last > 0 && !plan.is_dense()) {
-        remark(
-            "note: {}: keep_last {} is left out: every row is scored here, not what follows a "
-            "prompt",
-            plan.name, plan.keep_last);
+        say_without_kept_rows(plan);
     }
     plan.keep_last = 0;
     return plan;
@@ -85,7 +88,7 @@ void refuse_decode_plan(const Plan &plan) {
 }
 
 std::vector<Plan> read_scored_plans(const Model &model, const std::vector<std::string> &paths,
-                                    bool with_dense, const ApplyArguments &arguments, Scored scored,
+                                    bool with_dense, const ApplyArguments &arguments,
                                     PlanPurpose usual) {
     arguments.check();
     if (!arguments.apply.empty() && apply_from_name(arguments.apply) == Apply::decode) {
@@ -96,9 +99,6 @@ std::vector<Plan> read_scored_plans(const Model &model, const std::vector<std::s
     for (Plan &plan : plans) {
         plan = arguments.applied_to(std::move(plan));
         refuse_decode_plan(plan);
-        if (scored == Scored::rows && plan.apply != Apply::prefill) {
-            plan = for_every_row(std::move(plan));
-        }
     }
     return plans;
 }

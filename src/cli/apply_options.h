@@ -35,19 +35,16 @@ void add_keep_last_option(CLI::App &command, ApplyArguments &arguments);
 // The plan for text whose rows are all scored, where no row is more a prompt's last one than
 // another: without keep_last, which is said on standard error.
 Plan for_every_row(Plan plan);
+// Says that alone, of a plan that has some.
+void say_without_kept_rows(const Plan &plan);
 
 // Throws Error{usage} for a plan for decode alone, which nothing that is scored would be under.
 void refuse_decode_plan(const Plan &plan);
 
-// What a task scores: rows of a text, or an answer that is written behind a prompt.
-enum class Scored { rows, answers };
-
 // The plans of a command with add_scoring_apply_options, dense first if wanted; `usual`: what
-// --sparsity finds without --apply. Where rows are scored, those for every row are as
-// for_every_row() has them.
+// --sparsity finds without --apply.
 std::vector<Plan> read_scored_plans(const Model &model, const std::vector<std::string> &paths,
                                     bool with_dense, const ApplyArguments &arguments,
-                                    Scored scored = Scored::rows,
                                     PlanPurpose usual = PlanPurpose::every_row);
 
 // What a plan costs by its own record, for the purpose at hand, and whether this prompt is longer

@@ -93,6 +93,15 @@ nlohmann::ordered_json run_of(const EvalArguments &arguments, const Model &model
     return run;
 }
 
+void say_ignored_rows(std::span<const EvalTask> tasks, std::span<const Plan> plans) {
+    for (const Plan &plan : plans) {
+        const auto ignores = [&](const EvalTask &task) { return ignores_kept_rows(task, plan); };
+        if (std::any_of(tasks.begin(), tasks.end(), ignores)) {
+            say_without_kept_rows(plan);
+        }
+    }
+}
+
 nlohmann::ordered_json estimate_json(const Estimate &estimate) {
     return {{"value", estimate.mean}, {"se", estimate.standard_error}};
 }
@@ -220,7 +229,6 @@ void run_eval(const EvalArguments &arguments, const Argv &argv, CommandFiles fil
     const bool has_dense = !arguments.no_dense;
     const std::vector<Plan> plans =
         read_scored_plans(*model, arguments.plans, has_dense, arguments.apply,
-                          is_passkey(arguments) ? Scored::answers : Scored::rows,
                           is_passkey(arguments) ? PlanPurpose::prompt : PlanPurpose::every_row);
     if (is_passkey(arguments)) {
         run_passkey_task(arguments.passkey, arguments.model, *model, plans, has_dense,
@@ -228,6 +236,7 @@ void run_eval(const EvalArguments &arguments, const Argv &argv, CommandFiles fil
         return;
     }
     const std::vector<EvalTask> tasks = read_tasks(arguments, *model);
+    say_ignored_rows(tasks, plans);
     for (const EvalTask &task : tasks) {
         for (const std::string &file : task.files) {
             files.reads(file, task.name);

@@ -256,8 +256,8 @@ std::vector<std::vector<Prediction>> predict(const LongBenchArguments &arguments
 
 void run_sets(const LongBenchArguments &arguments, const Argv &argv, CommandFiles files) {
     const std::unique_ptr<Model> model = load_model(arguments.model);
-    const std::vector<Plan> plans = read_scored_plans(*model, arguments.plans, !arguments.no_dense,
-                                                      arguments.apply, Scored::answers);
+    const std::vector<Plan> plans =
+        read_scored_plans(*model, arguments.plans, !arguments.no_dense, arguments.apply);
     LongBenchOptions options = arguments.options;
     if (options.max_length == 0) {
         options.max_length = default_max_length(model->hparams().n_ctx_train);

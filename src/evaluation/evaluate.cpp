@@ -101,8 +101,12 @@ bool Evaluation::is_complete(const EvalTask &task, size_t first, size_t end,
 
 void Evaluation::choose(const EvalTask &task, size_t first, size_t end,
                         std::span<const Plan> plans) {
+    std::vector<Plan> scored(plans.begin(), plans.end());
+    for (Plan &plan : scored) {
+        plan.keep_last = ignores_kept_rows(task, plan) ? 0 : plan.keep_last;
+    }
     const std::vector<LogLikelihoods> found = choice_log_likelihoods(
-        engine_, plans, std::span(task.inputs).subspan(first, end - first), options_.choices);
+        engine_, scored, std::span(task.inputs).subspan(first, end - first), options_.choices);
     for (size_t p = 0; p < plans.size(); ++p) {
         for (size_t i = first; i < end; ++i) {
             log_.add(make_choice_sample(task.name, plans[p].name, task.documents[i],
@@ -189,6 +193,11 @@ EvalScore score_of(const SampleLog &log, const EvalTask &task, const Plan &plan)
 }
 
 }  // namespace
+
+bool ignores_kept_rows(const EvalTask &task, const Plan &plan) {
+    return !task.is_generation() && plan.apply != Apply::prefill && !plan.is_dense() &&
+           plan.keep_last > 0;
+}
 
 std::vector<EvalScore> evaluate(Engine &engine, std::span<const EvalTask> tasks,
                                 std::span<const Plan> plans, SampleLog &log,

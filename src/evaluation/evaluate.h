@@ -54,6 +54,10 @@ EvalTask read_eval_task(const std::string &name, const TaskSelection &selection,
 int eval_context(std::span<const EvalTask> tasks);
 int eval_sequences(std::span<const EvalTask> tasks, int n_parallel);
 
+// Whether a plan's keep_last means nothing to a task: where every row is scored, none is more a
+// prompt's last one than another. An answer is written behind a prompt.
+bool ignores_kept_rows(const EvalTask &task, const Plan &plan);
+
 struct EvalOptions {
     ChoiceEvalOptions choices;
     size_t n_parallel = 16;  // sequences at once

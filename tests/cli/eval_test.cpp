@@ -185,6 +185,33 @@ TEST_F(EvalCommand, AnswersAreScored) {
     EXPECT_TRUE(result["metrics"].contains("bleu_diff"));
 }
 
+// Of two tasks in one run, one scores every row and one writes behind a prompt.
+TEST_F(EvalCommand, AnswersKeepAPromptsLastRowsAndChoicesDoNot) {
+    const std::string samples = dir_.file("samples.jsonl");
+    const auto found = [&](const std::string &tasks, const std::vector<std::string> &more) {
+        std::filesystem::remove(samples);
+        std::filesystem::remove(samples + ".run.json");
+        std::vector<std::string> arguments = {"--tasks",   tasks,   "--plan",    plan_,
+                                              "--apply",   "both",  "--limit",   "2",
+                                              "--samples", samples, "--no-dense"};
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        const ProgramResult result = run(arguments);
+        EXPECT_EQ(result.exit_code, 0) << result.err;
+        return std::pair(result.err, read_bytes(samples));
+    };
+    const auto choices = found("piqa", {});
+    const auto kept = found("piqa", {"--keep-last", "4"});
+    EXPECT_THAT(kept.first, HasSubstr("keep_last 4 is left out"));
+    EXPECT_EQ(kept.second, choices.second);
+    const auto answers = found("truthfulqa-gen", {"--keep-last", "4"});
+    EXPECT_THAT(answers.first, Not(HasSubstr("left out")));
+    const json made_by = json::parse(read_bytes(samples + ".run.json"));
+    EXPECT_EQ(made_by["plan plan.json"]["keep_last"], 4);
+    const auto both = found("piqa,truthfulqa-gen", {"--keep-last", "4"});
+    EXPECT_THAT(both.first, HasSubstr("keep_last 4 is left out"));
+    EXPECT_EQ(both.second, choices.second + answers.second);
+}
+
 TEST_F(EvalCommand, Failures) {
     expect_failure(2, "--tasks", {});
     expect_failure(2, "unknown task 'dance'", {"--tasks", "piqa,dance"});

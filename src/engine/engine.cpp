@@ -170,6 +170,7 @@ Sequence Engine::new_sequence(const Plan &given, std::optional<Apply> apply) {
         sequence.corrections_.clear();
         sequence.probes_.clear();
         release_corrections();  // those that were uploaded before the one that failed
+        count_freed_buffers();  // that one's own
         throw;
     }
     release_corrections();

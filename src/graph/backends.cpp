@@ -82,6 +82,16 @@ void Backends::forget_graphs() const {
     }
 }
 
+void wait_for_remote(const ggml_tensor *node) {
+    ggml_backend_buffer_t buffer =
+        node->view_src != nullptr ? node->view_src->buffer : node->buffer;
+    ggml_backend_dev_t device = ggml_backend_buft_get_device(ggml_backend_buffer_get_type(buffer));
+    if (device != nullptr && is_remote(device) && ggml_nbytes(node) > 0) {
+        uint8_t byte = 0;
+        ggml_backend_tensor_get(node, &byte, 0, 1);
+    }
+}
+
 ggml_backend_buffer_type_t Backends::buffer_type(int device) const {
     return ggml_backend_get_default_buffer_type(of_device(device));
 }

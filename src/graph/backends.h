@@ -44,6 +44,10 @@ class Backends {
     std::vector<EmptyGraph> empty_graphs_;  // of RPC devices
 };
 
+// Waits until this node of a graph that runs is computed, as ggml's own waiting does not for an RPC
+// server: that answers what is read back, not what it is to compute. For what is timed.
+void wait_for_remote(const ggml_tensor *node);
+
 // Sets a backend's threads where it has such. Works for loadable backends too.
 void set_threads(ggml_backend_t backend, int n_threads);
 

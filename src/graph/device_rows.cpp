@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "model/devices.h"
 #include "model/huge_pages.h"
 
 namespace orthorank {
@@ -26,6 +27,7 @@ DeviceRows::DeviceRows(const BufferTypes &types, int64_t n_embd, int64_t n_rows,
         ggml_set_name(rows.tensor, what);
         rows.buffer.reset(ggml_backend_alloc_ctx_tensors_from_buft(rows.ctx.get(), type));
         if (!rows.buffer) {
+            count_freed_buffers();  // of the devices before
             fail(ErrorKind::limit, "no memory for the {} of {} rows", what, n_rows);
         }
         advise_huge_pages(rows.buffer.get());

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/finite.h"
+#include "model/devices.h"
 #include "model/huge_pages.h"
 
 namespace orthorank {
@@ -52,6 +53,7 @@ KvCache::KvCache(const Hparams &hparams, const std::vector<ggml_backend_buffer_t
         }
         part.buffer.reset(ggml_backend_alloc_ctx_tensors_from_buft(part.ctx.get(), buffer_type));
         if (!part.buffer) {
+            count_freed_buffers();  // of the devices before
             fail(ErrorKind::limit,
                  "no memory for the KV cache of {} sequences of {} tokens in {} ({} MiB in all, "
                  "not enough in {}): ask for a smaller context (--ctx)",

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "graph/backends.h"
 #include "graph/segment.h"
 
 namespace orthorank {
@@ -198,6 +199,7 @@ bool OperationProfiler::wants_node(const ggml_tensor *node) {
 }
 
 void OperationProfiler::on_node(const ggml_tensor *node) {
+    wait_for_remote(node);
     const double seconds = stopwatch_.elapsed_s();
     const std::vector<const ggml_tensor *> weights = weights_of(node);
     double n_bytes = 0;

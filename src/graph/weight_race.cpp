@@ -55,8 +55,12 @@ class Product {
         if (ggml_backend_sched_graph_compute(scheduler_.get(), graph_) != GGML_STATUS_SUCCESS) {
             fail(ErrorKind::device, "the device failed to compute a graph");
         }
+        wait();
         return stopwatch.elapsed_ms();
     }
+
+    // For all that its device was asked to do so far.
+    void wait() const { wait_for_remote(ggml_graph_node(graph_, -1)); }
 
  private:
     // As BlockBuilder computes it.
@@ -131,6 +135,7 @@ std::vector<WeightTiming> race_weights(const std::string &gguf_path, const std::
             const double prefill_ms = candidate.prefill->time_ms();
             if (flush) {
                 ggml_backend_buffer_clear(flush.get(), static_cast<uint8_t>(round));
+                candidate.prefill->wait();
             }
             const double decode_ms = candidate.decode->time_ms();
             if (round > 0) {

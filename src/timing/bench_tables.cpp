@@ -106,7 +106,7 @@ ComparisonTable link_table(const BenchReport &report) {
     ComparisonTable table;
     for (const BenchRow &row : report.rows) {
         const std::optional<RpcTraffic> &traffic = row.result->facts.traffic;
-        if (!traffic) {
+        if (!traffic || traffic->sent + traffic->received == 0) {
             continue;
         }
         const auto n = static_cast<double>(row.result->n_tokens());

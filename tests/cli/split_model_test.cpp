@@ -14,6 +14,7 @@
 #include <memory>
 
 #include "engine/engine.h"
+#include "graph/operation_profiler.h"
 #include "model/devices.h"
 #include "model/layer_split.h"
 #include "model/rpc_endpoint.h"
@@ -173,12 +174,23 @@ TEST_F(SplitModel, PassesStopAndGoOnAtEveryLayer) {
 TEST_F(SplitModel, KeptGraphsOutliveBuffersThatAreFreed) {
     const std::string file = path(tiny_llama());
     const auto model = load(file, "RPC0", "none");
-    Engine engine(*model, test_options());
+    EngineOptions options = test_options();
+    options.n_sequences = 2;
+    Engine engine(*model, options);
     Sequence sequence = engine.new_sequence(dense_plan(3));
     run(engine, sequence, random_tokens(20, 1));
     run_steps(engine, sequence, random_tokens(3, 2));
     { const Engine other(*model, test_options()); }
     EXPECT_EQ(run_steps(engine, sequence, random_tokens(3, 3)).size(), 3u * k_tiny_n_vocab);
+
+    // A buffer whose values could not be had.
+    auto correction =
+        std::make_shared<Correction>(*random_correction(model->hparams().n_embd, 1, 1));
+    correction->up.back() = 1e6f;
+    Plan plan = select_plan(3, {1}, 0.5);
+    plan.layers[1].correction = correction;
+    expect_error(ErrorKind::format, "cannot hold", [&] { engine.new_sequence(plan); });
+    EXPECT_EQ(run_steps(engine, sequence, random_tokens(3, 4)).size(), 3u * k_tiny_n_vocab);
 }
 
 TEST_F(SplitModel, KeysBeyondTheCachesTypeAreFoundOnTheDevice) {
@@ -269,6 +281,27 @@ TEST_F(SplitModel, TimingsOfServersWereRemembered) {
         EXPECT_EQ(choice.timings.size(), 5u);
     }
     EXPECT_FALSE(std::filesystem::exists(cache));
+}
+
+// ggml's own waiting ends when the graph is sent, and all time went to what was read back.
+TEST_F(SplitModel, TimesOfOperationsAreWaitedFor) {
+    const auto model = load(path(tiny_llama()), "RPC0", "none");
+    Engine engine(*model, test_options());
+    const std::vector<int32_t> tokens = random_tokens(40, 1);
+    const auto n_received = [&](GraphWatch *watch) {
+        Sequence sequence = engine.new_sequence(dense_plan(model->hparams().n_layers));
+        const int64_t before = rpc_traffic().value().received;
+        ForwardOptions options;
+        options.watch = watch;
+        const Chunk chunk = chunk_of(sequence, tokens, Phase::prefill, Outputs::last);
+        run_batch(engine, std::span<const Chunk>(&chunk, 1), options);
+        return rpc_traffic().value().received - before;
+    };
+    n_received(nullptr);
+    const int64_t alone = n_received(nullptr);
+    OperationProfiler profiler;
+    const int64_t n_operations = 4 * model->hparams().n_layers;  // of several kinds each
+    EXPECT_GT(n_received(&profiler), alone + 9 * n_operations) << "a size and a byte of each";
 }
 
 TEST_F(SplitModel, LayersFollowTheShares) {

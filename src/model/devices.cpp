@@ -9,6 +9,7 @@
 #include <cctype>
 #include <filesystem>
 #include <mutex>
+#include <set>
 #include <string_view>
 
 #include "base/error.h"
@@ -42,11 +43,24 @@ ggml_backend_dev_t find_device(const std::string &name) {
     fail(ErrorKind::device, "there is no device '{}' (known: {})", name, known);
 }
 
+// Where it is plugged in, the same for all back ends; empty if a back end does not say.
+std::string place_of(ggml_backend_dev_t device) {
+    ggml_backend_dev_props props{};
+    ggml_backend_dev_get_props(device, &props);
+    return props.device_id != nullptr ? props.device_id : "";
+}
+
+// A GPU that two back ends know is taken once, from the first.
 std::vector<ggml_backend_dev_t> default_devices(ggml_backend_dev_t cpu) {
     std::vector<ggml_backend_dev_t> devices;
+    std::set<std::string> places;
     for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
         ggml_backend_dev_t device = ggml_backend_dev_get(i);
-        if (ggml_backend_dev_type(device) == GGML_BACKEND_DEVICE_TYPE_GPU) {
+        if (ggml_backend_dev_type(device) != GGML_BACKEND_DEVICE_TYPE_GPU) {
+            continue;
+        }
+        const std::string place = place_of(device);
+        if (place.empty() || places.insert(place).second) {
             devices.push_back(device);
         }
     }

@@ -21,8 +21,9 @@ enum class WeightUse {
 };
 
 // The devices of these names, separated by commas and each once, in their order. Empty: all GPUs,
-// those of RPC servers among them (rpc_servers.h), else an integrated GPU, else the CPU. Throws
-// Error{device} with the known names, Error{usage} for one that is named twice or empty.
+// those of RPC servers among them (rpc_servers.h), one that two back ends know once, else an
+// integrated GPU, else the CPU. Throws Error{device} with the known names, Error{usage} for one
+// that is named twice or empty.
 std::vector<ggml_backend_dev_t> choose_devices(const std::string &names);
 
 // The first of them, then the CPU as the last resort.

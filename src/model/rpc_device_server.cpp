@@ -4,12 +4,12 @@
 #include <ggml-rpc.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
-#include <filesystem>
 #include <thread>
 #include <vector>
 
@@ -17,13 +17,13 @@
 #include "base/error.h"
 #include "base/threads.h"
 #include "model/devices.h"
+#include "model/rpc_cache.h"
 #include "model/rpc_endpoint.h"
 
 namespace orthorank {
 
 namespace {
 
-constexpr int k_n_greetings = 1000;
 constexpr int k_pause_ms = 5;
 
 // A client that leaves without a word is none, though ggml says so.
@@ -46,10 +46,12 @@ void watch_clients(const sockaddr_in &listening) {
     }
 }
 
-// ggml does not say when it listens: greets it until it answers.
-void announce(const Endpoint &endpoint, const std::function<void(const std::string &)> &on_ready) {
+// ggml does not say when it listens, and prepares its devices first: greets it until it answers or
+// has ended.
+void announce(const Endpoint &endpoint, const std::atomic<bool> &has_ended,
+              const std::function<void(const std::string &)> &on_ready) {
     const sockaddr_in address = address_of(endpoint);
-    for (int i = 0; i < k_n_greetings; ++i) {
+    while (!has_ended) {
         try {
             greet(endpoint, address, usual_deadline());
             watch_clients(address);
@@ -58,17 +60,6 @@ void announce(const Endpoint &endpoint, const std::function<void(const std::stri
         } catch (const Error &) {
             std::this_thread::sleep_for(std::chrono::milliseconds(k_pause_ms));
         }
-    }
-}
-
-// With its last folder, which may be missing.
-void make_folder(const std::string &path) {
-    std::error_code error;
-    std::filesystem::create_directory(path, error);
-    std::error_code is_missing;
-    if (!std::filesystem::is_directory(path, is_missing)) {
-        fail(ErrorKind::file, "--cache {}: the folder cannot be made: {}", path,
-             error ? error.message() : "something else has this name");
     }
 }
 
@@ -109,16 +100,18 @@ void serve_devices(const DeviceServerOptions &options,
     std::vector<ggml_backend_dev_t> devices = choose_devices(options.device);
     check_devices(devices);
     if (!options.cache_dir.empty()) {
-        make_folder(options.cache_dir);
+        prepare_rpc_cache(options.cache_dir);
     }
     const Endpoint endpoint = free_endpoint({options.host, options.port});
     std::signal(SIGPIPE, SIG_IGN);  // a client that went away
     ggml_log_set(print_errors, nullptr);
-    std::thread announcer([&] { announce(endpoint, on_ready); });
+    std::atomic<bool> has_ended = false;
+    std::thread announcer([&] { announce(endpoint, has_ended, on_ready); });
     const int n_threads = options.n_threads > 0 ? options.n_threads : default_n_threads();
     start_server(endpoint.text().c_str(),
                  options.cache_dir.empty() ? nullptr : options.cache_dir.c_str(),
                  static_cast<size_t>(n_threads), devices.size(), devices.data());
+    has_ended = true;
     announcer.join();
     fail(ErrorKind::device, "the server on {} ended: see above", endpoint.text());
 }

@@ -57,8 +57,15 @@ std::string receive(int fd, size_t n, Deadline deadline) {
 
 void check_answer(const Endpoint &endpoint, const std::string &answer, size_t n_head,
                   bool is_late) {
-    if (answer.empty()) {
+    if (answer.empty() && is_late) {
         fail_unanswered(endpoint);
+    }
+    if (answer.empty()) {
+        fail(
+            ErrorKind::device,
+            "{} closes the connection at the greeting: an RPC server of another version (both ends "
+            "need the same llama.cpp), or none",
+            endpoint.text());
     }
     if (answer.size() < n_head && is_late) {
         fail(ErrorKind::device,

@@ -110,8 +110,12 @@ TEST_F(RpcCommand, ServersThatAreNoneAreOneLine) {
                    generate(old_server.endpoint()));
     const Stranger web("HTTP/1.1 400 Bad Request\r\n\r\n");
     expect_failure(1, "is no RPC server", generate(web.endpoint()));
-    const Stranger silent("");
-    expect_failure(1, "does not answer", generate(silent.endpoint()));
+    const Stranger closing("");  // as a server whose greeting has another length
+    expect_failure(1,
+                   closing.endpoint() +
+                       " closes the connection at the greeting: an RPC server of "
+                       "another version",
+                   generate(closing.endpoint()));
 }
 
 // 11 bytes of the answer are looked at, which take 7.7 s.

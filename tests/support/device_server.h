@@ -12,13 +12,12 @@
 
 namespace orthorank::test {
 
-// `orthorank rpc-server` lending the CPU on a free port of this machine. It ends with this object,
-// and with the thread that made it, however that ends.
+// `orthorank rpc-server` lending the CPU on a free port of this machine. It ends with this object.
 class DeviceServer {
  public:
     // more: arguments that come last.
     explicit DeviceServer(const std::vector<std::string> &more = {})
-        : program_("/usr/bin/setpriv", arguments(more)) {}
+        : program_(ORTHORANK_BINARY_DIR "/orthorank", arguments(more)) {}
 
     // "127.0.0.1:PORT"
     std::string endpoint() const {
@@ -34,16 +33,8 @@ class DeviceServer {
 
  private:
     static std::vector<std::string> arguments(const std::vector<std::string> &more) {
-        std::vector<std::string> all = {"--pdeathsig",
-                                        "KILL",
-                                        ORTHORANK_BINARY_DIR "/orthorank",
-                                        "rpc-server",
-                                        "--port",
-                                        "0",
-                                        "--device",
-                                        "CPU",
-                                        "--threads",
-                                        "1"};
+        std::vector<std::string> all = {"rpc-server", "--port",    "0", "--device",
+                                        "CPU",        "--threads", "1"};
         all.insert(all.end(), more.begin(), more.end());
         return all;
     }

@@ -134,7 +134,9 @@ ProgramResult run_program(const std::string &program, const std::vector<std::str
 RunningProgram::RunningProgram(const std::string &program,
                                const std::vector<std::string> &arguments) {
     write_bytes(dir_.file("err"), "");
-    pid_ = start(program, arguments, {}, "/dev/null", dir_.file("out"), dir_.file("err"));
+    std::vector<std::string> all = {"--pdeathsig", "KILL", program};
+    all.insert(all.end(), arguments.begin(), arguments.end());
+    pid_ = start("/usr/bin/setpriv", all, {}, "/dev/null", dir_.file("out"), dir_.file("err"));
 }
 
 RunningProgram::~RunningProgram() {

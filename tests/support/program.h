@@ -30,7 +30,8 @@ struct ProgramInput {
 ProgramResult run_program(const std::string &program, const std::vector<std::string> &arguments,
                           const ProgramInput &input = {});
 
-// A program that runs beside the test, such as a server: killed with this object if it still runs.
+// A program that runs beside the test, such as a server: killed with this object if it still runs,
+// and with the thread that made it, however that ends.
 class RunningProgram {
  public:
     RunningProgram(const std::string &program, const std::vector<std::string> &arguments);

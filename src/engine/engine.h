@@ -32,7 +32,8 @@ struct EngineOptions {
     Kernels kernels = Kernels::fast;
     // A plan's corrections on the device: their two matrices in F16 or F32.
     CorrectionType correction_type = CorrectionType::f16;
-    // Dense layers run prompts in chunks of this many rows; results do not depend on it.
+    // Dense layers run prompts in chunks of this many rows; results do not depend on it but for the
+    // rounding of attention in a last chunk below 64 rows.
     int chunk_rows = 512;
     // A selecting layer's body runs this many of its rows in one graph.
     int body_rows = 1024;

@@ -193,7 +193,8 @@ ggml_tensor *BlockBuilder::attend_piece(int il, ggml_tensor *q, const Piece &pie
             ctx_, cpu_attention(ctx_, rows, k, v, mask, n_lanes, shape.attention_scale, sinks),
             hparams_.n_embd_q(il), piece.n_rows);
     }
-    if (!has_cap && own_.level != CpuLevel::none && fits_cpu_row_attention(k, v)) {
+    if (!has_cap && own_.level != CpuLevel::none && fits_cpu_row_attention(k, v) &&
+        are_few_rows(rows, k, v)) {
         return cpu_row_attention(ctx_, own_.level, rows, k, v, mask, nullptr, shape.attention_scale,
                                  sinks);
     }

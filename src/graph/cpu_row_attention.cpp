@@ -124,6 +124,11 @@ bool fits_cpu_row_attention(const ggml_tensor *k, const ggml_tensor *v) {
            is_in_cpu_memory(k) && is_in_cpu_memory(v);
 }
 
+bool are_few_rows(const ggml_tensor *q, const ggml_tensor *k, const ggml_tensor *v) {
+    constexpr int64_t k_max_floats = (128 << 20) / sizeof(float);
+    return Shape(q, k, v).n_floats() <= k_max_floats;
+}
+
 ggml_tensor *cpu_row_attention(ggml_context *ctx, CpuLevel level, ggml_tensor *q, ggml_tensor *k,
                                ggml_tensor *v, ggml_tensor *mask, ggml_tensor *slot_of_row,
                                float scale, ggml_tensor *sinks) {

@@ -13,6 +13,11 @@ namespace orthorank {
 // and head sizes that divide by 16. k: [head_dim_k, n_kv, n_head_kv, n_slots], v likewise.
 bool fits_cpu_row_attention(const ggml_tensor *k, const ggml_tensor *v);
 
+// Are these rows few enough for it? Its node has a part for each row and 128 keys, which one thread
+// sums in the end: at most 128 MiB, which rows of wide heads far into a context pass by far. Shapes
+// as below.
+bool are_few_rows(const ggml_tensor *q, const ggml_tensor *k, const ggml_tensor *v);
+
 // softmax(scale q k + mask) v as one node (GGML_OP_CUSTOM): F32 [head_dim_v * n_head,
 // n_rows], 0 for a row that sees no key. q F32 [head_dim_k, n_head, n_rows], numbers of a head side
 // by side. Without slot_of_row all rows look at slot 0 and the mask is F16 [n_kv, n_rows]; with it

@@ -47,6 +47,22 @@ constexpr Shape k_shapes[] = {
     {.name = "sinks_alone", .n_visible = -2, .has_sinks = true},
 };
 
+// Heads of 512, which the kernel of many rows does not take, were computed by this one in chunks of
+// 512 rows too: gigabytes of parts where the context was long.
+TEST(FewRows, AreThoseWhosePartsAreSmall) {
+    const ggml_context_ptr ctx(ggml_init({1 << 20, nullptr, true}));
+    const auto are_few = [&](int64_t head_dim, int64_t n_head, int64_t n_rows, int64_t n_kv) {
+        ggml_tensor *q = ggml_new_tensor_3d(ctx.get(), GGML_TYPE_F32, head_dim, n_head, n_rows);
+        ggml_tensor *k = ggml_new_tensor_3d(ctx.get(), GGML_TYPE_F16, head_dim, n_kv, 1);
+        return are_few_rows(q, k, k);
+    };
+    EXPECT_TRUE(are_few(512, 8, 512, 512));
+    EXPECT_FALSE(are_few(512, 8, 512, 8192));
+    EXPECT_TRUE(are_few(512, 8, 1, 131072));
+    EXPECT_TRUE(are_few(128, 32, 63, 8192));
+    EXPECT_FALSE(are_few(128, 32, 63, 131072));
+}
+
 constexpr int k_n_rows = 5;
 constexpr int k_n_slots = 3;
 

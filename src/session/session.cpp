@@ -61,8 +61,7 @@ std::vector<Event> Session::step() {
         } catch (const std::bad_alloc &) {
             drop(*turn, ErrorKind::limit, "no memory");
         } catch (...) {
-            turn->members.resize(1);
-            drop(*turn, ErrorKind::request, "stopped");
+            stop(*turn);
             throw;
         }
     }
@@ -197,24 +196,41 @@ void Session::start(Turn &turn) {
     turn.pass = std::make_unique<ForwardPass>(engine_, chunks, options);
 }
 
-void Session::complete(Turn &turn) {
+// The members of a turn that ends.
+std::vector<LiveRequest *> Session::end(Turn &turn) {
     turn.pass.reset();
-    for (LiveRequest *live : std::exchange(turn.members, {})) {
+    std::vector<LiveRequest *> members = std::exchange(turn.members, {});
+    for (LiveRequest *live : members) {
         live->has_turn = false;
+    }
+    return members;
+}
+
+void Session::complete(Turn &turn) {
+    for (LiveRequest *live : end(turn)) {
         live->runs_alone = false;
         try {
             advance(*live);
         } catch (const Error &error) {  // logits that nothing can be chosen from
             fail_request(*live, error.kind(), error.what());
+        } catch (const std::bad_alloc &) {
+            fail_request(*live, ErrorKind::limit, "no memory");
         }
     }
 }
 
+// What is no failure of a request: the caller's own, such as Ctrl-C, or a mistake of ours. Another
+// step is without the first of them.
+void Session::stop(Turn &turn) {
+    const std::vector<LiveRequest *> members = end(turn);
+    if (!members.empty()) {
+        fail_request(*members.front(), ErrorKind::request, "stopped");
+    }
+}
+
 void Session::drop(Turn &turn, ErrorKind error, const std::string &message) {
-    turn.pass.reset();
-    const std::vector<LiveRequest *> members = std::exchange(turn.members, {});
+    const std::vector<LiveRequest *> members = end(turn);
     for (LiveRequest *live : members) {
-        live->has_turn = false;
         live->runs_alone = true;
     }
     if (members.size() == 1) {

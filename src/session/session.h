@@ -76,7 +76,9 @@ class Session {
     void add_long_turns();
     Turn &add_turn(bool is_long);
     void start(Turn &turn);
+    static std::vector<LiveRequest *> end(Turn &turn);
     void complete(Turn &turn);
+    void stop(Turn &turn);
     // The pass failed: what it did is taken back.
     void drop(Turn &turn, ErrorKind error, const std::string &message);
     void advance(LiveRequest &live);

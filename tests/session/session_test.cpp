@@ -174,6 +174,23 @@ TEST_F(SessionTest, AFailureIsOnlyItsOwn) {
     EXPECT_EQ(engine_->n_free_sequences(), 4);
 }
 
+// Of two in one pass: the other one waited for ever.
+TEST_F(SessionTest, WhatIsNoFailureOfARequestStopsOne) {
+    Request a = dense(5, 51, 10);
+    a.on_logits = [](const LogitsBlock &) { throw std::runtime_error("Ctrl-C"); };
+    const Request b = dense(6, 52, 10);
+    Session session(*engine_);
+    const RequestId id_a = session.submit(a);
+    const RequestId id_b = session.submit(b);
+    EXPECT_THROW(session.step(), std::runtime_error);
+    for (int i = 0; i < 100 && !session.is_idle(); ++i) {
+        take(session.step());
+    }
+    EXPECT_TRUE(session.is_idle());
+    EXPECT_EQ(failures_, (std::map<RequestId, std::string>{{id_a, "stopped"}}));
+    expect_same(results_.at(id_b), alone(b));
+}
+
 TEST_F(SessionTest, ShortMemoryEndsOnlyTheRequestThatNeedsIt) {
     if (!can_limit_memory()) {
         GTEST_SKIP() << "memory cannot be limited in this build";

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "base/error.h"
 #include "calibration/layer_losses.h"
@@ -12,6 +14,8 @@
 namespace orthorank {
 
 namespace {
+
+constexpr double k_none = std::numeric_limits<double>::quiet_NaN();
 
 std::vector<SweepCurve> curves_for(double ratio) {
     std::vector<SweepCurve> curves;
@@ -30,6 +34,23 @@ std::vector<SweepCurve> curves_for(double ratio) {
     return curves;
 }
 
+// The mean over the windows.
+double mean_loss(const Windows &windows, const LayerSweepOptions &options,
+                 const std::function<double(size_t)> &nll_of) {
+    double loss = 0;
+    for (size_t w = 0; w < windows.size(); ++w) {
+        if (options.should_stop && options.should_stop()) {
+            throw Interrupted("interrupted");
+        }
+        loss += nll_of(w) / static_cast<double>(windows.size());
+    }
+    return loss;
+}
+
+std::string loss_text(double loss) {
+    return std::isnan(loss) ? "" : fmt::format("{:.6f}", loss);
+}
+
 }  // namespace
 
 LayerSweep sweep_layers(Engine &engine, const Windows &windows, const LayerSweepOptions &options) {
@@ -39,24 +60,16 @@ LayerSweep sweep_layers(Engine &engine, const Windows &windows, const LayerSweep
     LayerLosses losses(engine, windows, options.budget_bytes);
     LayerSweep sweep;
     sweep.curves = curves_for(options.ratio);
-    const int n_layers = engine.model().hparams().n_layers;
-    const auto n_windows = static_cast<double>(windows.size());
-    for (size_t w = 0; w < windows.size(); ++w) {
-        sweep.dense_loss += losses.base_nll(w) / n_windows;
-    }
-    for (int il = 0; il < n_layers; ++il) {
+    sweep.dense_loss = mean_loss(windows, options, [&](size_t w) { return losses.base_nll(w); });
+    const Hparams &hparams = engine.model().hparams();
+    for (int il = 0; il < hparams.n_layers; ++il) {
         for (SweepCurve &curve : sweep.curves) {
-            double loss = 0;
-            for (size_t w = 0; w < windows.size(); ++w) {
-                if (options.should_stop && options.should_stop()) {
-                    throw Interrupted("interrupted");
-                }
-                loss += losses.nll(w, il, curve.change) / n_windows;
-            }
-            curve.losses.push_back(loss);
+            const bool is_possible = curve.change.action != Action::skip || !hparams.is_read(il);
+            const auto nll_of = [&](size_t w) { return losses.nll(w, il, curve.change); };
+            curve.losses.push_back(is_possible ? mean_loss(windows, options, nll_of) : k_none);
         }
         if (options.on_progress) {
-            options.on_progress((il + 1.0) / n_layers);
+            options.on_progress((il + 1.0) / hparams.n_layers);
         }
     }
     return sweep;
@@ -65,10 +78,9 @@ LayerSweep sweep_layers(Engine &engine, const Windows &windows, const LayerSweep
 std::string sweep_csv(const LayerSweep &sweep) {
     ComparisonTable table;
     for (size_t il = 0; il < sweep.curves.front().losses.size(); ++il) {
-        Cells cells = {{"layer", std::to_string(il)},
-                       {"dense", fmt::format("{:.6f}", sweep.dense_loss)}};
+        Cells cells = {{"layer", std::to_string(il)}, {"dense", loss_text(sweep.dense_loss)}};
         for (const SweepCurve &curve : sweep.curves) {
-            cells.emplace_back(curve.name, fmt::format("{:.6f}", curve.losses[il]));
+            cells.emplace_back(curve.name, loss_text(curve.losses[il]));
         }
         add_row(cells, table);
     }

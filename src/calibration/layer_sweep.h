@@ -1,6 +1,7 @@
 // The loss with exactly one layer changed, for every layer: by OrthoRank, by its reverse, at
-// random, and with the layer removed (the data of the paper's Figures 4 and 13). Uses one sequence
-// of the engine. Throws Interrupted when asked to stop.
+// random, and with the layer removed (the data of the paper's Figures 4 and 13). A layer whose keys
+// others read is not removed: its loss is NaN. Uses one sequence of the engine. Throws Interrupted
+// when asked to stop.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,8 @@ struct LayerSweepOptions {
 struct SweepCurve {
     std::string name;  // a policy's, or "removed"
     LayerPlan change;
-    std::vector<double> losses;  // by layer: mean over windows of mean negative log-likelihoods
+    // By layer: mean over windows of mean negative log-likelihoods; NaN: there is no such change.
+    std::vector<double> losses;
 };
 
 struct LayerSweep {
@@ -33,7 +35,7 @@ struct LayerSweep {
 
 LayerSweep sweep_layers(Engine &engine, const Windows &windows, const LayerSweepOptions &options);
 
-// A line per layer, a column per curve.
+// A line per layer, a column per curve; NaN is an empty cell.
 std::string sweep_csv(const LayerSweep &sweep);
 // A plot over the layers, the loss on a logarithmic axis.
 std::string sweep_svg(const LayerSweep &sweep, const std::string &title);

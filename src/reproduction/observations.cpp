@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 
 #include "analysis/analysis_report.h"
 #include "base/fnv1a.h"
@@ -16,6 +17,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr size_t k_traced_tokens = 40;
+constexpr double k_none = std::numeric_limits<double>::quiet_NaN();
 
 Json statement_json(const Statement &statement) {
     Json numbers = Json::array();
@@ -83,7 +85,11 @@ std::string hash_of_tokens(const std::vector<int32_t> &tokens) {
 Json sweep_json(const LayerSweep &sweep) {
     Json curves = Json::array();
     for (const SweepCurve &curve : sweep.curves) {
-        curves.push_back({{"name", curve.name}, {"losses", curve.losses}});
+        Json losses = Json::array();
+        for (double loss : curve.losses) {
+            losses.push_back(json_number(loss));
+        }
+        curves.push_back({{"name", curve.name}, {"losses", losses}});
     }
     return {{"dense_loss", sweep.dense_loss}, {"curves", curves}};
 }
@@ -94,7 +100,9 @@ LayerSweep sweep_from(const Json &json) {
     for (const Json &curve : json.at("curves")) {
         SweepCurve &added = sweep.curves.emplace_back();
         added.name = curve.at("name");
-        added.losses = curve.at("losses").get<std::vector<double>>();
+        for (const Json &loss : curve.at("losses")) {
+            added.losses.push_back(loss.is_null() ? k_none : loss.get<double>());
+        }
     }
     return sweep;
 }

@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "calibration/selection_fixture.h"
 #include "evaluation/perplexity.h"
 #include "support/paths.h"
 #include "support/tiny_gguf.h"
@@ -41,9 +42,15 @@ TEST(LayerSweep, IsThePerplexityOfOneLayerChanged) {
     LayerSweepOptions options;
     options.ratio = 0.25;
     double last_fraction = 0;
+    size_t n_asked = 0;
     options.on_progress = [&](double fraction) { last_fraction = fraction; };
+    options.should_stop = [&] {
+        ++n_asked;
+        return false;
+    };
     const LayerSweep sweep = sweep_layers(engine, windows, options);
     EXPECT_DOUBLE_EQ(last_fraction, 1.0);
+    EXPECT_EQ(n_asked, windows.size() * (1 + 4 * k_n_layers)) << "before each, dense ones too";
     ASSERT_EQ(sweep.curves.size(), 4u);
 
     std::vector<Plan> plans = {dense_plan(k_n_layers)};
@@ -67,6 +74,28 @@ TEST(LayerSweep, IsThePerplexityOfOneLayerChanged) {
         EXPECT_NEAR(std::exp(curve.losses[il]), results[i].ppl, 1e-9 * results[i].ppl)
             << curve.name << " " << il;
     }
+}
+
+// The engine refuses a plan without them: the sweep ended there.
+TEST(LayerSweep, LayersThatOthersReadAreNotRemoved) {
+    test::TempDir dir;
+    test::write_tiny_gguf(test::tiny_architecture("gemma4e"), dir.file("m.gguf"));
+    const test::Loaded loaded = test::load(dir.file("m.gguf"), k_seqlen);
+    const Hparams &hparams = loaded.model->hparams();
+    const LayerSweep sweep = sweep_layers(*loaded.engine, random_windows(1), {});
+    for (const SweepCurve &curve : sweep.curves) {
+        ASSERT_EQ(curve.losses.size(), static_cast<size_t>(hparams.n_layers));
+        for (int il = 0; il < hparams.n_layers; ++il) {
+            const bool is_none = curve.name == "removed" && hparams.is_read(il);
+            EXPECT_EQ(std::isnan(curve.losses[static_cast<size_t>(il)]), is_none)
+                << curve.name << " " << il;
+        }
+    }
+    EXPECT_TRUE(hparams.is_read(3));
+    const std::string csv = sweep_csv(sweep);
+    EXPECT_EQ(csv.find("nan"), std::string::npos) << csv;
+    EXPECT_NE(csv.find(",\n"), std::string::npos) << "an empty cell, the last of its line";
+    EXPECT_EQ(sweep_svg(sweep, "m").find("nan"), std::string::npos);
 }
 
 }  // namespace

@@ -180,22 +180,28 @@ void JointModel::walk(int first) {
     }
 }
 
+LayerRows JointModel::fit_rows(int layer, size_t window) const {
+    check_stop();
+    LayerRows rows = {kept_[window].at(layer),
+                      dense_[window].at(layer + 1),
+                      records_[window].chosen,
+                      {},
+                      windows_.prompt_of(window)};
+    if (!weights_[window].empty()) {
+        rows.weights = weights_[window][static_cast<size_t>(layer)];
+    }
+    return rows;
+}
+
 const std::vector<LayerPlan> &JointModel::fitted(int layer) {
     std::vector<LayerPlan> &plans = fitted_[static_cast<size_t>(layer)];
     if (plans.empty()) {
-        check_stop();
-        std::vector<LayerRows> rows;
-        for (size_t w : fit_windows_) {
-            rows.push_back({kept_[w].at(layer),
-                            dense_[w].at(layer + 1),
-                            records_[w].chosen,
-                            {},
-                            windows_.prompt_of(w)});
-            if (!weights_[w].empty()) {
-                rows.back().weights = weights_[w][static_cast<size_t>(layer)];
-            }
+        const auto rows = [&](size_t i) { return fit_rows(layer, fit_windows_[i]); };
+        std::vector<LayerPlan> fits;
+        for (LayerFit &fit : fitter_.fit(layer, fit_windows_.size(), rows, choices_for(layer))) {
+            fits.push_back(std::move(fit.plan));
         }
-        plans = fitter_.fit(layer, rows, choices_for(layer));
+        plans = std::move(fits);
         n_layer_evaluations_ += static_cast<int64_t>(fit_windows_.size());
     }
     return plans;

@@ -70,6 +70,8 @@ class JointModel : public JointPrices {
     void run_base(size_t window, int first, int end);
     // Fits and runs the base from this layer on.
     void walk(int first);
+    // What a layer is fitted to, of a window that fits. Throws Interrupted when asked to stop.
+    LayerRows fit_rows(int layer, size_t window) const;
     const std::vector<LayerPlan> &fitted(int layer);
     // Does a layer before this one select?
     bool has_earlier_selection(int layer) const;

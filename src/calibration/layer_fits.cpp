@@ -48,10 +48,21 @@ LayerRun run_layer(Engine &engine, int layer, const LayerPlan &change, const Lay
     return {std::move(left.at(layer + 1)), sequence.record(layer).scores};
 }
 
-void add_all(Moments &moments, const Window &window, int n_embd) {
-    const auto sink = static_cast<size_t>(n_embd);
-    moments.add(std::span(window.normed).subspan(sink), std::span(window.difference).subspan(sink),
-                std::span(window.weights).subspan(window.weights.empty() ? 0 : 1));
+// How many rows of a window come before its last `keep_last` ones.
+size_t n_not_kept(size_t n_rows, int keep_last) {
+    return n_rows - std::min(n_rows, static_cast<size_t>(keep_last));
+}
+
+// Of the numbers of all rows, `n` each, those of the rows before `end` but the sink.
+std::span<const float> rows_before(size_t end, std::span<const float> values, int n) {
+    const auto n_each = static_cast<size_t>(n);
+    return values.empty() || end < 2 ? std::span<const float>()
+                                     : values.subspan(n_each, (end - 1) * n_each);
+}
+
+void add_before(size_t end, Moments &moments, const Window &window, int n_embd) {
+    moments.add(rows_before(end, window.normed, n_embd),
+                rows_before(end, window.difference, n_embd), rows_before(end, window.weights, 1));
 }
 
 void add_rows(Moments &moments, const Window &window, std::span<const int32_t> rows, int n_embd) {
@@ -98,8 +109,8 @@ std::vector<float> gains(const Correction &correction, const Window &window,
 // leaves out contains what the next one does: band i has the rows that i + 1 choices leave out.
 std::vector<std::vector<int32_t>> bands_left_out(std::span<const float> all_scores, int keep_last,
                                                  std::span<const LayerPlan> selecting) {
-    const size_t n_kept = std::min(all_scores.size(), static_cast<size_t>(keep_last));
-    const std::span<const float> scores = all_scores.first(all_scores.size() - n_kept);
+    const std::span<const float> scores =
+        all_scores.first(n_not_kept(all_scores.size(), keep_last));
     std::vector<size_t> n_left_out(scores.size(), selecting.size());  // by row
     for (size_t i = selecting.size(); i-- > 0;) {
         const LayerPlan &choice = selecting[i];
@@ -206,29 +217,40 @@ class Fit {
         return {correction, explained_by(*correction, moments)};
     }
 
+    size_t n_rows_of(const LayerRows &rows) const {
+        return rows.hidden.size() / static_cast<size_t>(n_embd_);
+    }
+
+    // Of all rows but the sinks and the last `keep_last` of each window.
+    Fitted of_rows_not_kept(int keep_last) const {
+        Moments moments(n_embd_, n_embd_);
+        for (size_t w = 0; w < n_windows_; ++w) {
+            const LayerRows rows = rows_(w);
+            add_before(n_not_kept(n_rows_of(rows), keep_last), moments, window_of(rows), n_embd_);
+        }
+        return fitted(moments);
+    }
+
     // Of all rows but the sinks.
     const Fitted &of_all() {
         if (of_all_.correction == nullptr) {
-            Moments moments(n_embd_, n_embd_);
-            for (size_t w = 0; w < n_windows_; ++w) {
-                add_all(moments, window_of(rows_(w)), n_embd_);
-            }
-            of_all_ = fitted(moments);
+            of_all_ = of_rows_not_kept(0);
         }
         return of_all_;
     }
 
-    // The probe: what computing a row gains where all rows are corrected.
+    // The probe: what computing a row gains where all are corrected, of those that are not kept.
     void fit_probe_of_gain() {
-        const Correction &correction = *of_all().correction;
+        const Fitted base =
+            options_.keep_last > 0 ? of_rows_not_kept(options_.keep_last) : of_all();
         Moments moments(n_embd_, 1);
         for (size_t w = 0; w < n_windows_; ++w) {
             const LayerRows rows = rows_(w);
             const Window window = window_of(rows);
             const LayerRun dense = run_layer(engine_, layer_, LayerPlan{}, rows);
-            const std::vector<float> g = gains(correction, window, dense.hidden, rows);
-            moments.add(std::span(window.normed).subspan(static_cast<size_t>(n_embd_)),
-                        std::span(g).subspan(1));
+            const std::vector<float> g = gains(*base.correction, window, dense.hidden, rows);
+            const size_t end = n_not_kept(g.size(), options_.keep_last);
+            moments.add(rows_before(end, window.normed, n_embd_), rows_before(end, g, 1));
         }
         const ProbeFit fit = fit_probe(moments, options_.ridge);
         probe_ = std::make_shared<const Probe>(fit.probe);

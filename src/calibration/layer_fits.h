@@ -41,7 +41,7 @@ struct LayerRows {
 // fitted to by itself.
 void check_has_fits(const Hparams &hparams, int layer);
 
-// The rows of a window; they need be valid until the next call only. Asked for up to three times
+// The rows of a window; they need be valid until the next call only. Asked for up to four times
 // per window.
 using LayerSource = std::function<LayerRows(size_t window)>;
 
@@ -58,7 +58,8 @@ class LayerFitter {
 
     // choices: skip, or select with ratio and policy, all of one policy. A row belongs to the
     // moments of all choices that do not compute it; each is counted once, in bands of the score.
-    // A choice that leaves out no row gets the correction of all rows.
+    // A choice that leaves out no row gets the correction of all rows, as a removed layer does. A
+    // probe is fitted to rows that are not kept.
     std::vector<LayerFit> fit(int layer, size_t n_windows, const LayerSource &rows,
                               std::span<const LayerPlan> choices);
     // The same with all windows at hand; the plans alone.

@@ -97,6 +97,17 @@ double mean_divergence(JointModel &model) {
     return 0.5 * (mean_of(model.base_divergences(0)) + mean_of(model.base_divergences(1)));
 }
 
+// Between the windows of a fit too, which is then made again.
+TEST_F(JointModelTest, FitsStopBetweenWindows) {
+    int n_left = 1000;
+    model_options_.should_stop = [&] { return --n_left < 0; };
+    JointModel model = joint_model();
+    n_left = 1;
+    EXPECT_THROW(model.divergences(0, {2, 0}), Interrupted);
+    n_left = 1000;
+    EXPECT_FALSE(model.divergences(0, {2, 0}).empty());
+}
+
 TEST_F(JointModelTest, DivergencesAreThoseOfFullPasses) {
     JointModel model = joint_model();
     EXPECT_THAT(model.layers(), testing::ElementsAre(1, 2, 3, 4));

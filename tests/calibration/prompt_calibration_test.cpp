@@ -28,6 +28,15 @@ class PromptCalibrationTest : public testing::Test {
     static LayerPlan selecting(double ratio, const std::string &policy = "norm-up") {
         return {Action::select, ratio, policy_from_name(policy)};
     }
+    // Windows of the first so many tokens of each.
+    Windows first_rows(int n) const {
+        Windows windows;
+        windows.n_ctx = n;
+        for (size_t w = 0; w < windows_.size(); ++w) {
+            add_windows(windows, windows_.window(w).first(static_cast<size_t>(n)));
+        }
+        return windows;
+    }
     // Of the definition: the prompt under the plan, then its continuation.
     double loss_of(const Plan &plan, size_t window) {
         Windows one;
@@ -178,17 +187,40 @@ TEST_F(PromptCalibrationTest, KeptRowsAreNotFitted) {
         plan.keep_last = keep_last;
         return fit_corrections(engine_, windows_, plan, options).layers[1].correction->bias;
     };
-    Windows shorter;
-    shorter.n_ctx = 50;
-    for (size_t w = 0; w < windows_.size(); ++w) {
-        add_windows(shorter, windows_.window(w).first(50));
-    }
     Plan plan = dense_plan(n_layers_);
     plan.layers[1] = selecting(0.0);
-    const Plan expected = fit_corrections(engine_, shorter, plan, options);
+    const Plan expected = fit_corrections(engine_, first_rows(50), plan, options);
     // 180 tokens of each prompt, the first 50 not kept: the mean of the same rows.
     EXPECT_LT(relative_distance(bias(130), expected.layers[1].correction->bias), 1e-4);
     EXPECT_GT(relative_distance(bias(0), expected.layers[1].correction->bias), 1e-3);
+}
+
+// No probe either: it knew rows among which it never chooses.
+TEST_F(PromptCalibrationTest, ProbesAreNotFittedToKeptRows) {
+    FitOptions options;
+    options.correction.rank = 0;
+    const auto weight = [&](const Windows &windows, int keep_last) {
+        Plan plan = dense_plan(n_layers_);
+        plan.layers[1] = selecting(0.2, "probe");
+        plan.keep_last = keep_last;
+        return fit_corrections(engine_, windows, plan, options).layers[1].probe->weight;
+    };
+    const std::vector<float> expected = weight(first_rows(50), 0);
+    EXPECT_LT(relative_distance(weight(windows_, 130), expected), 1e-2);
+    EXPECT_GT(relative_distance(weight(windows_, 0), expected), 5e-2);
+}
+
+// All rows of a removed layer are corrected: there are none that it computes.
+TEST_F(PromptCalibrationTest, RemovedLayersAreFittedToAllRows) {
+    FitOptions options;
+    options.correction.rank = 0;
+    const auto fitted = [&](int keep_last) {
+        Plan plan = dense_plan(n_layers_);
+        plan.layers[1].action = Action::skip;
+        plan.keep_last = keep_last;
+        return fit_corrections(engine_, windows_, plan, options).layers[1].correction;
+    };
+    EXPECT_EQ(*fitted(130), *fitted(0));
 }
 
 // The attention that the continuation's rows pay, in the layers behind.

@@ -337,11 +337,14 @@ Plan plan_from_recorded_rounds(const Plan &from, double sparsity) {
     if (!rounds.is_array()) {
         fail_no_rounds(from);
     }
-    Plan plan = from;
-    plan.losses.clear();
-    plan.layers.assign(from.layers.size(), LayerPlan{});
+    const bool inherits = from.provenance.value("inherit", Json(false)) == true;
+    Plan picking = from;  // every layer its own rows
+    picking.losses.clear();
+    picking.layers.assign(from.layers.size(), LayerPlan{});
+    Plan plan = picking;
     for (size_t i = 0; i < rounds.size() && plan.effective_sparsity() < sparsity - 1e-9; ++i) {
-        repeat_round(plan, rounds[i], policy);
+        repeat_round(picking, rounds[i], policy);
+        plan = inherits ? with_inherited_rows(picking) : picking;
     }
     if (plan.effective_sparsity() < sparsity - 1e-9) {
         fail(ErrorKind::usage,
@@ -349,11 +352,8 @@ Plan plan_from_recorded_rounds(const Plan &from, double sparsity) {
              "as much",
              from.name, 100.0 * plan.effective_sparsity(), 100.0 * sparsity);
     }
-    if (from.provenance.value("inherit", Json(false)) == true) {
-        plan = with_inherited_rows(std::move(plan));
-    }
     forget_costs(plan);
-    for (const char *key : {"correction", "saved", "saved_time"}) {
+    for (const char *key : {"correction", "saved", "saved_time", "timed_rows"}) {
         plan.provenance.erase(key);
     }
     plan.provenance["sparsity"] = sparsity;

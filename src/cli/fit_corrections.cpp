@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <cmath>
 #include <memory>
 #include <utility>
@@ -44,6 +45,23 @@ void check_one_ratio(const Plan &plan) {
                  "--inherit picks rows once, for all layers: {} has ratio {} in layer {} and {} in "
                  "layer {}; make them one",
                  plan.name, first, layers.front(), ratio, il);
+        }
+    }
+}
+
+// What says which rows a layer computes. Before with_policy(), which would pass over it.
+void check_has_rows_to_pick(const SelectLayersArguments &arguments, const Plan &plan) {
+    const std::array<std::pair<const char *, bool>, 3> given = {
+        {{"--policy", arguments.has_policy},
+         {"--inherit", arguments.inherits},
+         {"--keep-last", !arguments.keep_last.empty()}}};
+    const bool only_removes =
+        plan.layers_with(Action::select).empty() && !plan.layers_with(Action::skip).empty();
+    for (const auto &[option, is_given] : given) {
+        if (only_removes && is_given) {
+            fail(ErrorKind::usage,
+                 "{} does nothing: a removed layer computes no row, and {} has no others", option,
+                 plan.name);
         }
     }
 }
@@ -117,7 +135,9 @@ void run_refit(const SelectLayersArguments &arguments, const Argv &argv,
                const std::function<bool()> &should_stop) {
     // Its numbers are made anew: there need be none. What is wrong with it is said before the model
     // is read.
-    Plan plan = with_policy(arguments, read_plan_head(arguments.refit));
+    Plan plan = read_plan_head(arguments.refit);
+    check_has_rows_to_pick(arguments, plan);
+    plan = with_policy(arguments, std::move(plan));
     if (!arguments.keep_last.empty() && arguments.keep_last.front() != plan.keep_last) {
         keep_other_rows(plan, arguments.keep_last.front());
         forget_costs(plan);

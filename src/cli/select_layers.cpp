@@ -73,6 +73,25 @@ void say_where_taylor_runs(const Run &run) {
     }
 }
 
+// What Ctrl-C says once the rounds are done.
+std::string kept_search(const Run &run) {
+    return fmt::format("the finished search is kept in {}: the same command continues there",
+                       partial_path(run.arguments.out));
+}
+
+std::string interrupted_search(const Run &run, bool brute_force, size_t n_rounds) {
+    if (brute_force) {
+        return fmt::format("interrupted in the comparison; the plan is written: {}",
+                           run.arguments.out);
+    }
+    return n_rounds == 0 ? std::string("interrupted; nothing was finished yet")
+                         : fmt::format(
+                               "interrupted after {} finished rounds, kept in {}: the same "
+                               "command continues there",
+                               n_rounds, partial_path(run.arguments.out));
+}
+
+// The finished search is in the partial file, where it stays until the plan is written.
 LayerOrder search(const Run &run, const LayerOrder &done, bool brute_force) {
     say_where_taylor_runs(run);
     const std::string partial = partial_path(run.arguments.out);
@@ -101,17 +120,17 @@ LayerOrder search(const Run &run, const LayerOrder &done, bool brute_force) {
             write_partial(run.inputs.settings, order, partial);
         }
     };
+    LayerOrder order;
     try {
-        return select_layers(*run.inputs.engine, run.inputs.windows(), options);
+        order = select_layers(*run.inputs.engine, run.inputs.windows(), options);
     } catch (const Interrupted &) {
         progress.finish();
-        throw Interrupted(
-            brute_force || n_rounds == 0
-                ? std::string("interrupted; nothing was finished yet")
-                : fmt::format("interrupted after {} finished rounds, kept in {}: the same command "
-                              "continues there",
-                              n_rounds, partial));
+        throw Interrupted(interrupted_search(run, brute_force, n_rounds));
     }
+    if (!brute_force) {
+        write_partial(run.inputs.settings, order, partial);
+    }
+    return order;
 }
 
 void print_order(const Run &run, const LayerOrder &order) {
@@ -152,7 +171,11 @@ bool is_same_order(const LayerOrder &a, const LayerOrder &b) {
 }
 
 nlohmann::ordered_json compare_with_brute_force(const Run &run, const LayerOrder &order) {
-    const LayerOrder brute = search(run, LayerOrder{}, /*brute_force=*/true);
+    Run whole = run;
+    if (run.inputs.settings.method == SelectionMethod::sleb) {
+        whole.n_layers = static_cast<int>(order.rounds.size());  // an earlier run's may be more
+    }
+    const LayerOrder brute = search(whole, LayerOrder{}, /*brute_force=*/true);
     const double evaluations = static_cast<double>(brute.n_layer_evaluations) /
                                static_cast<double>(order.n_layer_evaluations);
     const double seconds = brute.seconds / order.seconds;
@@ -174,7 +197,7 @@ nlohmann::ordered_json compare_with_brute_force(const Run &run, const LayerOrder
 double measured_loss(const Run &run, const Plan &plan) {
     double loss = 0;
     for (size_t w = 0; w < run.inputs.windows().size(); ++w) {
-        stop_if_interrupted();
+        stop_if_interrupted(kept_search(run));
         Sequence sequence = run.inputs.engine->new_sequence(plan, Apply::prefill);
         WindowStart start;
         start.n_continuation = run.inputs.windows().continuation_of(w);
@@ -240,17 +263,11 @@ LayerOrder finished_rounds(const Run &run) {
     return done;
 }
 
-// The finished search stays in the partial file until the plan is written.
-Plan corrected(const Run &run, const LayerOrder &order, const Plan &plan) {
-    const std::string partial = partial_path(run.arguments.out);
-    write_partial(run.inputs.settings, order, partial);
+Plan corrected(const Run &run, const Plan &plan) {
     try {
         return correct_plan(run.arguments, run.inputs, plan, is_interrupted);
     } catch (const Interrupted &) {
-        throw Interrupted(fmt::format(
-            "interrupted while corrections were fitted; the finished search is kept in {}: the "
-            "same command continues there",
-            partial));
+        throw Interrupted("interrupted while corrections were fitted; " + kept_search(run));
     }
 }
 
@@ -293,7 +310,7 @@ void run_select_layers(const SelectLayersArguments &arguments, const Argv &argv)
             return measured_loss(run, kept) / static_cast<double>(inputs.windows().size());
         });
     if (arguments.correct) {
-        plan = corrected(run, order, plan);
+        plan = corrected(run, plan);
     }
     write_plan_files(plan, arguments.out);
     remove_partial(partial_path(arguments.out));

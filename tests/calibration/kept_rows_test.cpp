@@ -6,6 +6,7 @@
 
 #include "calibration/joint_files.h"
 #include "calibration/selection_files.h"
+#include "support/errors.h"
 
 namespace orthorank {
 namespace {
@@ -70,6 +71,30 @@ TEST(KeptRowsOfPlans, CostsAreNotHandedOn) {
     const Plan joint = plan_from_recorded_rounds(plan, 0.2);
     EXPECT_EQ(joint.layers[2].ratio, 0.2);
     EXPECT_FALSE(joint.provenance.contains("keep_last_choices"));
+}
+
+// A plan of a joint search with inherited rows that is cut: the rows of its first selecting layer
+// are those of all, and they may be more.
+TEST(KeptRowsOfPlans, SmallerPlansReachTheSparsityWithInheritedRows) {
+    Plan plan = dense_plan(4);
+    plan.provenance = {{"method", "joint"},
+                       {"policy", "orthogonal"},
+                       {"inherit", true},
+                       {"saved_time", 0.3},
+                       {"timed_rows", 32}};
+    plan.provenance["rounds"] = Json::parse(R"([{"layer": 2, "choice": "0.2"},
+                                                {"layer": 1, "choice": "0.5"},
+                                                {"layer": 1, "choice": "0.2"}])");
+    // 0.8 / 4 after the first, then 2 x 0.5 / 4, then 2 x 0.8 / 4.
+    const Plan found = plan_from_recorded_rounds(plan, 0.3);
+    EXPECT_DOUBLE_EQ(found.effective_sparsity(), 0.4);
+    EXPECT_EQ(found.layers[2].policy, policy_from_name("inherit"));
+    EXPECT_EQ(found.provenance["effective_sparsity"], found.effective_sparsity());
+    EXPECT_FALSE(found.provenance.contains("saved_time"));
+    EXPECT_FALSE(found.provenance.contains("timed_rows"));
+    plan.provenance["rounds"].erase(2);
+    test::expect_error(ErrorKind::usage, "its search saved 25.0%, 30.0% was asked for",
+                       [&] { plan_from_recorded_rounds(plan, 0.3); });
 }
 
 }  // namespace

@@ -71,6 +71,45 @@ TEST_F(SelectLayersCommand, BruteForceFindsTheSameWithMoreWork) {
     EXPECT_EQ(plan.at("layers").at(0).at("ratio"), 0.333);
 }
 
+// It was compared with a search of fewer layers: another order, it was said.
+TEST_F(SelectLayersCommand, BruteForceSearchesAsFarAsARunThatContinues) {
+    ASSERT_EQ(run(select({"--layers", "3", "--correct", "65", "-o", out_})).exit_code, 2);
+    ASSERT_TRUE(std::filesystem::exists(out_ + ".partial"));
+    const json result =
+        run_json(select({"--layers", "2", "-o", out_, "--brute-force"})).at("results").at(0);
+    EXPECT_THAT(result.at("search").at("order"), SizeIs(3));
+    EXPECT_EQ(result.at("brute_force").at("order"), result.at("search").at("order"));
+    EXPECT_EQ(result.at("brute_force").at("is_same_order"), true);
+    EXPECT_THAT(layers("found.json"), SizeIs(2));
+}
+
+// Ctrl-C behind the rounds: a search by scores was kept only with the plan's loss, and it was said
+// that nothing was written, or finished.
+TEST_F(SelectLayersCommand, InterruptedBehindTheRounds) {
+    std::string text;
+    for (int i = 0; i < 600; ++i) {
+        text += "the quick brown fox jumps over the lazy dog number " + std::to_string(i) + "\n";
+    }
+    write_bytes(text_, text);
+    const auto interrupted = [&](const std::string &when, std::vector<std::string> arguments) {
+        arguments.insert(arguments.begin(), {"select-layers", "--calibration", text_, "--seqlen",
+                                             "128", "--windows", "40", "-o", out_});
+        ProgramInput input;
+        input.interrupt_when = when;
+        const ProgramResult result = run(arguments, input);
+        EXPECT_EQ(result.exit_code, 130) << result.err;
+        return result.err;
+    };
+    EXPECT_THAT(interrupted(out_ + ".partial", {"--method", "shortened-taylor", "--layers", "2"}),
+                HasSubstr("interrupted; the finished search is kept in"));
+    EXPECT_TRUE(std::filesystem::exists(out_ + ".partial"));
+    EXPECT_FALSE(std::filesystem::exists(out_));
+    std::filesystem::remove(out_ + ".partial");
+    EXPECT_THAT(interrupted(out_, {"--layers", "1", "--brute-force"}),
+                HasSubstr("the plan is written: " + out_));
+    EXPECT_THAT(layers("found.json"), SizeIs(1));
+}
+
 TEST_F(SelectLayersCommand, SparsityGivesTheCountAndSmallerLevelsComeFromThePlan) {
     const ProgramResult found = run(select({"--sparsity", "25%", "-o", out_}));
     ASSERT_EQ(found.exit_code, 0) << found.err;
@@ -250,6 +289,12 @@ TEST_F(SelectLayersCommand, CorrectionsThatCannotBe) {
     failing("3 layers", {"--refit", dir_.file("three.json"), "-o", out_}, 1);
     failing("none.json", {"--refit", dir_.file("none.json"), "-o", out_}, 1);
     write_bytes(dir_.file("dense.json"), plan_text("", 8));
+    for (const std::vector<std::string> &option :
+         {std::vector<std::string>{"--policy", "norm-up"}, {"--inherit"}, {"--keep-last", "2"}}) {
+        std::vector<std::string> refit = {"--refit", dir_.file("three.json"), "-o", out_};
+        refit.insert(refit.end(), option.begin(), option.end());
+        failing(option.front() + " does nothing: a removed layer computes no row", refit);
+    }
     failing("every layer is dense", {"--refit", dir_.file("dense.json"), "-o", out_});
     const std::string few = dir_.file("few.txt");
     write_bytes(few, std::string(40, 'z'));

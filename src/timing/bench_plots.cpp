@@ -45,14 +45,31 @@ double x_of(ScaleAxis axis, const BenchRow &row) {
                                           : static_cast<double>(n_selecting_layers(row.arm->plan));
 }
 
-// What stays the same along a line; rows of one name are points of one line.
-std::string name_of(ScaleAxis axis, const BenchRow &row, bool has_several_batches) {
-    if (axis == ScaleAxis::selecting_layers) {
-        return "dense and plans";
+// What the rows that are drawn have several of, beside the axis.
+struct Variety {
+    std::set<int> batches;
+    std::set<bool> takes_token;  // prompts, and times to the first token
+};
+
+Variety variety_of(std::span<const BenchShape> shapes, Phase phase) {
+    Variety variety;
+    for (const BenchShape &shape : shapes) {
+        if (shape.phase == phase) {
+            variety.batches.insert(shape.n_sequences);
+            variety.takes_token.insert(shape.takes_token);
+        }
     }
-    const bool says_batch = axis == ScaleAxis::tokens && has_several_batches;
-    return says_batch ? fmt::format("{} x {}", row.result->shape.n_sequences, row.arm->name)
-                      : row.arm->name;
+    return variety;
+}
+
+// What stays the same along a line; rows of one name are points of one line.
+std::string name_of(ScaleAxis axis, const BenchRow &row, const Variety &variety) {
+    const BenchShape &shape = row.result->shape;
+    const std::string arms =
+        axis == ScaleAxis::selecting_layers ? "dense and plans" : row.arm->name;
+    const bool says_batch = axis == ScaleAxis::tokens && variety.batches.size() > 1;
+    const std::string name = says_batch ? fmt::format("{} x {}", shape.n_sequences, arms) : arms;
+    return variety.takes_token.size() > 1 ? fmt::format("{}, {}", phase_text(shape), name) : name;
 }
 
 // What a scale plot draws of a row: solid and dashed.
@@ -83,12 +100,11 @@ std::string scale_plot_svg(const BenchReport &report, const std::string &title,
     CHECK(report.axis.has_value());
     const ScaleAxis axis = *report.axis;
     std::vector<BenchShape> shapes;
-    std::set<int> batches;
     for (const BenchRow &row : report.rows) {
         shapes.push_back(row.result->shape);
-        batches.insert(row.result->shape.n_sequences);
     }
     const Phase phase = phase_drawn(shapes);
+    const Variety variety = variety_of(shapes, phase);
     LinePlot plot;
     plot.y = {.label = y_label, .is_log = true};
     std::vector<std::pair<std::string, std::vector<std::pair<double, Heights>>>> lines;
@@ -109,7 +125,7 @@ std::string scale_plot_svg(const BenchReport &report, const std::string &title,
         if (!std::isfinite(heights.found)) {
             continue;
         }
-        const std::string name = name_of(axis, row, batches.size() > 1);
+        const std::string name = name_of(axis, row, variety);
         auto line = std::find_if(lines.begin(), lines.end(),
                                  [&](const auto &known) { return known.first == name; });
         if (line == lines.end()) {

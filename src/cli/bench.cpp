@@ -172,6 +172,11 @@ void run_bench(const BenchArguments &arguments, const Argv &argv) {
         refuse_roofline_elsewhere(*model);
     }
     const BenchStudy study = study_of(arguments, *model);
+    if (!arguments.quality.file.empty()) {
+        for (const NamedArm &arm : study.arms) {
+            refuse_decode_plan(arm.plan);
+        }
+    }
     const BenchOutputs &outputs = arguments.outputs;
     if (!scale_axis(study.shapes, study.arms) &&
         !(outputs.scale_svg.empty() && outputs.memory_svg.empty())) {

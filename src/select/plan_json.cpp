@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <initializer_list>
+#include <limits>
 #include <set>
 #include <string_view>
 
@@ -284,13 +285,14 @@ PlanLoss loss_from_json(const JsonPart &part) {
     check_keys(part, {"text", "windows", "n_ctx", "continuation", "ratio", "se", "weights", "date",
                       "version"});
     constexpr int64_t k_most = INT32_MAX;
+    constexpr double k_smallest = std::numeric_limits<double>::min();
     constexpr double k_largest = 1e300;
     PlanLoss loss;
     loss.text = text_value(part, "text");
     loss.n_windows = static_cast<int>(count_value(part, "windows", 1, k_most));
     loss.n_ctx = static_cast<int>(count_value(part, "n_ctx", 2, k_most));
     loss.n_continuation = static_cast<int>(count_value(part, "continuation", 0, loss.n_ctx - 1));
-    loss.ratio = number_value(part, "ratio", 0.0, k_largest, "a number above 0");
+    loss.ratio = number_value(part, "ratio", k_smallest, k_largest, "a number above 0");
     loss.se = number_value(part, "se", 0.0, k_largest, "a number not below 0");
     loss.weights = optional_text(part, "weights");
     loss.date = optional_text(part, "date");

@@ -253,6 +253,9 @@ TEST_F(BenchCommand, BadValuesGetOneLine) {
     write_bytes(dir_.file("short.txt"), "the quick");
     expect_failure(1, "100 are needed",
                    {"bench", "--prefill", "100", "-f", dir_.file("short.txt")});
+    expect_failure(2, "is for decode alone, which is not measured here",
+                   {"bench", "--arms", plan_, "--decode", "4", "--apply", "decode", "--quality",
+                    dir_.file("short.txt")});
     // --field is the text's of --quality too.
     write_bytes(dir_.file("short.jsonl"), "{\"content\": \"the quick\"}\n");
     expect_failure(1, "--quality-ctx",

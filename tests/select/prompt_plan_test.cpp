@@ -222,9 +222,12 @@ TEST(PromptPlan, Refused) {
               "x: measured[0]: \"windows\" must be 1 to 2147483647, found 0");
     EXPECT_EQ(of_loss(R"({"text": "w", "windows": 1, "n_ctx": 16, "continuation": 16})"),
               "x: measured[0]: \"continuation\" must be 0 to 15, found 16");
-    EXPECT_EQ(
-        of_loss(R"({"text": "w", "windows": 1, "n_ctx": 16, "continuation": 1, "ratio": "1"})"),
-        "x: measured[0]: \"ratio\" must be a number above 0, found \"1\"");
+    for (const std::string ratio : {"\"1\"", "0", "-1"}) {
+        EXPECT_EQ(
+            of_loss(R"({"text": "w", "windows": 1, "n_ctx": 16, "continuation": 1, "ratio": )" +
+                    ratio + "}"),
+            "x: measured[0]: \"ratio\" must be a number above 0, found " + ratio);
+    }
     EXPECT_EQ(of_loss(R"({"loss": 1})"),
               "x: measured[0]: unknown key \"loss\" (known: text, windows, n_ctx, continuation, "
               "ratio, se, weights, date, version)");

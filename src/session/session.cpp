@@ -62,6 +62,7 @@ std::vector<Event> Session::step() {
             drop(*turn, ErrorKind::limit, "no memory");
         } catch (...) {
             stop(*turn);
+            remove_ended();
             throw;
         }
     }

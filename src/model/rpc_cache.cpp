@@ -9,6 +9,7 @@
 #include "base/console.h"
 #include "base/error.h"
 #include "base/fnv1a.h"
+#include "base/output_file.h"
 
 namespace orthorank {
 
@@ -58,9 +59,7 @@ void prepare_rpc_cache(const std::string &path) {
             fs::remove(entry.path());
         }
     }
-    if (!std::ofstream(stamp)) {
-        fail(ErrorKind::file, "--cache {}: the folder cannot be written", path);
-    }
+    write_file_atomically(stamp.string(), "");  // throws where nothing can be kept
 }
 
 }  // namespace orthorank

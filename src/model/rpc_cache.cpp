@@ -1,9 +1,7 @@
 #include "model/rpc_cache.h"
 
-#include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <string_view>
 #include <vector>
 
 #include "base/console.h"
@@ -51,13 +49,19 @@ void prepare_rpc_cache(const std::string &path) {
     const fs::path stamp = fs::path(path) / "checked";
     std::error_code is_first;
     const fs::file_time_type last = fs::last_write_time(stamp, is_first);
-    for (const fs::directory_entry &entry : fs::directory_iterator(path)) {
+    std::error_code error;
+    for (const fs::directory_entry &entry : fs::directory_iterator(path, error)) {
+        std::error_code is_gone;
+        const bool is_known = !is_first && entry.last_write_time(is_gone) < last;
         const std::string name = entry.path().filename().string();
-        const bool is_known = !is_first && entry.last_write_time() < last;
-        if (is_hash(name) && !is_known && hash_of(entry.path()) != name) {
+        if (is_hash(name) && entry.is_regular_file(is_gone) && !is_known &&
+            hash_of(entry.path()) != name) {
             remark("note: {} is not what its name says, and is removed", entry.path().string());
-            fs::remove(entry.path());
+            fs::remove(entry.path(), error);
         }
+    }
+    if (error) {
+        fail(ErrorKind::file, "--cache {}: {}", path, error.message());
     }
     write_file_atomically(stamp.string(), "");  // throws where nothing can be kept
 }

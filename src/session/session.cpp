@@ -62,7 +62,6 @@ std::vector<Event> Session::step() {
             drop(*turn, ErrorKind::limit, "no memory");
         } catch (...) {
             stop(*turn);
-            remove_ended();
             throw;
         }
     }
@@ -221,12 +220,18 @@ void Session::complete(Turn &turn) {
 }
 
 // What is no failure of a request: the caller's own, such as Ctrl-C, or a mistake of ours. Another
-// step is without the first of them.
+// step is without the first of them, and gathers anew who shares a pass.
 void Session::stop(Turn &turn) {
     const std::vector<LiveRequest *> members = end(turn);
     if (!members.empty()) {
         fail_request(*members.front(), ErrorKind::request, "stopped");
     }
+    for (Turn &other : turns_) {
+        if (!other.is_long) {
+            end(other);
+        }
+    }
+    remove_ended();
 }
 
 void Session::drop(Turn &turn, ErrorKind error, const std::string &message) {

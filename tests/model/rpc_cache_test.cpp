@@ -29,10 +29,12 @@ TEST_F(RpcCache, FilesThatWereCutAreRemoved) {
     write_bytes(whole, weights);
     write_bytes(cut, weights);
     write_bytes(file("notes"), "mine");
+    std::filesystem::create_directories(file("0123456789abcdef/mine"));
     prepare_rpc_cache(folder_);
     EXPECT_TRUE(std::filesystem::exists(whole));
     EXPECT_FALSE(std::filesystem::exists(cut));
     EXPECT_TRUE(std::filesystem::exists(file("notes")));
+    EXPECT_TRUE(std::filesystem::exists(file("0123456789abcdef/mine"))) << "a folder";
 }
 
 TEST_F(RpcCache, WhatWasLookedAtIsNotReadAgain) {

@@ -1,14 +1,7 @@
 // What people complained of in other servers, each as a test: what must not happen here.
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <future>
 
-#include "base/stopwatch.h"
-#include "server/server_fixture.h"
-#include "support/errors.h"
+#include "server/raw_client.h"
 
 namespace orthorank::test {
 namespace {
@@ -16,54 +9,6 @@ namespace {
 using nlohmann::json;
 using testing::HasSubstr;
 using testing::Not;
-
-// A client that sends what it likes and goes when it likes.
-class RawClient {
- public:
-    explicit RawClient(RunningServer &server) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
-        sockaddr_in address{};
-        address.sin_family = AF_INET;
-        address.sin_port = htons(static_cast<uint16_t>(server.http().port()));
-        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        EXPECT_EQ(::connect(socket_, reinterpret_cast<sockaddr *>(&address), sizeof(address)), 0);
-    }
-    ~RawClient() { leave(); }
-    void send(const std::string &bytes) const {
-        EXPECT_EQ(::send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL),
-                  static_cast<ssize_t>(bytes.size()));
-    }
-    void post(const std::string &path, const json &body) const {
-        const std::string text = body.dump();
-        send("POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" +
-             "Content-Length: " + std::to_string(text.size()) + "\r\n\r\n" + text);
-    }
-    // What comes until the other side has nothing more or closes.
-    std::string receive() const {
-        std::string bytes(1 << 16, '\0');
-        const ssize_t n = ::recv(socket_, bytes.data(), bytes.size(), 0);
-        bytes.resize(n > 0 ? static_cast<size_t>(n) : 0);
-        return bytes;
-    }
-    void leave() {
-        if (socket_ >= 0) {
-            ::close(socket_);
-        }
-        socket_ = -1;
-    }
-
- private:
-    int socket_;
-};
-
-json endless(int n_prompt = 5) {
-    return {{"prompt", random_tokens(n_prompt, 7)}, {"max_tokens", 100000}, {"temperature", 0}};
-}
-
-ServerSetting long_context() {
-    ServerSetting setting;
-    setting.n_ctx = 2048;
-    return setting;
-}
 
 TEST(Complaints, NothingThatIsAskedForIsIgnored) {
     const RunningServer server;
@@ -316,93 +261,6 @@ TEST(Complaints, TooLongIsAnErrorOfItsOwn) {
     json body = endless();
     body["prompt"] = std::vector<std::vector<int32_t>>(20, random_tokens(900, 7));
     EXPECT_EQ(server.refused(504, body)["code"], "timeout");
-}
-
-TEST(Complaints, KeysAndWhatNeedsNone) {
-    ServerSetting setting;
-    setting.http.keys = {"secret", "other"};
-    const RunningServer server(setting);
-    httplib::Client client = server.client();
-    EXPECT_EQ(client.Get("/v1/models")->status, 401);
-    EXPECT_EQ(client.Get("/health")->status, 200);
-    EXPECT_EQ(client.Get("/metrics")->status, 200);
-    for (const char *key : {"", "secre", "secrets", "Secret"}) {
-        client.set_bearer_token_auth(key);
-        EXPECT_EQ(client.Get("/v1/models")->status, 401) << key;
-        EXPECT_EQ(client.Post("/v1/completions", "{}", "application/json")->status, 401);
-    }
-    for (const char *key : {"secret", "other"}) {
-        client.set_bearer_token_auth(key);
-        EXPECT_EQ(client.Get("/v1/models")->status, 200) << key;
-    }
-    EXPECT_FALSE(client.Get("/v1/models")->has_header("Access-Control-Allow-Origin"));
-}
-
-TEST(Complaints, AnotherHostNeedsAKey) {
-    HttpOptions options;
-    options.host = "0.0.0.0";
-    options.port = 0;
-    expect_error(ErrorKind::usage, "--api-key", [&] { HttpServer server(options); });
-    options.keys = {"k"};
-    const HttpServer server(options);
-    EXPECT_GT(server.port(), 0);
-    options.port = server.port();
-    expect_error(ErrorKind::device, "cannot listen", [&] { HttpServer again(options); });
-}
-
-// As when the model cannot be loaded: the listening thread may not have begun yet.
-TEST(Complaints, AServerThatIsStoppedAtOnceEndsAndFreesItsPort) {
-    HttpOptions options;
-    options.port = 0;
-    for (int i = 0; i < 200; ++i) {
-        HttpServer server(options);
-        options.port = server.port();
-        if (i % 2 == 0) {
-            server.start();
-        }
-    }
-}
-
-TEST(Complaints, ARequestThatNeverComesDoesNotKeepAServerFromItsEnd) {
-    RunningServer server;
-    const RawClient client(server);
-    client.send("POST /v1/comple");
-    server.expect_alive();
-    const Stopwatch watch;
-    server.http().stop();
-    EXPECT_LT(watch.elapsed_s(), 20.0) << "five are for answers on their way, thirty for a request";
-}
-
-TEST(Complaints, MetricsHaveNoContent) {
-    const RunningServer server;
-    server.complete({{"prompt", "xylophone"}, {"max_tokens", 3}, {"orthorank", {{"plan", "p"}}}});
-    const std::string text = server.client().Get("/metrics")->body;
-    EXPECT_THAT(text, HasSubstr("\northorank_requests_total 1\n"));
-    EXPECT_THAT(text, HasSubstr("\northorank_generated_tokens_total 3\n"));
-    EXPECT_THAT(text, Not(HasSubstr("xyl")));
-    ServerSetting setting;
-    setting.http.has_metrics = false;
-    const RunningServer silent(setting);
-    EXPECT_EQ(silent.client().Get("/metrics")->status, 404);
-}
-
-TEST(Complaints, AServerThatLoadsOrEndsSaysSo) {
-    ServerSetting setting = long_context();
-    setting.is_open = false;
-    RunningServer server(setting);
-    EXPECT_EQ(server.client().Get("/health")->status, 503);
-    EXPECT_EQ(server.refused(503, json{{"prompt", "a"}})["code"], "loading");
-    server.open();
-    EXPECT_EQ(server.client().Get("/health")->status, 200);
-    auto running = std::async(std::launch::async,
-                              [&] { return server.post("/v1/completions", endless().dump()); });
-    ASSERT_TRUE(comes_true([&] { return server.counters().n_sequences_now == 1; }));
-    server.loop().drain();
-    EXPECT_EQ(server.refused(503, json{{"prompt", "a"}})["code"], "shutting_down");
-    server.loop().abort(ApiError(503, "shutting_down", "it ends"));
-    const httplib::Result result = running.get();
-    EXPECT_EQ(result->status, 503);
-    EXPECT_THAT(result->body, HasSubstr("it ends"));
 }
 
 }  // namespace
